@@ -1,0 +1,99 @@
+//! Records of the ring buffer: little-endian 64-bit words.
+//!
+//! A task record is [`TASK_HEADER_WORDS`] words, then two words per frame (code object, instruction) in the order of the walk
+//! (outermost first; innermost first for a running task), then one word per awaiter. A slice record is [`SLICE_WORDS`] words and follows the task records of its slice.
+
+/// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32, frames in 32..48, awaiters in 48..64.
+pub const HEAD: usize = 0;
+
+/// Kinds of record.
+pub mod kind {
+    pub const TASK: u8 = 1;
+    pub const SLICE: u8 = 2;
+}
+
+/// What a task was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TaskState {
+    /// Suspended in its innermost frame.
+    Waiting = 0,
+    /// Its coroutine is executing; frames are those of the thread, down to the task's own coroutine.
+    Running = 1,
+    /// Its coroutine has not begun.
+    Created = 2,
+}
+
+impl TaskState {
+    /// The state that `value` stands for, if any.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Waiting),
+            1 => Some(Self::Running),
+            2 => Some(Self::Created),
+            _ => None,
+        }
+    }
+}
+
+/// Bits of a record's flags.
+pub mod flags {
+    /// The record comes from the thread's own context (a perf event), not from the task iterator.
+    pub const IN_CONTEXT: u8 = 1 << 0;
+    /// The task has more awaiters than the record holds.
+    pub const AWAITERS_TRUNCATED: u8 = 1 << 1;
+}
+
+/// Words of a task record before its frames.
+pub mod task {
+    /// Thread id (bits 0..32) and process id (bits 32..64) of the loop's thread.
+    pub const THREAD: usize = 1;
+    /// `CLOCK_MONOTONIC` when the slice began, in ns.
+    pub const TIME: usize = 2;
+    /// CPU time of the thread when the slice began (`task_struct.se.sum_exec_runtime`), in ns.
+    pub const RUNTIME: usize = 3;
+    /// Number of the pass that the record belongs to.
+    pub const PASS: usize = 4;
+    /// Address of the task object.
+    pub const ADDRESS: usize = 5;
+    /// Address of the task's type object.
+    pub const TYPE: usize = 6;
+    /// Address of the object that names the task.
+    pub const NAME: usize = 7;
+    /// Address of the task's event loop.
+    pub const LOOP: usize = 8;
+    /// `task_fut_waiter`: address of the future that wakes the task, or 0.
+    pub const FUT_WAITER: usize = 9;
+    /// Address of the terminal awaitable, or 0.
+    pub const TERMINAL: usize = 10;
+    /// Address of the terminal awaitable's type, or 0.
+    pub const TERMINAL_TYPE: usize = 11;
+    /// The word of the terminal awaitable that would hold `fut_state`; meaningful for futures only.
+    pub const TERMINAL_STATE: usize = 12;
+    /// Address of the task's coroutine object.
+    pub const CORO: usize = 13;
+}
+/// Length of a task record before its frames, in words.
+pub const TASK_HEADER_WORDS: usize = 14;
+/// Words per frame: address of the code object, address of the instruction.
+pub const FRAME_WORDS: usize = 2;
+
+/// Words of a slice record. `HEAD`, `THREAD`, `TIME`, `RUNTIME` and `PASS` are as in a task record.
+pub mod slice {
+    /// Tasks whose walk was finished in this slice, torn and faulty ones included.
+    pub const TASKS: usize = 5;
+    /// Tasks of this slice that were torn.
+    pub const TORN: usize = 6;
+    /// Tasks of this slice whose reads failed.
+    pub const FAULTS: usize = 7;
+    /// How long the slice took, in ns.
+    pub const DURATION: usize = 8;
+    /// Address of the task that runs at the moment, 0 where none does or its record follows from the pass itself.
+    pub const RUNNING: usize = 9;
+    /// Times the pass was started anew since it began, because its registry changed underneath.
+    pub const RESTARTS: usize = 10;
+    /// Records lost so far because the ring buffer was full.
+    pub const LOST: usize = 11;
+}
+/// Length of a slice record, in words.
+pub const SLICE_WORDS: usize = 12;

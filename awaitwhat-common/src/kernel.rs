@@ -1,0 +1,70 @@
+//! What user space tells the eBPF programs about the running kernel, and the requests it makes of them.
+
+/// Byte offsets inside kernel structures, from the kernel's own BTF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct KernelOffsets {
+    /// `task_struct.pid` (the thread id).
+    pub task_pid: u32,
+    /// `task_struct.on_cpu`.
+    pub task_on_cpu: u32,
+    /// `task_struct.nvcsw`.
+    pub task_nvcsw: u32,
+    /// `task_struct.nivcsw`.
+    pub task_nivcsw: u32,
+    /// `task_struct.se.sum_exec_runtime`.
+    pub task_runtime: u32,
+    /// `vm_area_struct.vm_start`.
+    pub vma_start: u32,
+    /// `vm_area_struct.vm_end`.
+    pub vma_end: u32,
+    /// `vm_area_struct.vm_flags`.
+    pub vma_flags: u32,
+    /// `vm_area_struct.vm_pgoff`.
+    pub vma_pgoff: u32,
+    /// `vm_area_struct.vm_file`.
+    pub vma_file: u32,
+    /// `file.f_path.dentry`.
+    pub file_dentry: u32,
+    /// `dentry.d_name.name`.
+    pub dentry_name: u32,
+}
+
+/// Bytes of one page of the target.
+pub const PAGE_BYTES: usize = 4096;
+/// Pages that one run of the memory reader returns: the kernel's buffer for an iterator is 32 KiB.
+pub const MAX_READS: usize = 7;
+
+/// Pages that the memory reader is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ReadRequest {
+    /// How many of `pages` are wanted.
+    pub count: u64,
+    /// Page-aligned addresses.
+    pub pages: [u64; MAX_READS],
+}
+
+/// The answer for one page precedes its bytes: 0 where it was read, else a negative errno.
+pub const READ_STATUS_BYTES: usize = 8;
+
+/// Bytes of a file's base name in a [`Mapping`] record, with its terminating zero.
+pub const NAME_BYTES: usize = 96;
+
+/// One mapping of the target, as the mapping iterator writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// `VM_READ` (1), `VM_WRITE` (2), `VM_EXEC` (4), as in the kernel's `vm_flags`.
+    pub flags: u64,
+    /// Offset of the first address in its file, in pages.
+    pub file_page: u64,
+    /// Address of the kernel's `struct file`, 0 for an anonymous mapping: equal for mappings of one open file only.
+    pub file: u64,
+    /// Base name of the file, zero-terminated, cut at the end.
+    pub name: [u8; NAME_BYTES],
+}

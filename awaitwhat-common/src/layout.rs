@@ -1,0 +1,167 @@
+//! Where things are inside the objects of one target: byte offsets from the start of each object, and quirks.
+//!
+//! User space fills a [`Layout`] once per target (`awaitwhat::layout`), validates it, and hands it to the walker,
+//! which trusts it from then on.
+
+use crate::limits::{MAX_WRAPPERS, WINDOW_BYTES};
+
+/// An offset that the target does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+/// Facts of an interpreter that are not offsets, as bits of [`Layout::quirks`].
+pub mod quirks {
+    /// `PyThreadState` reaches the current frame through `cframe` (3.11, 3.12).
+    pub const CFRAME: u32 = 1 << 0;
+    /// The frame's stack top is a pointer (`stackpointer`, 3.14), not a count of slots (`stacktop`).
+    pub const STACK_POINTER: u32 = 1 << 1;
+    /// A frame state does not tell `await` from `yield` (3.11, 3.12): the next instruction does, see [`super::Layout::resume_opcodes`].
+    pub const AWAIT_BY_OPCODE: u32 = 1 << 2;
+}
+
+/// Offsets and quirks of one target.
+///
+/// Offsets named `*_` are in bytes from the start of the object they belong to. Those of `task_*`, `generator_*`, and `set_*` must lie
+/// within one window ([`WINDOW_BYTES`]); [`Layout::is_within_bounds`] says whether they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Layout {
+    /// `PyObject.ob_type`.
+    pub object_type: u16,
+    /// `PyWeakReference.wr_object`.
+    pub weakref_object: u16,
+
+    /// `TaskObj.task_coro`.
+    pub task_coro: u16,
+    /// `TaskObj.task_name`.
+    pub task_name: u16,
+    /// `TaskObj.task_loop`.
+    pub task_loop: u16,
+    /// `TaskObj.task_fut_waiter`.
+    pub task_fut_waiter: u16,
+    /// `TaskObj.task_state` (`fut_state`, an `int`: 0 is pending); a future has it at the same offset.
+    pub task_state: u16,
+    /// `TaskObj.task_awaited_by`, or [`ABSENT`].
+    pub task_awaited_by: u16,
+    /// The byte that says that `task_awaited_by` is a set, or [`ABSENT`].
+    pub task_awaited_by_is_set: u16,
+    /// `TaskObj.task_node` (a `struct llist_node { next, prev }`), or [`ABSENT`].
+    pub task_node: u16,
+
+    /// `PyGenObject.gi_frame_state` (one signed byte).
+    pub generator_frame_state: u16,
+    /// `PyGenObject.gi_iframe`: the frame embedded in a coroutine, generator or asynchronous generator.
+    pub generator_frame: u16,
+
+    /// `_PyInterpreterFrame.f_executable` (before 3.13 `f_code`).
+    pub frame_code: u16,
+    /// `_PyInterpreterFrame.previous`.
+    pub frame_previous: u16,
+    /// `_PyInterpreterFrame.instr_ptr` (before 3.13 `prev_instr`).
+    pub frame_instruction: u16,
+    /// `_PyInterpreterFrame.stackpointer` (before 3.14 `stacktop`, an `int`).
+    pub frame_stack: u16,
+    /// `_PyInterpreterFrame.localsplus`.
+    pub frame_locals: u16,
+    /// `_PyInterpreterFrame.owner` (one byte).
+    pub frame_owner: u16,
+    /// Where the awaited object lies below the top of a suspended frame's stack, in bytes: 8 is the topmost slot.
+    pub frame_awaited: u16,
+
+    /// `PyThreadState.current_frame`, or `PyThreadState.cframe` with [`quirks::CFRAME`].
+    pub thread_current_frame: u16,
+    /// `_PyCFrame.current_frame`; used with [`quirks::CFRAME`] only.
+    pub cframe_current_frame: u16,
+
+    /// `PySetObject.used`.
+    pub set_used: u16,
+    /// `PySetObject.mask`.
+    pub set_mask: u16,
+    /// `PySetObject.table` (entries of `{ key, hash }`, 16 bytes each).
+    pub set_table: u16,
+
+    /// Bits of [`quirks`].
+    pub quirks: u32,
+    /// `FRAME_CREATED`.
+    pub state_created: i8,
+    /// `FRAME_SUSPENDED`: suspended in a plain `yield`; with [`quirks::AWAIT_BY_OPCODE`] in any.
+    pub state_suspended: i8,
+    /// `FRAME_SUSPENDED_YIELD_FROM`: suspended in an `await` or `yield from`; equals `state_suspended` with [`quirks::AWAIT_BY_OPCODE`].
+    pub state_awaiting: i8,
+    /// `FRAME_EXECUTING`.
+    pub state_executing: i8,
+    /// Frames with this owner or a greater one are the interpreter's own and have no code to show
+    /// (`FRAME_OWNED_BY_INTERPRETER` in 3.14, `FRAME_OWNED_BY_CSTACK` in 3.12 and 3.13); 255 where there are none.
+    pub owner_internal: u8,
+    /// Opcodes that `RESUME` can have in memory (plain, specialized, instrumented); used with [`quirks::AWAIT_BY_OPCODE`] only. 0 is unused.
+    pub resume_opcodes: [u8; 3],
+
+    /// Bits of a tagged reference that are not part of the address (3.14+: 3, or what the version says), 0 where there are none.
+    pub tag_mask: u64,
+    /// Address of `PyCoro_Type`.
+    pub coroutine_type: u64,
+    /// Address of `PyGen_Type`.
+    pub generator_type: u64,
+    /// Address of `PyAsyncGen_Type`.
+    pub async_generator_type: u64,
+    /// Awaitables that lead to another one; unused entries have type 0.
+    pub wrappers: [Wrapper; MAX_WRAPPERS],
+}
+
+/// A type of awaitable that has no frame and leads to another object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Wrapper {
+    /// Address of the type object, 0 for an unused entry.
+    pub type_address: u64,
+    /// Offset of the pointer to the object that it leads to.
+    pub inner: u16,
+    /// 1 where that object is the terminal awaitable (`_asyncio.FutureIter` to its future), 0 where the chain goes on.
+    pub is_terminal: u16,
+    pub reserved: u32,
+}
+
+impl Layout {
+    /// Whether every offset that the walker indexes a window with lies inside the window, aligned for its type.
+    pub fn is_within_bounds(&self) -> bool {
+        let frame = |offset: u16| self.generator_frame.checked_add(offset).unwrap_or(ABSENT);
+        let words = [
+            self.object_type,
+            self.weakref_object,
+            self.task_coro,
+            self.task_name,
+            self.task_loop,
+            self.task_fut_waiter,
+            self.generator_frame,
+            frame(self.frame_code),
+            frame(self.frame_previous),
+            frame(self.frame_instruction),
+            frame(self.frame_locals),
+            self.set_used,
+            self.set_mask,
+            self.set_table,
+        ];
+        let optional_words = [self.task_awaited_by, self.task_node];
+        let halves = [self.task_state, frame(self.frame_stack)];
+        let bytes = [self.generator_frame_state, frame(self.frame_owner)];
+        let fits = |offset: u16, size: u64| {
+            u64::from(offset) % size == 0 && u64::from(offset) + size <= WINDOW_BYTES
+        };
+        words.iter().all(|&offset| fits(offset, 8))
+            && optional_words
+                .iter()
+                .all(|&offset| offset == ABSENT || fits(offset, 8))
+            && (self.task_node == ABSENT || fits(self.task_node + 8, 8))
+            && (self.task_awaited_by_is_set == ABSENT || fits(self.task_awaited_by_is_set, 1))
+            && halves.iter().all(|&offset| fits(offset, 4))
+            && (self.quirks & quirks::STACK_POINTER == 0 || fits(frame(self.frame_stack), 8))
+            && bytes.iter().all(|&offset| fits(offset, 1))
+            && self
+                .wrappers
+                .iter()
+                .all(|wrapper| wrapper.type_address == 0 || fits(wrapper.inner, 8))
+            && self.frame_awaited >= 8
+            && self.frame_awaited % 8 == 0
+            && self.thread_current_frame % 8 == 0
+            && self.cframe_current_frame % 8 == 0
+    }
+}

@@ -1,0 +1,33 @@
+//! Named bounds on everything that is read from a target: its memory is hostile input.
+
+/// Size of the window that the walker reads around each object, in 8-byte words.
+///
+/// Every offset in a [`crate::layout::Layout`] must lie inside it.
+pub const WINDOW_WORDS: usize = 32;
+/// [`WINDOW_WORDS`] in bytes.
+pub const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
+
+/// Frames of one chain that a record can hold; deeper chains are marked truncated. A power of two, since it is a mask.
+pub const MAX_FRAMES: usize = 512;
+/// Awaiters of one task that a record can hold. A power of two, since it is a mask.
+pub const MAX_AWAITERS: usize = 64;
+/// Objects that one chain may lead through (frames and the wrappers between them).
+pub const MAX_OBJECTS: u32 = 2 * MAX_FRAMES as u32;
+/// Interpreter frames searched below a running task before the walk gives up.
+pub const MAX_RUNNING_FRAMES: u32 = 4096;
+/// Slots of a task registry (a set's table) that are looked at.
+pub const MAX_SLOTS: u64 = 1 << 24;
+/// Tasks that one pass over a linked list visits: a cyclic list ends here.
+pub const MAX_TASKS: u64 = 1 << 22;
+/// Slots of one task's set of awaiters that are looked at.
+pub const MAX_AWAITER_SLOTS: u64 = 1024;
+/// Registries of one event-loop thread.
+pub const MAX_ROOTS: usize = 8;
+/// Event loops of other threads that a pass knows to leave alone.
+pub const MAX_FOREIGN_LOOPS: usize = 16;
+/// Awaitables that wrap another awaitable and have no frame of their own.
+pub const MAX_WRAPPERS: usize = 8;
+/// Steps that one run of the walker may take inside the kernel, whatever its time budget (`bpf_loop`'s own bound is 1 << 23).
+pub const MAX_STEPS: u32 = 1 << 22;
+/// Lowest and highest address that a pointer of a user process can have on x86-64.
+pub const USER_ADDRESSES: core::ops::Range<u64> = 0x1000..0x8000_0000_0000;

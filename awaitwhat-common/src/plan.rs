@@ -1,0 +1,51 @@
+//! What to walk for one event-loop thread.
+
+use crate::limits::{MAX_FOREIGN_LOOPS, MAX_ROOTS};
+
+/// A registry of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Root {
+    /// One of [`root_kind`].
+    pub kind: u32,
+    pub reserved: u32,
+    /// Address of the list head or of the set object.
+    pub address: u64,
+}
+
+/// What a [`Root`] is.
+pub mod root_kind {
+    /// A `struct llist_node` whose members are `TaskObj.task_node` (3.14+).
+    pub const LIST: u32 = 1;
+    /// A set of weak references to tasks (`WeakSet.data`).
+    pub const WEAK_SET: u32 = 2;
+    /// A set of tasks.
+    pub const SET: u32 = 3;
+}
+
+/// What to walk for one event-loop thread, and how far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ThreadPlan {
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// Address of the thread's `PyThreadState`.
+    pub thread_state: u64,
+    /// Address of the loop that runs in this thread; tasks of other loops are left out. 0 accepts every loop that is not in `foreign_loops`.
+    pub event_loop: u64,
+    /// Loops of other threads, with `event_loop` 0; unused entries are 0.
+    pub foreign_loops: [u64; MAX_FOREIGN_LOOPS],
+    /// The registries to visit, `root_count` of them.
+    pub roots: [Root; MAX_ROOTS],
+    pub root_count: u32,
+    /// Frames of a chain that are read, at most [`crate::limits::MAX_FRAMES`].
+    pub max_frames: u32,
+    /// How long one slice in the target's own context may take, in ns; 0 is without limit.
+    pub context_budget_ns: u64,
+    /// How long one slice by the task iterator may take, in ns; 0 is without limit.
+    pub iterator_budget_ns: u64,
+    /// How many task records one slice by the iterator may send, so that the ring buffer cannot overflow; 0 is without limit.
+    pub iterator_budget_records: u64,
+}

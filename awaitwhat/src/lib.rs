@@ -1,0 +1,7 @@
+//! What awaits what in a running asyncio program.
+//!
+//! Data flows one way; see `ARCHITECTURE.md`.
+
+pub mod memory;
+pub mod profile;
+pub mod snapshot;

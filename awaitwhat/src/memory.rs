@@ -1,0 +1,95 @@
+//! Memory of the target, as everything in user space reads it.
+//!
+//! The live implementation goes through an eBPF program (`capture`), so that no ptrace right is needed; tests read
+//! recorded images.
+
+use std::fmt;
+
+/// An address in the target. Never an address of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address(pub u64);
+
+impl Address {
+    pub const NULL: Self = Self(0);
+
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address `offset` bytes further on. Wraps, as garbage may be added to garbage: the read that follows fails.
+    #[must_use]
+    pub fn offset(self, offset: u64) -> Self {
+        Self(self.0.wrapping_add(offset))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#x}", self.0)
+    }
+}
+
+/// A read of the target's memory that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Nothing is mapped there, or the page is not present, or the pointer is garbage.
+    #[error("the target's memory at {address} ({length} bytes) cannot be read")]
+    Unreadable { address: Address, length: usize },
+    /// The process has ended.
+    #[error("the target has exited")]
+    Gone,
+    /// The reader itself failed (a system call's `errno`).
+    #[error("reading the target's memory failed: {}", std::io::Error::from_raw_os_error(*errno))]
+    Reader { errno: i32 },
+}
+
+/// Reads the target's memory.
+pub trait Memory {
+    /// Fills `buffer` from `address` on.
+    ///
+    /// # Errors
+    /// When any byte of it cannot be read; `buffer` then holds nothing of meaning.
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault>;
+
+    /// Reads a little-endian 64-bit word.
+    ///
+    /// # Errors
+    /// As [`Memory::read`].
+    fn read_u64(&self, address: Address) -> Result<u64, Fault> {
+        let mut word = [0; 8];
+        self.read(address, &mut word)?;
+        Ok(u64::from_le_bytes(word))
+    }
+
+    /// Reads a pointer.
+    ///
+    /// # Errors
+    /// As [`Memory::read`].
+    fn read_address(&self, address: Address) -> Result<Address, Fault> {
+        self.read_u64(address).map(Address)
+    }
+}
+
+impl<M: Memory + ?Sized> Memory for &M {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
+        (**self).read(address, buffer)
+    }
+}
+
+/// One mapping of the target's address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: Address,
+    /// One past the last address.
+    pub end: Address,
+    pub readable: bool,
+    pub writable: bool,
+    pub executable: bool,
+    /// Offset of `start` in the file, in bytes.
+    pub file_offset: u64,
+    /// Identity of the open file: equal for mappings of one file; `None` for anonymous memory.
+    pub file: Option<u64>,
+    /// Base name of the file (not a path: it works in any mount namespace, and when the file is deleted). Empty for anonymous memory.
+    pub name: String,
+}

@@ -1,0 +1,126 @@
+//! The model of one moment: every task, its chain, and what it waits for.
+
+use std::sync::Arc;
+
+use crate::memory::Address;
+
+/// What kind of function a frame belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameKind {
+    Coroutine,
+    AsyncGenerator,
+    /// A generator, `types.coroutine` functions included.
+    Generator,
+    /// A plain function that a running task is in.
+    Function,
+    /// A frame whose code object could not be read, or had changed since it was seen.
+    Unknown,
+}
+
+/// One frame of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Frame {
+    /// Qualified name where the version has one (3.11+), else the name.
+    pub function: Arc<str>,
+    /// `co_filename`, as the target has it.
+    pub file: Arc<str>,
+    /// Line in `file`, 0 where unknown.
+    pub line: u32,
+    pub kind: FrameKind,
+}
+
+/// Frames of a chain, **innermost first**. Equal chains share one allocation.
+pub type Stack = Arc<[Frame]>;
+
+/// What a task was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Suspended, or not yet begun (then its only frame is the one it begins with).
+    Pending,
+    /// On its thread's Python stack at that moment.
+    Running,
+}
+
+/// The terminal awaitable at the end of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WaitsOn {
+    pub kind: WaitKind,
+    pub id: Address,
+    /// Name of the object's type (`Future`, `Task`, `_GatheringFuture`, ...).
+    pub type_name: Arc<str>,
+    /// Tasks that this object waits for in turn: the task itself for [`WaitKind::Task`], the children of a gather, the members of a
+    /// `TaskGroup`, the set of an `asyncio.wait`, ...
+    pub tasks: Vec<Address>,
+}
+
+/// What kind of object ends a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitKind {
+    Future,
+    Task,
+    Gather,
+    /// The waiter of a `TaskGroup`'s exit.
+    TaskGroup,
+    /// The waiter of an `asyncio.wait` (and what is built on it).
+    Wait,
+    /// An awaitable that is no future.
+    Other,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Address of the task object.
+    pub id: Address,
+    /// `None` where the name could not be read.
+    pub name: Option<Arc<str>>,
+    /// Thread of the task's event loop, in the initial PID namespace.
+    pub tid: Option<u32>,
+    pub state: TaskState,
+    /// Innermost first.
+    pub stack: Stack,
+    pub waits_on: Option<WaitsOn>,
+    /// Tasks that wait for this one, in ascending order of address.
+    pub awaited_by: Vec<Address>,
+    /// The chain is deeper than the bound: its innermost part is missing.
+    pub truncated: bool,
+}
+
+/// What a snapshot or profile does not show, and why. Always shown to the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Losses {
+    /// Tasks dropped because they changed while they were read.
+    pub torn: u64,
+    /// Tasks dropped because a read of their memory failed.
+    pub faults: u64,
+    /// Tasks whose chain was deeper than the bound.
+    pub truncated: u64,
+    /// Records dropped because the ring buffer was full.
+    pub ring_buffer_full: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Frames whose code object changed or could not be read.
+    pub stale: u64,
+    /// Passes that had to start anew because a registry changed underneath.
+    pub restarts: u64,
+    /// Tasks of a kind that cannot be read (pure-Python tasks).
+    pub opaque: u64,
+}
+
+/// Every task of a process at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Version, for example `3.14.10`.
+    pub python: String,
+    pub captured_at: jiff::Timestamp,
+    /// How long it took to read the tasks, in seconds: their states are this far apart at most.
+    pub span_seconds: f64,
+    /// In ascending order of thread, then in the order of the registry.
+    pub tasks: Vec<Task>,
+    pub losses: Losses,
+}
