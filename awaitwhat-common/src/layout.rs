@@ -97,6 +97,10 @@ pub struct Layout {
 
     /// Bits of a tagged reference that are not part of the address (3.14+: 3, or what the version says), 0 where there are none.
     pub tag_mask: u64,
+    /// Address of `_Py_NoneStruct`: what a dead weak reference refers to.
+    pub none_address: u64,
+    /// Address of `_PyWeakref_RefType`.
+    pub weakref_type: u64,
     /// Address of `PyCoro_Type`.
     pub coroutine_type: u64,
     /// Address of `PyGen_Type`.
@@ -160,8 +164,8 @@ impl Layout {
                 .iter()
                 .all(|wrapper| wrapper.type_address == 0 || fits(wrapper.inner, 8))
             && self.frame_awaited >= 8
-            && self.frame_awaited % 8 == 0
-            && self.thread_current_frame % 8 == 0
-            && self.cframe_current_frame % 8 == 0
+            && self.frame_awaited.is_multiple_of(8)
+            && self.thread_current_frame.is_multiple_of(8)
+            && self.cframe_current_frame.is_multiple_of(8)
     }
 }

@@ -46,6 +46,4 @@ pub struct ThreadPlan {
     pub context_budget_ns: u64,
     /// How long one slice by the task iterator may take, in ns; 0 is without limit.
     pub iterator_budget_ns: u64,
-    /// How many task records one slice by the iterator may send, so that the ring buffer cannot overflow; 0 is without limit.
-    pub iterator_budget_records: u64,
 }

@@ -1,0 +1,232 @@
+//! Registries of tasks: linked lists (3.14+) and sets, of weak references or of tasks.
+//!
+//! Facts: `Modules/_asynciomodule.c` (3.14, `asyncio_tasks_head`), `Lib/asyncio/tasks.py` (3.11, `_all_tasks`; 3.12 and 3.13,
+//! `_scheduled_tasks`, `_eager_tasks`), `Include/cpython/setobject.h` (`setentry`), `Include/internal/pycore_llist.h`.
+
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::limits::{MAX_ROOTS, MAX_SLOTS, MAX_TASKS, WINDOW_BYTES};
+use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
+use awaitwhat_common::status::SliceStatus;
+
+use crate::host::Host;
+use crate::walk::{Flow, HISTORY, Walk, phase, place};
+use crate::window::Window;
+
+/// Bytes of one slot of a set: key and hash.
+const SLOT_BYTES: u64 = 16;
+/// Slots that one window holds.
+pub(crate) const SLOTS_PER_WINDOW: u64 = WINDOW_BYTES / SLOT_BYTES;
+/// Hash of a slot whose key was removed (`Objects/setobject.c`, `dummy`).
+const REMOVED: u64 = u64::MAX;
+/// `llist_node.prev`, behind `next`.
+const NODE_PREVIOUS: u64 = 8;
+
+/// The key in the slot with number `slot` of the table's part that `slots` holds; 0 where there is none.
+#[inline(always)]
+pub(crate) fn key_of_slot(slots: &Window, slot: u64) -> u64 {
+    let at = slot % SLOTS_PER_WINDOW * SLOT_BYTES;
+    if slots.word(at + 8) == REMOVED {
+        0
+    } else {
+        slots.word(at)
+    }
+}
+
+/// Where the part of a table lies that holds the slot with number `slot`.
+#[inline(always)]
+pub(crate) fn part_of_table(table: u64, slot: u64) -> u64 {
+    table.wrapping_add(slot / SLOTS_PER_WINDOW * WINDOW_BYTES)
+}
+
+impl Walk {
+    #[inline(always)]
+    pub(crate) fn begin_root<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if self.root >= plan.root_count || self.root >= MAX_ROOTS as u32 {
+            return self.end_pass(host);
+        }
+        let root = self.current_root(plan);
+        if !self.window.load(host, root.address) {
+            return self.restart(host);
+        }
+        if root.kind == root_kind::LIST {
+            self.last_node = root.address;
+            self.node = self.window.word(0);
+            self.history = [0; HISTORY];
+            self.place = place::IN_LIST;
+            self.phase = phase::NODE;
+        } else {
+            self.slot = 0;
+            self.set_mask = self.window.word(u64::from(layout.set_mask));
+            self.set_table = self.window.word(u64::from(layout.set_table));
+            if self.set_mask >= MAX_SLOTS {
+                return self.restart(host);
+            }
+            self.place = place::IN_SET;
+            self.phase = phase::SLOT;
+        }
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    fn end_pass<H: Host>(&mut self, host: &mut H) -> Flow {
+        if !host.is_undisturbed() {
+            return Flow::Done(SliceStatus::Disturbed);
+        }
+        self.root = 0;
+        self.place = place::BEFORE_ROOT;
+        Flow::Done(SliceStatus::PassComplete)
+    }
+
+    #[inline(always)]
+    fn end_root(&mut self) -> Flow {
+        self.root += 1;
+        self.place = place::BEFORE_ROOT;
+        self.phase = phase::ROOT;
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    fn current_root(&self, plan: &ThreadPlan) -> Root {
+        plan.roots[self.root as usize & (MAX_ROOTS - 1)]
+    }
+
+    /// Goes back to the task to visit next, after the slice's first record.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self) {
+        self.history_tried = 0;
+        self.phase = match self.place {
+            place::IN_LIST => phase::RESUME_LIST,
+            place::IN_SET => phase::RESUME_SET,
+            _ => phase::ROOT,
+        };
+    }
+
+    /// Finds the latest of the nodes visited so far that is still in the list: the walk goes on behind it.
+    #[inline(always)]
+    pub(crate) fn resume_list<H: Host>(&mut self, host: &mut H) -> Flow {
+        let latest = self.history_at.wrapping_sub(self.history_tried);
+        let candidate = self.history[latest as usize & (HISTORY - 1)];
+        if self.history_tried >= HISTORY as u32 || candidate == 0 {
+            if self.history_tried == 0 {
+                // Nothing of this list was visited yet.
+                self.place = place::BEFORE_ROOT;
+                self.phase = phase::ROOT;
+                return Flow::Continue;
+            }
+            return self.restart(host);
+        }
+        self.history_tried += 1;
+        if self.window.load(host, candidate) {
+            let next = self.window.word(0);
+            if self.window.load(host, next) && self.window.word(NODE_PREVIOUS) == candidate {
+                self.last_node = candidate;
+                self.node = next;
+                self.phase = phase::NODE;
+            }
+        }
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn visit_node(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
+        if self.node == self.current_root(plan).address || self.visited >= MAX_TASKS {
+            return self.end_root();
+        }
+        self.visited += 1;
+        self.object = self.node.wrapping_sub(u64::from(layout.task_node));
+        self.phase = phase::TASK;
+        Flow::Continue
+    }
+
+    /// Takes the list's links from the task that the window holds. False if they contradict the way that led here.
+    #[inline(always)]
+    pub(crate) fn take_links(&mut self, layout: &Layout) -> bool {
+        let node = u64::from(layout.task_node);
+        self.next_node = self.window.word(node);
+        self.window.word(node + NODE_PREVIOUS) == self.last_node
+    }
+
+    #[inline(always)]
+    pub(crate) fn resume_set<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if !self.window.load(host, self.current_root(plan).address)
+            || self.window.word(u64::from(layout.set_mask)) != self.set_mask
+            || self.window.word(u64::from(layout.set_table)) != self.set_table
+        {
+            return self.restart(host);
+        }
+        self.slots.forget();
+        self.phase = phase::SLOT;
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn visit_slot<H: Host>(&mut self, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if self.slot > self.set_mask {
+            return self.end_root();
+        }
+        let part = part_of_table(self.set_table, self.slot);
+        if !self.slots.is_at(part) {
+            if !self.slots.load(host, part) {
+                return self.restart(host);
+            }
+            // Empty parts cost time too, and a set may have nothing else.
+            if host.is_over_budget() {
+                return Flow::Done(SliceStatus::Budget);
+            }
+        }
+        self.object = key_of_slot(&self.slots, self.slot);
+        if self.object == 0 {
+            self.slot += 1;
+            return Flow::Continue;
+        }
+        self.visited += 1;
+        let is_weak = self.current_root(plan).kind == root_kind::WEAK_SET;
+        self.phase = if is_weak {
+            phase::WEAK_REFERENCE
+        } else {
+            phase::TASK
+        };
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn follow_weak_reference<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
+        let is_reference = self.window.load(host, self.object)
+            && self.window.word(u64::from(layout.object_type)) == layout.weakref_type;
+        self.object = self.window.word(u64::from(layout.weakref_object));
+        if !is_reference || self.object == layout.none_address {
+            return self.skip(host);
+        }
+        self.phase = phase::TASK;
+        Flow::Continue
+    }
+
+    /// Goes on to the next task without a record of this one.
+    #[inline(always)]
+    pub(crate) fn skip<H: Host>(&mut self, host: &mut H) -> Flow {
+        if !host.is_undisturbed() {
+            return Flow::Done(SliceStatus::Disturbed);
+        }
+        self.advance();
+        if host.is_over_budget() {
+            Flow::Done(SliceStatus::Budget)
+        } else {
+            Flow::Continue
+        }
+    }
+
+    /// Goes on to the next task.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        if self.place == place::IN_LIST {
+            self.history_at = self.history_at.wrapping_add(1);
+            self.history[self.history_at as usize & (HISTORY - 1)] = self.node;
+            self.last_node = self.node;
+            self.node = self.next_node;
+            self.phase = phase::NODE;
+        } else {
+            self.slot += 1;
+            self.phase = phase::SLOT;
+        }
+    }
+}

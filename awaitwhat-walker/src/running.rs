@@ -1,0 +1,104 @@
+//! The frames of a thread: the chain of a task that runs.
+//!
+//! Facts: `Include/internal/pycore_frame.h` (3.11 to 3.13), `Include/internal/pycore_interpframe_structs.h` (3.14).
+
+use awaitwhat_common::event::{TaskState, task};
+use awaitwhat_common::layout::{Layout, quirks};
+use awaitwhat_common::limits::MAX_RUNNING_FRAMES;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::TaskStatus;
+
+use crate::host::Host;
+use crate::walk::{Flow, Walk, phase};
+
+/// `FRAME_OWNED_BY_GENERATOR`: the frame lies in a coroutine, generator or asynchronous generator.
+const OWNED_BY_GENERATOR: u8 = 1;
+
+impl Walk {
+    /// Begins the frames of the thread, from the current one outwards, up to `last_frame`; as the slice's first record
+    /// (`is_tick` 1, `last_frame` 0) up to the outermost one that belongs to a coroutine.
+    #[inline(always)]
+    pub(crate) fn begin_running(&mut self, is_tick: u32, last_frame: u64) {
+        self.is_tick = is_tick;
+        self.last_frame = last_frame;
+        self.state = TaskState::Running as u32;
+        self.status = TaskStatus::Complete as u32;
+        self.coroutine_frames = 0;
+        self.thread_frames = 0;
+        self.phase = phase::CURRENT_FRAME;
+    }
+
+    #[inline(always)]
+    pub(crate) fn find_current_frame<H: Host>(
+        &mut self,
+        layout: &Layout,
+        plan: &ThreadPlan,
+        host: &mut H,
+    ) -> Flow {
+        let mut at = plan
+            .thread_state
+            .wrapping_add(u64::from(layout.thread_current_frame));
+        if layout.quirks & quirks::CFRAME != 0 {
+            match host.read_word(at) {
+                Some(cframe) if cframe & 7 == 0 => {
+                    at = cframe.wrapping_add(u64::from(layout.cframe_current_frame));
+                }
+                _ => return self.end_task(TaskStatus::Fault),
+            }
+        }
+        match host.read_word(at) {
+            Some(frame) => self.object = frame,
+            None => return self.end_task(TaskStatus::Fault),
+        }
+        self.phase = phase::FRAME;
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn visit_frame<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        self.thread_frames += 1;
+        if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
+            return self.end_of_frames();
+        }
+        let frame = self.object;
+        if !self.window.load(host, frame) {
+            return self.end_task(TaskStatus::Fault);
+        }
+        let owner = self.window.byte(u64::from(layout.frame_owner));
+        if owner < layout.owner_internal {
+            let code = self.window.word(u64::from(layout.frame_code)) & !layout.tag_mask;
+            let instruction = self.window.word(u64::from(layout.frame_instruction));
+            if !self.record.push_frame(code, instruction, plan.max_frames) {
+                self.status = TaskStatus::Truncated as u32;
+            }
+        }
+        if owner == OWNED_BY_GENERATOR {
+            self.coroutine_frames = self.record.frames();
+            if self.is_tick == 1 {
+                self.record
+                    .set(task::CORO, frame.wrapping_sub(u64::from(layout.generator_frame)));
+            }
+        }
+        if frame == self.last_frame {
+            let is_truncated = self.status == TaskStatus::Truncated as u32;
+            return self.end_task(if is_truncated {
+                TaskStatus::Truncated
+            } else {
+                TaskStatus::Complete
+            });
+        }
+        self.object = self.window.word(u64::from(layout.frame_previous));
+        Flow::Continue
+    }
+
+    /// The thread has no more frames. A task that executes must have been among them.
+    #[inline(always)]
+    fn end_of_frames(&mut self) -> Flow {
+        if self.is_tick == 0 {
+            return self.end_task(TaskStatus::Torn);
+        }
+        self.record.keep_frames(self.coroutine_frames);
+        self.phase = phase::FINISH;
+        Flow::Continue
+    }
+}

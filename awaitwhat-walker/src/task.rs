@@ -1,0 +1,78 @@
+//! Tasks. Facts: `Modules/_asynciomodule.c` (`TaskObj`, `FutureObj_HEAD`).
+
+use awaitwhat_common::event::TaskState;
+use awaitwhat_common::layout::{ABSENT, Layout};
+use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+
+use crate::host::Host;
+use crate::walk::{Flow, Walk, phase, place};
+
+/// `STATE_PENDING` of `fut_state`.
+const PENDING: u32 = 0;
+
+impl Walk {
+    #[inline(always)]
+    pub(crate) fn begin_task<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        let is_readable = self.window.load(host, self.object);
+        if self.place == place::IN_LIST && !(is_readable && self.take_links(layout)) {
+            // The next slice finds its place by the nodes that it visited.
+            let is_undisturbed = host.is_undisturbed();
+            return Flow::Done(if is_undisturbed {
+                SliceStatus::RegistryTorn
+            } else {
+                SliceStatus::Disturbed
+            });
+        }
+        let window = &self.window;
+        let event_loop = window.word(u64::from(layout.task_loop));
+        let coro = window.word(u64::from(layout.task_coro));
+        self.record.begin(
+            self.object,
+            window.word(u64::from(layout.object_type)),
+            window.word(u64::from(layout.task_name)),
+            event_loop,
+            window.word(u64::from(layout.task_fut_waiter)),
+            coro,
+        );
+        self.state = TaskState::Waiting as u32;
+        self.objects = 0;
+        self.take_awaiters(layout);
+        if !is_readable {
+            return self.end_task(TaskStatus::Fault);
+        }
+        let is_pending = self.window.half(u64::from(layout.task_state)) == PENDING;
+        if !is_pending || coro == 0 || !is_of_plan(plan, event_loop) {
+            return self.skip(host);
+        }
+        self.object = coro;
+        self.phase = phase::OBJECT;
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    fn take_awaiters(&mut self, layout: &Layout) {
+        self.awaited_by = 0;
+        self.awaited_by_is_set = 0;
+        self.awaiters_truncated = 0;
+        if layout.task_awaited_by != ABSENT {
+            self.awaited_by = self.window.word(u64::from(layout.task_awaited_by));
+            self.awaited_by_is_set =
+                u32::from(self.window.byte(u64::from(layout.task_awaited_by_is_set)) & 1);
+        }
+    }
+}
+
+/// Whether the plan's thread is the one to visit tasks of `event_loop`.
+#[inline(always)]
+fn is_of_plan(plan: &ThreadPlan, event_loop: u64) -> bool {
+    if plan.event_loop != 0 {
+        return plan.event_loop == event_loop;
+    }
+    let mut is_foreign = false;
+    for at in 0..MAX_FOREIGN_LOOPS {
+        is_foreign |= plan.foreign_loops[at] == event_loop;
+    }
+    !is_foreign
+}

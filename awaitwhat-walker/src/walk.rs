@@ -1,0 +1,352 @@
+//! The state of a walk, and its steps.
+
+use awaitwhat_common::event::{SLICE_WORDS, TaskState, flags, kind, slice, task};
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+
+use crate::host::Host;
+use crate::record::Record;
+use crate::window::Window;
+
+/// Whether a walk goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Continue,
+    Done(SliceStatus),
+}
+
+/// What the next step does.
+pub(crate) mod phase {
+    /// Begins the registry with the number [`super::Walk::root`].
+    pub const ROOT: u32 = 0;
+    /// Finds the place in a linked list where the last slice ended.
+    pub const RESUME_LIST: u32 = 1;
+    /// Makes sure that a set's table is still the one that the last slice walked.
+    pub const RESUME_SET: u32 = 2;
+    /// Visits the next node of a linked list.
+    pub const NODE: u32 = 3;
+    /// Looks at the next slot of a set.
+    pub const SLOT: u32 = 4;
+    /// Follows a weak reference to its task.
+    pub const WEAK_REFERENCE: u32 = 5;
+    /// Begins a task.
+    pub const TASK: u32 = 6;
+    /// Looks at the next object of a chain.
+    pub const OBJECT: u32 = 7;
+    /// Tells an `await` from a `yield` by the next instruction.
+    pub const OPCODE: u32 = 8;
+    /// Reads the awaited object from a suspended frame's stack.
+    pub const AWAITED: u32 = 9;
+    /// Looks at the terminal awaitable.
+    pub const TERMINAL: u32 = 10;
+    /// Finds the thread's current frame.
+    pub const CURRENT_FRAME: u32 = 11;
+    /// Looks at the next frame of the thread.
+    pub const FRAME: u32 = 12;
+    /// Begins the tasks that wait for this one.
+    pub const AWAITERS: u32 = 13;
+    /// Looks at the next slot of a set of awaiters.
+    pub const AWAITER_SLOT: u32 = 14;
+    /// Sends the record and goes on to the next task.
+    pub const FINISH: u32 = 15;
+}
+
+/// Where in the registries a walk is, between two tasks.
+pub(crate) mod place {
+    /// Before the registry with the number [`super::Walk::root`].
+    pub const BEFORE_ROOT: u32 = 0;
+    /// Within a linked list.
+    pub const IN_LIST: u32 = 1;
+    /// Within a set.
+    pub const IN_SET: u32 = 2;
+}
+
+/// Nodes of a linked list that a walk remembers, to find its place again after some of them were removed. A power of two.
+pub(crate) const HISTORY: usize = 8;
+
+/// What one slice did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SliceCounts {
+    /// Tasks whose walk was finished, torn and faulty ones included.
+    pub tasks: u64,
+    pub torn: u64,
+    pub faults: u64,
+}
+
+/// A walk over all tasks of one thread: position, and the record that is being built.
+///
+/// All-zero bytes are a valid initial state.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Walk {
+    pub(crate) record: Record,
+    /// The object that is looked at.
+    pub(crate) window: Window,
+    /// The part of a registry's table around `slot`.
+    pub(crate) slots: Window,
+    pub(crate) phase: u32,
+    /// One of [`place`].
+    pub(crate) place: u32,
+    pub(crate) root: u32,
+    /// Nodes or slots of the registries that this pass has visited.
+    pub(crate) visited: u64,
+    /// The node to visit; the list's head ends it.
+    pub(crate) node: u64,
+    /// The node before `node`.
+    pub(crate) last_node: u64,
+    /// The node after `node`.
+    pub(crate) next_node: u64,
+    /// The nodes visited last, and where the latest one is.
+    pub(crate) history: [u64; HISTORY],
+    pub(crate) history_at: u32,
+    /// Nodes of the history that turned out to be removed.
+    pub(crate) history_tried: u32,
+    pub(crate) slot: u64,
+    pub(crate) set_mask: u64,
+    pub(crate) set_table: u64,
+    /// The object to look at next.
+    pub(crate) object: u64,
+    /// Objects of this chain so far.
+    pub(crate) objects: u32,
+    /// A `TaskState`.
+    pub(crate) state: u32,
+    /// A `TaskStatus`.
+    pub(crate) status: u32,
+    /// The frame that ends a running task's chain; 0 for the outermost one of a coroutine.
+    pub(crate) last_frame: u64,
+    /// Frames of the record up to the outermost coroutine.
+    pub(crate) coroutine_frames: u32,
+    /// Frames of the thread so far.
+    pub(crate) thread_frames: u32,
+    /// A task, or with `awaited_by_is_set` 1 a set of tasks, that waits for this one.
+    pub(crate) awaited_by: u64,
+    pub(crate) awaited_by_is_set: u32,
+    pub(crate) awaiters_truncated: u32,
+    pub(crate) awaiter_slot: u64,
+    pub(crate) awaiter_mask: u64,
+    pub(crate) awaiter_table: u64,
+    /// 1 while the record is that of whatever runs in the thread, made once at the start of a slice.
+    pub(crate) is_tick: u32,
+    in_context: u32,
+    /// Number of the pass, from 1 on; 0 before the first.
+    pass: u64,
+    restarts: u64,
+    counts: SliceCounts,
+    /// Switches of the thread when the pass began.
+    pass_switches: u64,
+    /// 1 while the thread has not run since the pass began.
+    pass_is_whole: u32,
+    /// 1 when a pass is complete that was whole: it holds while `pass_switches` does not change.
+    complete_is_whole: u32,
+}
+
+impl Walk {
+    /// A walk that has not begun.
+    pub const NEW: Self = Self {
+        record: Record::EMPTY,
+        window: Window::EMPTY,
+        slots: Window::EMPTY,
+        phase: 0,
+        place: 0,
+        root: 0,
+        visited: 0,
+        node: 0,
+        last_node: 0,
+        next_node: 0,
+        history: [0; HISTORY],
+        history_at: 0,
+        history_tried: 0,
+        slot: 0,
+        set_mask: 0,
+        set_table: 0,
+        object: 0,
+        objects: 0,
+        state: 0,
+        status: 0,
+        last_frame: 0,
+        coroutine_frames: 0,
+        thread_frames: 0,
+        awaited_by: 0,
+        awaited_by_is_set: 0,
+        awaiters_truncated: 0,
+        awaiter_slot: 0,
+        awaiter_mask: 0,
+        awaiter_table: 0,
+        is_tick: 0,
+        in_context: 0,
+        pass: 0,
+        restarts: 0,
+        counts: SliceCounts {
+            tasks: 0,
+            torn: 0,
+            faults: 0,
+        },
+        pass_switches: 0,
+        pass_is_whole: 0,
+        complete_is_whole: 0,
+    };
+
+    /// Whether the last complete pass still holds: it was made in one piece, and the thread has not run since.
+    #[inline(always)]
+    pub fn is_unchanged(&self, switches: u64) -> bool {
+        self.complete_is_whole == 1 && self.pass_switches == switches
+    }
+
+    /// Begins a slice: `time` and `runtime` are in ns, `switches` is how often the thread has left a CPU so far.
+    ///
+    /// The first record of a slice is that of whatever task runs in the thread; then the pass goes on where it stopped.
+    #[inline(always)]
+    pub fn begin_slice(
+        &mut self,
+        plan: &ThreadPlan,
+        in_context: bool,
+        time: u64,
+        runtime: u64,
+        switches: u64,
+    ) {
+        if self.place == place::BEFORE_ROOT && self.root == 0 {
+            self.pass += 1;
+            self.restarts = 0;
+            self.visited = 0;
+            self.pass_switches = switches;
+            self.pass_is_whole = 1;
+        } else if self.pass_switches != switches || in_context {
+            self.pass_is_whole = 0;
+        }
+        self.complete_is_whole = 0;
+        self.in_context = u32::from(in_context);
+        self.counts = SliceCounts::default();
+        self.record
+            .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
+        self.record.set(task::TIME, time);
+        self.record.set(task::RUNTIME, runtime);
+        self.record.set(task::PASS, self.pass);
+        self.record.begin(0, 0, 0, 0, 0, 0);
+        self.begin_running(1, 0);
+    }
+
+    /// Does one bounded step.
+    #[inline(always)]
+    pub fn step<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        match self.phase {
+            phase::RESUME_LIST => self.resume_list(host),
+            phase::RESUME_SET => self.resume_set(layout, plan, host),
+            phase::NODE => self.visit_node(layout, plan),
+            phase::SLOT => self.visit_slot(plan, host),
+            phase::WEAK_REFERENCE => self.follow_weak_reference(layout, host),
+            phase::TASK => self.begin_task(layout, plan, host),
+            phase::OBJECT => self.visit_object(layout, plan, host),
+            phase::OPCODE => self.check_opcode(layout, host),
+            phase::AWAITED => self.read_awaited(layout, host),
+            phase::TERMINAL => self.visit_terminal(layout, host),
+            phase::CURRENT_FRAME => self.find_current_frame(layout, plan, host),
+            phase::FRAME => self.visit_frame(layout, plan, host),
+            phase::AWAITERS => self.begin_awaiters(layout, host),
+            phase::AWAITER_SLOT => self.visit_awaiter_slot(host),
+            phase::FINISH => self.finish_record(host),
+            _ => self.begin_root(layout, plan, host),
+        }
+    }
+
+    /// The words of the record that ends a slice. `duration` is in ns, `lost` counts records.
+    #[inline(always)]
+    pub fn end_slice(&mut self, status: SliceStatus, duration: u64, lost: u64) -> [u64; SLICE_WORDS] {
+        if matches!(status, SliceStatus::PassComplete) {
+            self.complete_is_whole = self.pass_is_whole;
+        }
+        let bits = if self.in_context == 1 {
+            flags::IN_CONTEXT
+        } else {
+            0
+        };
+        let mut words = [0; SLICE_WORDS];
+        words[0] = u64::from(kind::SLICE) | (status as u64) << 8 | u64::from(bits) << 24;
+        words[task::THREAD] = self.record.get(task::THREAD);
+        words[task::TIME] = self.record.get(task::TIME);
+        words[task::RUNTIME] = self.record.get(task::RUNTIME);
+        words[task::PASS] = self.pass;
+        words[slice::TASKS] = self.counts.tasks;
+        words[slice::TORN] = self.counts.torn;
+        words[slice::FAULTS] = self.counts.faults;
+        words[slice::DURATION] = duration;
+        words[slice::RESTARTS] = self.restarts;
+        words[slice::LOST] = lost;
+        words
+    }
+
+    /// Ends the task's walk with `status`; what is known of it is sent, unless it is torn.
+    #[inline(always)]
+    pub(crate) fn end_task(&mut self, status: TaskStatus) -> Flow {
+        self.status = status as u32;
+        self.phase = match status {
+            TaskStatus::Complete | TaskStatus::Truncated if self.is_tick == 0 => phase::AWAITERS,
+            _ => phase::FINISH,
+        };
+        Flow::Continue
+    }
+
+    /// Starts the pass anew, as the registry changed underneath; unless the change is one that the host can tell.
+    #[inline(always)]
+    pub(crate) fn restart<H: Host>(&mut self, host: &mut H) -> Flow {
+        self.root = 0;
+        self.place = place::BEFORE_ROOT;
+        self.visited = 0;
+        self.restarts += 1;
+        self.pass_is_whole = 0;
+        Flow::Done(if host.is_undisturbed() {
+            SliceStatus::RegistryTorn
+        } else {
+            SliceStatus::Disturbed
+        })
+    }
+
+    /// Sends the record, unless the thread ran while it was built: then the next slice visits the same task again.
+    #[inline(always)]
+    fn finish_record<H: Host>(&mut self, host: &mut H) -> Flow {
+        if !host.is_undisturbed() {
+            return Flow::Done(SliceStatus::Disturbed);
+        }
+        let status = self.count_status();
+        let state = match self.state {
+            1 => TaskState::Running,
+            2 => TaskState::Created,
+            _ => TaskState::Waiting,
+        };
+        self.record
+            .finish(status, state, self.in_context == 1, self.awaiters_truncated == 1);
+        if self.is_tick == 1 {
+            if self.record.frames() != 0 {
+                host.emit(&self.record);
+            }
+            self.is_tick = 0;
+            self.resume();
+            return Flow::Continue;
+        }
+        host.emit(&self.record);
+        self.counts.tasks += 1;
+        self.advance();
+        if host.is_over_budget() {
+            Flow::Done(SliceStatus::Budget)
+        } else {
+            Flow::Continue
+        }
+    }
+
+    #[inline(always)]
+    fn count_status(&mut self) -> TaskStatus {
+        match self.status {
+            0 => TaskStatus::Complete,
+            1 => TaskStatus::Truncated,
+            2 => {
+                self.counts.faults += 1;
+                TaskStatus::Fault
+            }
+            _ => {
+                self.counts.torn += 1;
+                TaskStatus::Torn
+            }
+        }
+    }
+}
