@@ -1,1 +1,35 @@
-fn main() {}
+//! Tasks of the repository: `cargo xtask <task>`.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod ebpf;
+mod repo;
+
+/// Tasks of the repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the eBPF object, byte for byte the same on every machine, and put it where it is committed
+    BuildEbpf {
+        /// Change nothing; fail when the committed object is not what the source gives
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    if ebpf::wrapper::is_requested() {
+        return ebpf::wrapper::run();
+    }
+    match Arguments::parse().task {
+        Task::BuildEbpf { check: false } => ebpf::build(),
+        Task::BuildEbpf { check: true } => ebpf::check(),
+    }
+}

@@ -1,0 +1,59 @@
+//! Where things are, and how other programs are run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the repository, without symbolic links.
+pub fn root() -> Result<PathBuf> {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = xtask.parent().context("xtask has no parent folder")?;
+    root.canonicalize()
+        .with_context(|| format!("cannot find the repository at {}", root.display()))
+}
+
+/// The folder `name` in the cache that git ignores; it is made where it does not exist.
+pub fn cache(name: &str) -> Result<PathBuf> {
+    let path = root()?.join(".cache").join(name);
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
+}
+
+/// Runs `command` with its output shown, and fails when it does.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| cannot_start(command))?;
+    if !status.success() {
+        bail!("{status}: {}", words(command));
+    }
+    Ok(())
+}
+
+/// Runs `command` and returns what it writes to its standard output; its diagnostics are shown.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| cannot_start(command))?;
+    if !output.status.success() {
+        bail!("{}: {}", output.status, words(command));
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("output is not UTF-8: {}", words(command)))
+}
+
+fn cannot_start(command: &Command) -> String {
+    format!("cannot start {}", command.get_program().display())
+}
+
+fn words(command: &Command) -> String {
+    let mut line = command.get_program().display().to_string();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}
