@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -61,7 +62,22 @@ pub fn check() -> Result<()> {
     )
 }
 
+/// Lints the kernel side, for the target it is compiled for.
+pub fn lint() -> Result<()> {
+    repo::run(cargo("clippy")?.args(["--", "-Dwarnings"]))
+}
+
 fn compile() -> Result<Vec<u8>> {
+    let mut cargo = cargo("build")?;
+    wrapper::request(&mut cargo)?;
+    let messages = repo::output(cargo.arg("--message-format=json-render-diagnostics"))?;
+    let linked = executable(&messages)?;
+    let bytes = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    object_file::without_debug_information(&bytes)
+}
+
+/// Cargo's `task` for the kernel side, with everything it takes.
+fn cargo(task: &str) -> Result<Command> {
     let rust = toolchain::Rust::find()?;
     let core = toolchain::core_source(&rust)?;
     let linker = toolchain::bpf_linker(&rust)?;
@@ -77,14 +93,14 @@ fn compile() -> Result<Vec<u8>> {
     let mut cargo = rust.cargo();
     cargo
         .args([
-            "build",
+            task,
             "--release",
             "--locked",
             "--target",
             "bpfel-unknown-none",
             "-Zbuild-std=core",
         ])
-        .args(["--message-format=json-render-diagnostics", "--target-dir"])
+        .arg("--target-dir")
         .arg(repo::cache("ebpf-target")?)
         .current_dir(&source)
         // Unlocks `-Zbuild-std` on the stable compiler; the target has no precompiled `core`.
@@ -93,11 +109,7 @@ fn compile() -> Result<Vec<u8>> {
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", &core)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&root, &core)?);
-    wrapper::request(&mut cargo)?;
-    let messages = repo::output(&mut cargo)?;
-    let linked = executable(&messages)?;
-    let bytes = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
-    object_file::without_debug_information(&bytes)
+    Ok(cargo)
 }
 
 /// The compiler's flags, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.

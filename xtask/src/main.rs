@@ -1,5 +1,7 @@
 //! Tasks of the repository: `cargo xtask <task>`.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -22,14 +24,27 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run clippy over the eBPF side, warnings denied
+    LintEbpf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     if ebpf::wrapper::is_requested() {
         return ebpf::wrapper::run();
     }
     match Arguments::parse().task {
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
+        Task::LintEbpf => ebpf::lint(),
     }
 }

@@ -19,13 +19,21 @@ const RUST_SRC_SHA256: &str = "7b76db5b880a77f9e52975d2baa6209d2f76d2c9c2789515c
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const DEBIAN_MIRROR: &str = "http://deb.debian.org/debian";
 
-/// Variables that would change what is built, or that belong to the cargo which runs this program.
-const FOREIGN_VARIABLES: &[&str] = &[
+/// Variables that would change what is built, or that belong to the cargo which runs this program; `CARGO*` are judged by [`KEPT`].
+const REMOVED: &[&str] = &[
     "RUSTC",
     "RUSTFLAGS",
     "RUSTDOCFLAGS",
     "RUSTC_WRAPPER",
     "RUSTC_WORKSPACE_WRAPPER",
+];
+/// Beginnings of cargo's variables that only say where crates come from.
+const KEPT: &[&str] = &[
+    "CARGO_HOME",
+    "CARGO_HTTP_",
+    "CARGO_NET_",
+    "CARGO_REGISTR",
+    "CARGO_SOURCE_",
 ];
 
 /// The toolchain of release [`RUST`].
@@ -70,9 +78,8 @@ impl Rust {
         };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let is_setting =
-                text.starts_with("CARGO") && !["CARGO_HOME", "CARGO_HTTP_CAINFO"].contains(&&*text);
-            if is_setting || FOREIGN_VARIABLES.contains(&&*text) {
+            let is_setting = text.starts_with("CARGO") && !KEPT.iter().any(|kept| text.starts_with(kept));
+            if is_setting || REMOVED.contains(&&*text) {
                 command.env_remove(&name);
             }
         }
