@@ -1,0 +1,34 @@
+"""Event loops in several threads, and none in the main thread."""
+import asyncio
+import threading
+
+import truth
+
+LOOPS = 6
+parked = threading.Barrier(LOOPS + 1)
+
+
+async def worker():
+    await asyncio.sleep(3600)
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    truth.enter_loop(loop)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(worker())
+        await asyncio.sleep(0)
+        loop.call_later(0.05, parked.wait)
+
+
+def reports():
+    parked.wait()
+    truth.report_from_thread(lambda: True)
+
+
+truth.end_with_stdin()
+for number in range(LOOPS):
+    threading.Thread(target=asyncio.run, args=(main(),), name=f"loop {number}", daemon=True).start()
+reports()
+threading.Event().wait()

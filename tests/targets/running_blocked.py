@@ -1,0 +1,47 @@
+"""A task that runs: it is in a system call, below plain functions; the others wait."""
+import asyncio
+import os
+import threading
+
+import truth
+
+blocked = threading.Event()
+
+
+class Driver:
+    def fetch(self):
+        blocked.set()
+        return os.read(self.pipe, 1)
+
+    def __init__(self):
+        self.pipe, self.kept = os.pipe()
+
+
+def query():
+    return [Driver().fetch() for _ in range(2)]
+
+
+async def handler():
+    query()
+
+
+async def request():
+    await asyncio.sleep(0)
+    await handler()
+
+
+async def worker():
+    await truth.never()
+
+
+async def main():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker())
+        group.create_task(request())
+
+
+truth.report_from_thread(blocked.is_set, edges=[("main", "worker"), ("main", "request")])
+truth.end_with_stdin()
+with asyncio.Runner() as runner:
+    truth.enter_loop(runner.get_loop())
+    runner.run(main())

@@ -1,0 +1,23 @@
+"""A TaskGroup that waits at its end, with another one inside."""
+import asyncio
+
+import truth
+
+
+async def track(seconds):
+    await asyncio.sleep(seconds)
+
+
+async def album(name, lengths):
+    async with asyncio.TaskGroup() as group:
+        for number, seconds in enumerate(lengths):
+            group.create_task(track(seconds), name=f"{name} {number}")
+
+
+async def main():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(album("first", [3600, 3601]), name="first")
+        group.create_task(album("second", [3602]), name="second")
+
+
+truth.run(main, edges=[("main", "album"), ("album", "track")])

@@ -1,0 +1,293 @@
+"""A target's own answer to the question what its tasks wait for.
+
+A target builds its shape, waits until every task is parked, and prints one line of JSON: the truth. It then stays as it is
+until its standard input ends. The truth is computed by a plain callback of the loop, or by another thread: never by a task,
+as the report has to describe the process as it remains afterwards.
+
+This module does not import asyncio by itself: some targets have to do without.
+"""
+
+import gc
+import inspect
+import itertools
+import json
+import os
+import platform
+import sys
+import threading
+import types
+
+# Between two looks at the tasks; they are reported once two looks in a row saw the same.
+SETTLING_SECONDS = 0.02
+
+# Awaitables without a frame that lead to another one.
+WRAPPERS = {
+    "anext_awaitable",
+    "async_generator_asend",
+    "async_generator_athrow",
+    "coroutine_wrapper",
+}
+
+# Native thread id and interpreter's thread identity of every event loop that runs here.
+_threads = {}
+
+
+def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
+    """Runs `main()` in an event loop and reports once everything is parked.
+
+    `edges` are pairs (waiter, awaited) of coroutine functions' qualified names: every task of the first waits for every task of
+    the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
+    `ready` says whether the shape is complete, where equal looks are not proof enough.
+    """
+    import asyncio
+
+    end_with_stdin()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        loop = runner.get_loop()
+        enter_loop(loop)
+        loop.call_soon(_settle, loop, Edges(edges, optional_edges), ready, None)
+        runner.run(main())
+
+
+def enter_loop(loop):
+    """Notes that `loop` runs in the calling thread."""
+    _threads[loop] = (threading.get_native_id(), threading.get_ident())
+
+
+def leave_loop(loop):
+    """Notes that `loop` has tasks, but runs in no thread."""
+    _threads[loop] = (None, None)
+
+
+def end_with_stdin(answer=None):
+    """Ends the process when its standard input ends; lines that arrive before go to `answer`."""
+
+    def watch():
+        for line in sys.stdin:
+            if answer is not None:
+                answer(line.strip())
+        os._exit(0)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+def report(edges=(), optional_edges=(), **more):
+    """Prints the truth at this moment."""
+    answer = snapshot(Edges(edges, optional_edges))
+    announce({**answer, **more})
+
+
+def announce(answer):
+    """Prints one line of JSON that names this process."""
+    answer = {"pid": os.getpid(), "python": platform.python_version(), **answer}
+    print(json.dumps(answer), flush=True)
+
+
+class Edges:
+    """Who waits for whom, by the qualified names of the tasks' outermost coroutine functions."""
+
+    def __init__(self, edges=(), optional_edges=()):
+        self.required = set(edges)
+        self.optional = set(optional_edges)
+
+    def fill(self, tasks):
+        """Adds `awaited_by` and `optional_awaited_by` to `tasks`."""
+        by_root = {}
+        for task in tasks:
+            by_root.setdefault(_root(task), []).append(task["id"])
+        for task in tasks:
+            for key, pairs in (("awaited_by", self.required), ("optional_awaited_by", self.optional)):
+                waiters = [by_root.get(waiter, ()) for waiter, awaited in pairs if awaited == _root(task)]
+                task[key] = sorted(itertools.chain(*waiters), key=lambda address: int(address, 16))
+
+
+def _root(task):
+    return task["stack"][-1]["function"] if task["stack"] else None
+
+
+def _settle(loop, edges, ready, before):
+    now = snapshot(edges)
+    # A loop that has callbacks ready is not at rest. Other kinds of loops do not tell.
+    busy = bool(getattr(loop, "_ready", ()))
+    if now == before and not busy and (ready is None or ready()):
+        announce(now)
+    else:
+        loop.call_later(SETTLING_SECONDS, _settle, loop, edges, ready, now)
+
+
+def snapshot(edges):
+    """Every task of the loops that this module knows."""
+    import asyncio
+
+    tasks = [describe(task, loop) for loop in list(_threads) for task in asyncio.all_tasks(loop)]
+    tasks.sort(key=lambda task: int(task["id"], 16))
+    edges.fill(tasks)
+    return {"tasks": tasks}
+
+
+def describe(task, loop):
+    """What `task` is doing."""
+    import asyncio
+
+    native_id, identity = _threads[loop]
+    running = identity is not None and asyncio.current_task(loop) is task
+    if running:
+        stack, waits_on = running_stack(task, identity), None
+    else:
+        stack, waits_on = suspended_stack(task)
+    return {
+        "id": address(task),
+        "name": name_of(task),
+        "tid": native_id,
+        "state": "running" if running else "pending",
+        "stack": stack,
+        "waits_on": waits_on,
+    }
+
+
+def address(thing):
+    return hex(id(thing))
+
+
+def name_of(task):
+    """The task's name, without changing the task: CPython keeps a number until somebody asks for the name."""
+    import asyncio
+
+    if isinstance(task, asyncio.Task):
+        for referent in gc.get_referents(task):
+            if type(referent) is int:
+                return f"Task-{referent}"
+    return task.get_name()
+
+
+def suspended_stack(task):
+    """The chain of a task that is not running, innermost first, and what it waits for."""
+    frames = []
+    awaitable, terminal = task.get_coro(), None
+    while awaitable is not None:
+        frame, following = suspended_frame(awaitable)
+        if frame is not None:
+            frames.append(frame)
+            awaitable = following
+        elif type(awaitable).__name__ in WRAPPERS:
+            awaitable = wrapped(awaitable)
+        else:
+            terminal = behind_iterator(awaitable)
+            break
+    if terminal is None:
+        # Suspended in a plain `yield`: the task knows the future that it was given.
+        terminal = task._fut_waiter
+    waits_on = None
+    if terminal is not None:
+        kind = kind_of(terminal, frames[-1])
+        waits_on = {"kind": kind, "id": address(terminal), "type": type(terminal).__name__}
+    return [frame_entry(frame) for frame in reversed(frames)], waits_on
+
+
+def suspended_frame(awaitable):
+    """The frame of a coroutine or generator and what it awaits; (None, None) for anything else."""
+    if isinstance(awaitable, types.CoroutineType):
+        return awaitable.cr_frame, awaitable.cr_await
+    if isinstance(awaitable, types.AsyncGeneratorType):
+        return awaitable.ag_frame, awaitable.ag_await
+    if isinstance(awaitable, types.GeneratorType):
+        return awaitable.gi_frame, awaitable.gi_yieldfrom
+    return None, None
+
+
+def wrapped(wrapper):
+    """What a frameless wrapper leads to."""
+    inner = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)
+    for referent in gc.get_referents(wrapper):
+        if isinstance(referent, inner) or type(referent).__name__ in WRAPPERS:
+            return referent
+    raise AssertionError(f"{wrapper!r} leads nowhere")
+
+
+def behind_iterator(awaitable):
+    """The future behind the iterator that awaiting it made; anything else is terminal itself."""
+    if type(awaitable).__name__ != "FutureIter":
+        return awaitable
+    (future,) = [it for it in gc.get_referents(awaitable) if hasattr(it, "_asyncio_future_blocking")]
+    return future
+
+
+def kind_of(terminal, innermost):
+    """What sort of object ends a chain."""
+    import asyncio
+
+    if isinstance(terminal, asyncio.Task):
+        return "task"
+    if type(terminal).__name__ == "_GatheringFuture":
+        return "gather"
+    if not asyncio.isfuture(terminal):
+        return "other"
+    here = innermost.f_locals
+    if getattr(here.get("self"), "_on_completed_fut", None) is terminal:
+        return "task_group"
+    if innermost.f_code.co_qualname == "_wait" and here.get("waiter") is terminal:
+        return "wait"
+    return "future"
+
+
+def running_stack(task, identity):
+    """The Python frames of a running task, innermost first, down to the task's own coroutine."""
+    outermost = task.get_coro().cr_frame
+    frame, frames = sys._current_frames()[identity], []
+    while frame is not None:
+        frames.append(frame_entry(frame))
+        if frame is outermost:
+            return frames
+        frame = frame.f_back
+    raise AssertionError("the task's coroutine is not on its thread's stack")
+
+
+def frame_entry(frame):
+    code = frame.f_code
+    return {
+        "function": code.co_qualname,
+        "file": code.co_filename,
+        "line": frame.f_lineno,
+        "kind": code_kind(code),
+    }
+
+
+def code_kind(code):
+    flags = code.co_flags
+    if flags & inspect.CO_COROUTINE:
+        return "coroutine"
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        return "async_generator"
+    if flags & inspect.CO_GENERATOR:
+        return "generator"
+    return "function"
+
+
+def report_from_thread(ready, edges=()):
+    """Reports from another thread once `ready()` holds and two looks saw the same: for loops that are busy."""
+    import time
+
+    def look():
+        before = None
+        while True:
+            now = snapshot(Edges(edges)) if ready() else None
+            if now is not None and now == before:
+                announce(now)
+                return
+            before = now
+            time.sleep(SETTLING_SECONDS)
+
+    threading.Thread(target=look, name="reporter", daemon=True).start()
+
+
+# A suspended task is held by what wakes it only; a future that nobody else refers to would be garbage with its task.
+_kept = []
+
+
+def never():
+    """A future that nothing completes."""
+    import asyncio
+
+    future = asyncio.get_running_loop().create_future()
+    _kept.append(future)
+    return future
