@@ -1,1 +1,10 @@
 //! Support for the tests that run against live interpreters.
+//!
+//! `cargo xtask test` provides the interpreters and says where they are in the environment; see [`environment`].
+
+pub mod compare;
+pub mod environment;
+pub mod output;
+pub mod target;
+pub mod tool;
+pub mod trials;

@@ -1,0 +1,87 @@
+//! The program's JSON, as its readers have to rely on it; the targets report their truth in the same form.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// `awaitwhat.snapshot/1`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Snapshot {
+    pub schema: String,
+    pub pid: u32,
+    pub python: String,
+    pub captured_at: String,
+    pub tasks: Vec<Task>,
+    pub lost: BTreeMap<String, Value>,
+}
+
+/// A task of a snapshot, or of a target's truth.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Task {
+    pub id: String,
+    pub name: Option<String>,
+    pub tid: Option<u32>,
+    pub state: String,
+    /// Innermost first.
+    pub stack: Vec<Frame>,
+    pub waits_on: Option<WaitsOn>,
+    pub awaited_by: Vec<String>,
+    /// In a truth only: tasks that wait for this one through objects that need not be looked into.
+    #[serde(default)]
+    pub optional_awaited_by: Vec<String>,
+    /// In a truth always false: a truth is never cut short.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Frame {
+    pub function: String,
+    pub file: String,
+    pub line: u32,
+    /// Absent in a profile.
+    #[serde(default)]
+    pub kind: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct WaitsOn {
+    pub kind: String,
+    pub id: String,
+    /// Name of the object's type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+}
+
+/// `awaitwhat.profile/1`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Profile {
+    pub schema: String,
+    pub pid: u32,
+    pub python: String,
+    pub duration_seconds: f64,
+    pub samples: u64,
+    pub mean_tasks: f64,
+    pub chains: Vec<Chain>,
+    pub await_points: Vec<AwaitPoint>,
+    pub lost: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Chain {
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    pub state: String,
+    pub task_seconds: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct AwaitPoint {
+    pub function: String,
+    pub file: String,
+    pub line: u32,
+    pub awaits: String,
+    pub task_seconds: f64,
+    pub share: f64,
+}

@@ -1,0 +1,152 @@
+//! Runs of the program under test.
+
+use std::io::Read;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::de::DeserializeOwned;
+
+use crate::environment;
+use crate::output::{Profile, Snapshot};
+
+/// How long the program may take, whatever it does.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The exit code, or `None` when a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// The program under test.
+///
+/// # Errors
+/// When it is not built.
+pub fn awaitwhat() -> anyhow::Result<Command> {
+    Ok(Command::new(environment::program()?))
+}
+
+/// Runs `awaitwhat` with `arguments` to its end.
+///
+/// # Errors
+/// When it cannot be started, does not end, or writes what is not UTF-8.
+pub fn run(arguments: &[&str]) -> anyhow::Result<Outcome> {
+    let mut command = awaitwhat()?;
+    command.args(arguments);
+    run_command(command)
+}
+
+/// Runs `command` to its end.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_command(mut command: Command) -> anyhow::Result<Outcome> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let stderr = child.stderr.take().context("no standard error")?;
+    let (sender, receiver) = channel();
+    let (stdout, stderr) = (collect(stdout, sender.clone()), collect(stderr, sender));
+    for _ in 0..2 {
+        if receiver.recv_timeout(LIMIT).is_err() {
+            child
+                .kill()
+                .context("the program did not end, and cannot be killed")?;
+            child.wait()?;
+            bail!("{command:?} did not end within {LIMIT:?}");
+        }
+    }
+    let status = child.wait()?;
+    let text = |reader: thread::JoinHandle<Vec<u8>>| -> anyhow::Result<String> {
+        let bytes = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
+        String::from_utf8(bytes).context("the program wrote what is not UTF-8")
+    };
+    Ok(Outcome {
+        status,
+        stdout: text(stdout)?,
+        stderr: text(stderr)?,
+    })
+}
+
+/// Reads all of `source` in a thread of its own and says by `done` that it has ended.
+fn collect(
+    mut source: impl Read + Send + 'static,
+    done: std::sync::mpsc::Sender<()>,
+) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is kept: the test then sees output cut short.
+        let _ = source.read_to_end(&mut bytes);
+        let _ = done.send(());
+        bytes
+    })
+}
+
+/// `awaitwhat ps --json` of a process.
+///
+/// # Errors
+/// When the command fails or its output is malformed.
+pub fn snapshot(pid: u32) -> anyhow::Result<Snapshot> {
+    let snapshot: Snapshot = json(&["ps", "--json", "--pid", &pid.to_string()])?;
+    ensure!(
+        snapshot.schema == "awaitwhat.snapshot/1",
+        "schema {:?}",
+        snapshot.schema
+    );
+    ensure!(
+        snapshot.pid == pid,
+        "asked for process {pid}, got {}",
+        snapshot.pid
+    );
+    Ok(snapshot)
+}
+
+/// `awaitwhat trace -f json` of a process.
+///
+/// # Errors
+/// When the command fails or its output is malformed.
+pub fn profile(pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
+    let (pid_text, seconds, rate) = (pid.to_string(), seconds.to_string(), rate.to_string());
+    let arguments = [
+        "trace", "--pid", &pid_text, "-d", &seconds, "-r", &rate, "-f", "json",
+    ];
+    let profile: Profile = json(&arguments)?;
+    ensure!(
+        profile.schema == "awaitwhat.profile/1",
+        "schema {:?}",
+        profile.schema
+    );
+    ensure!(profile.pid == pid, "asked for process {pid}, got {}", profile.pid);
+    Ok(profile)
+}
+
+fn json<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
+    let outcome = run(arguments)?;
+    ensure!(
+        outcome.status.success(),
+        "`awaitwhat {}` ended with {}: {}",
+        arguments.join(" "),
+        outcome.status,
+        outcome.stderr
+    );
+    serde_json::from_str(&outcome.stdout).with_context(|| {
+        let start: String = outcome.stdout.chars().take(500).collect();
+        format!("`awaitwhat {}` wrote {start:?}", arguments.join(" "))
+    })
+}

@@ -1,0 +1,76 @@
+//! What a live test needs beyond the shape itself: which targets exist, and where they can run.
+
+use std::fs;
+
+use anyhow::Context;
+
+use crate::environment::{Python, targets};
+
+/// Files of `tests/targets` that are no shapes.
+const OTHERS: [&str; 4] = ["truth.py", "paced_server.py", "busy_tasks.py", "hostile.py"];
+
+/// The declaration in a target's file that starts a line like `# needs: 3.12` or `# needs: uvloop`.
+const NEEDS: &str = "# needs: ";
+
+/// A target that reports the truth about one shape.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub name: String,
+    needs: Vec<String>,
+}
+
+impl Shape {
+    /// Its file in `tests/targets`.
+    pub fn file(&self) -> String {
+        format!("{}.py", self.name)
+    }
+
+    /// What `python` lacks of what the shape needs, if anything.
+    pub fn missing(&self, python: &Python) -> Option<&str> {
+        self.needs
+            .iter()
+            .map(String::as_str)
+            .find(|need| !has(python, need))
+    }
+}
+
+fn has(python: &Python, need: &str) -> bool {
+    match need.split_once('.') {
+        Some((major, minor)) => {
+            let number = |text: &str| text.parse().unwrap_or(u32::MAX);
+            python.version >= (number(major), number(minor))
+        }
+        None => python.packages.is_some(),
+    }
+}
+
+/// Every shape, by name.
+///
+/// # Errors
+/// When the targets' folder cannot be read.
+pub fn shapes() -> anyhow::Result<Vec<Shape>> {
+    let folder = targets();
+    let mut shapes = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(stem) = name.strip_suffix(".py") else {
+            continue;
+        };
+        if OTHERS.contains(&name.as_str()) {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let needs = text.lines().filter_map(|line| line.strip_prefix(NEEDS));
+        shapes.push(Shape {
+            name: stem.to_owned(),
+            needs: needs.map(str::to_owned).collect(),
+        });
+    }
+    shapes.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(shapes)
+}

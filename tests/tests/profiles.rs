@@ -1,0 +1,2 @@
+//! Shares of await points against the target's own account.
+fn main() {}
