@@ -3,21 +3,20 @@ import asyncio
 
 import truth
 
-
-async def leaf():
-    await asyncio.sleep(3600)
+edges = []
 
 
-async def branch():
-    await asyncio.gather(leaf(), leaf())
-
-
-async def trunk():
-    await asyncio.gather(branch(), branch())
+async def node(name, levels):
+    asyncio.current_task().set_name(name)
+    if not levels:
+        await asyncio.sleep(3600)
+    children = [f"{name}.{number}" for number in range(2)]
+    edges.extend((name, child) for child in children)
+    await asyncio.gather(*[node(child, levels - 1) for child in children])
 
 
 async def main():
-    await asyncio.gather(trunk(), trunk())
+    await node("root", 3)
 
 
-truth.run(main, edges=[("main", "trunk"), ("trunk", "branch"), ("branch", "leaf")])
+truth.run(main, edges=edges)

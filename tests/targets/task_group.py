@@ -20,4 +20,5 @@ async def main():
         group.create_task(album("second", [3602]), name="second")
 
 
-truth.run(main, edges=[("main", "album"), ("album", "track")])
+EDGES = [("main", "album"), ("first", "first 0"), ("first", "first 1"), ("second", "second 0")]
+truth.run(main, edges=EDGES)

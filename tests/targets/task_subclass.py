@@ -25,18 +25,8 @@ async def waits_for_subclass():
 async def main():
     loop = asyncio.get_running_loop()
     loop.set_task_factory(lambda loop, coroutine, **options: Traced(coroutine, loop=loop, **options))
-    await asyncio.gather(worker(), waits_for_subclass())
+    await asyncio.gather(Traced(worker(), name="traced"), waits_for_subclass())
 
 
-async def start():
-    await main()
-
-
-truth.run(
-    start,
-    edges=[
-        ("waits_for_subclass", "worker"),
-        ("start", "waits_for_subclass"),
-        ("start", "worker"),
-    ],
-)
+EDGES = [("waits_for_subclass", "slotted"), ("main", "waits_for_subclass"), ("main", "traced")]
+truth.run(main, edges=EDGES)

@@ -9,7 +9,6 @@ This module does not import asyncio by itself: some targets have to do without.
 
 import gc
 import inspect
-import itertools
 import json
 import os
 import platform
@@ -35,8 +34,7 @@ _threads = {}
 def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
     """Runs `main()` in an event loop and reports once everything is parked.
 
-    `edges` are pairs (waiter, awaited) of coroutine functions' qualified names: every task of the first waits for every task of
-    the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
+    `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
     `ready` says whether the shape is complete, where equal looks are not proof enough.
     """
     import asyncio
@@ -45,7 +43,7 @@ def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
         enter_loop(loop)
-        loop.call_soon(_settle, loop, Edges(edges, optional_edges), ready, None)
+        loop.call_soon(_settle, loop, (edges, optional_edges), ready, None)
         runner.run(main())
 
 
@@ -84,7 +82,7 @@ def announce(answer):
 
 
 class Edges:
-    """Who waits for whom, by the qualified names of the tasks' outermost coroutine functions."""
+    """Who waits for whom: pairs of tasks' names, or of the qualified names of their outermost coroutine functions."""
 
     def __init__(self, edges=(), optional_edges=()):
         self.required = set(edges)
@@ -92,21 +90,22 @@ class Edges:
 
     def fill(self, tasks):
         """Adds `awaited_by` and `optional_awaited_by` to `tasks`."""
-        by_root = {}
+        called = {}
         for task in tasks:
-            by_root.setdefault(_root(task), []).append(task["id"])
+            for word in _words(task):
+                called.setdefault(word, set()).add(task["id"])
         for task in tasks:
             for key, pairs in (("awaited_by", self.required), ("optional_awaited_by", self.optional)):
-                waiters = [by_root.get(waiter, ()) for waiter, awaited in pairs if awaited == _root(task)]
-                task[key] = sorted(itertools.chain(*waiters), key=lambda address: int(address, 16))
+                waiters = [called.get(waiter, ()) for waiter, awaited in pairs if awaited in _words(task)]
+                task[key] = sorted(set().union(*waiters), key=lambda address: int(address, 16))
 
 
-def _root(task):
-    return task["stack"][-1]["function"] if task["stack"] else None
+def _words(task):
+    return {task["name"], *(frame["function"] for frame in task["stack"][-1:])}
 
 
 def _settle(loop, edges, ready, before):
-    now = snapshot(edges)
+    now = snapshot(Edges(*edges))
     # A loop that has callbacks ready is not at rest. Other kinds of loops do not tell.
     busy = bool(getattr(loop, "_ready", ()))
     if now == before and not busy and (ready is None or ready()):
