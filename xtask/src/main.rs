@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod debian;
 mod ebpf;
+mod pythons;
 mod repo;
+mod test;
 
 /// Tasks of the repository.
 #[derive(Parser)]
@@ -26,6 +29,10 @@ enum Task {
     },
     /// Run clippy over the eBPF side, warnings denied
     LintEbpf,
+    /// Provide the interpreters that the tests need, and print where they are
+    Pythons,
+    /// Provide what the tests need, build everything and run every test
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,5 +53,7 @@ fn run() -> Result<()> {
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
         Task::LintEbpf => ebpf::lint(),
+        Task::Pythons => pythons::print(),
+        Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::object_file::sha256;
-use crate::repo;
+use crate::{debian, repo};
 
 /// The release of Rust that gives the committed object.
 const RUST: &str = "1.95.0";
@@ -16,8 +16,6 @@ const BPF_LINKER: &str = "0.10.2";
 const RUST_SRC_VERSION: &str = "1.95.0+dfsg1-2~bpo13+1";
 const RUST_SRC_SUITE: &str = "trixie-backports";
 const RUST_SRC_SHA256: &str = "7b76db5b880a77f9e52975d2baa6209d2f76d2c9c2789515c3088cb960e2c83b";
-const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const DEBIAN_MIRROR: &str = "http://deb.debian.org/debian";
 
 /// Variables that would change what is built, or that belong to the cargo which runs this program; `CARGO*` are judged by [`KEPT`].
 const REMOVED: &[&str] = &[
@@ -133,8 +131,9 @@ fn download_rust_src(folder: &Path) -> Result<PathBuf> {
     let apt = repo::cache("apt")?;
     let sources = apt.join("sources.list");
     let source = format!(
-        "deb [signed-by={DEBIAN_KEYRING}] {} {RUST_SRC_SUITE} main\n",
-        debian_mirror()
+        "deb [signed-by={}] {} {RUST_SRC_SUITE} main\n",
+        debian::KEYRING,
+        debian::mirror()
     );
     std::fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
     for part in ["lists/partial", "cache/archives/partial"] {
@@ -175,31 +174,6 @@ fn download_rust_src(folder: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// The mirror that this machine's apt uses for Debian.
-fn debian_mirror() -> String {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-    }
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    texts
-        .filter_map(|text| mirror_in(&text))
-        .next()
-        .unwrap_or_else(|| DEBIAN_MIRROR.to_owned())
-}
-
-/// The first address of a Debian archive in a `.list` or `.sources` file.
-fn mirror_in(text: &str) -> Option<String> {
-    let lines = text
-        .lines()
-        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
-    let mut words = lines.flat_map(str::split_ascii_whitespace);
-    let is_debian = |word: &&str| word.contains("://") && word.trim_end_matches('/').ends_with("/debian");
-    words
-        .find(is_debian)
-        .map(|word| word.trim_end_matches('/').to_owned())
-}
-
 /// The linker, built once into the cache by the toolchain whose LLVM it uses.
 pub fn bpf_linker(rust: &Rust) -> Result<PathBuf> {
     let root = repo::cache("bpf-linker")?;
@@ -220,19 +194,4 @@ fn version_of(program: &Path) -> Result<String> {
     Ok(repo::output(Command::new(program).arg("--version"))?
         .trim_end()
         .to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mirror_in;
-
-    #[test]
-    fn mirror_is_found_in_both_formats() {
-        let list =
-            "# deb http://old.example/debian x main\ndeb [arch=amd64] http://a.example/debian/ stable main\n";
-        assert_eq!(mirror_in(list).as_deref(), Some("http://a.example/debian"));
-        let sources = "Types: deb\nURIs: http://b.example/debian\nSuites: stable\n";
-        assert_eq!(mirror_in(sources).as_deref(), Some("http://b.example/debian"));
-        assert_eq!(mirror_in("deb https://other.example/apt stable main\n"), None);
-    }
 }

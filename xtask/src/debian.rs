@@ -1,0 +1,47 @@
+//! Debian's archive, as this machine reaches it.
+
+use std::path::PathBuf;
+
+/// What the archive's release files are signed with.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+
+/// The mirror that this machine's apt uses for Debian.
+pub fn mirror() -> String {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+    }
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    texts
+        .filter_map(|text| mirror_in(&text))
+        .next()
+        .unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
+}
+
+/// The first address of a Debian archive in a `.list` or `.sources` file.
+fn mirror_in(text: &str) -> Option<String> {
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
+    let mut words = lines.flat_map(str::split_ascii_whitespace);
+    let is_debian = |word: &&str| word.contains("://") && word.trim_end_matches('/').ends_with("/debian");
+    words
+        .find(is_debian)
+        .map(|word| word.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mirror_in;
+
+    #[test]
+    fn mirror_is_found_in_both_formats() {
+        let list =
+            "# deb http://old.example/debian x main\ndeb [arch=amd64] http://a.example/debian/ stable main\n";
+        assert_eq!(mirror_in(list).as_deref(), Some("http://a.example/debian"));
+        let sources = "Types: deb\nURIs: http://b.example/debian\nSuites: stable\n";
+        assert_eq!(mirror_in(sources).as_deref(), Some("http://b.example/debian"));
+        assert_eq!(mirror_in("deb https://other.example/apt stable main\n"), None);
+    }
+}

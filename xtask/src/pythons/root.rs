@@ -1,0 +1,130 @@
+//! A Debian root in the cache, for the versions of CPython that need a newer Debian than the machine's.
+//!
+//! To awaitwhat it is a container: the target's files are in another root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{debian, repo};
+
+/// Minor versions of CPython 3 that it has.
+pub const MINORS: [u32; 2] = [14, 15];
+/// Where the targets are inside.
+pub const TARGETS: &str = "/opt/awaitwhat/targets";
+/// Where packages from PyPI are inside.
+pub const PACKAGES: &str = "/opt/awaitwhat/packages";
+
+const SUITE: &str = "sid";
+/// Written last; names what the root was made of, so that another recipe makes it anew.
+const STAMP: &str = "opt/awaitwhat/stamp";
+
+/// The root's folder on this machine.
+pub fn folder() -> Result<PathBuf> {
+    Ok(repo::cache("roots")?.join(SUITE))
+}
+
+/// Makes the root where there is none, and copies the targets into it.
+pub fn provide() -> Result<PathBuf> {
+    let folder = folder()?;
+    let recipe = recipe();
+    if !fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == recipe) {
+        make(&folder)?;
+        copy_targets(&folder)?;
+        fs::write(folder.join(STAMP), recipe).context("cannot note that the root is complete")?;
+    }
+    copy_targets(&folder)?;
+    Ok(folder)
+}
+
+/// The Debian packages to include.
+fn packages() -> String {
+    MINORS.map(|minor| format!("python3.{minor}")).join(",")
+}
+
+fn recipe() -> String {
+    format!("{SUITE} {}\n", packages())
+}
+
+fn make(folder: &Path) -> Result<()> {
+    need_root()?;
+    need_mmdebstrap()?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    eprintln!("Making a Debian root with {} in {}", packages(), folder.display());
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--quiet", "--variant=minbase"])
+        .arg(format!("--include={}", packages()))
+        // A mirror that lags behind, or a snapshot, serves lists that are past their date.
+        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+        .arg(SUITE)
+        .arg(folder)
+        .arg(format!(
+            "deb [signed-by={}] {} {SUITE} main",
+            debian::KEYRING,
+            debian::mirror()
+        ));
+    repo::run(&mut command)
+}
+
+fn need_root() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    // /proc shows each process as its effective user's.
+    let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
+    if !is_root {
+        bail!("making and entering it needs root: run `sudo -E cargo xtask test`");
+    }
+    Ok(())
+}
+
+/// Installs mmdebstrap where it is missing.
+fn need_mmdebstrap() -> Result<()> {
+    let there = Command::new("mmdebstrap")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if there.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    eprintln!("Installing mmdebstrap");
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "-qq",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "mmdebstrap",
+        ]);
+        command
+    };
+    if repo::run(&mut install()).is_ok() {
+        return Ok(());
+    }
+    // A fresh machine may have no lists at all.
+    repo::run(Command::new("apt-get").args(["-qq", "update"]))?;
+    repo::run(&mut install())
+}
+
+/// Brings the root's copy of `tests/targets` up to date.
+fn copy_targets(folder: &Path) -> Result<()> {
+    let source = repo::root()?.join("tests/targets");
+    let copy = folder.join(Path::new(TARGETS).strip_prefix("/")?);
+    if copy.exists() {
+        fs::remove_dir_all(&copy).with_context(|| format!("cannot remove {}", copy.display()))?;
+    }
+    fs::create_dir_all(&copy).with_context(|| format!("cannot make {}", copy.display()))?;
+    for entry in fs::read_dir(&source).with_context(|| format!("cannot read {}", source.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "py") {
+            let name = path.file_name().context("an entry without a name")?;
+            fs::copy(&path, copy.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
