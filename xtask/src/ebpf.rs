@@ -71,7 +71,7 @@ fn compile() -> Result<Vec<u8>> {
     let mut cargo = cargo("build")?;
     wrapper::request(&mut cargo)?;
     let messages = repo::output(cargo.arg("--message-format=json-render-diagnostics"))?;
-    let linked = executable(&messages)?;
+    let linked = repo::executable(&messages)?;
     let bytes = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     object_file::without_debug_information(&bytes)
 }
@@ -153,20 +153,4 @@ fn registries() -> Result<Vec<PathBuf>> {
         .collect::<Result<Vec<_>>>()?;
     folders.sort();
     Ok(folders)
-}
-
-/// The executable that cargo's JSON messages name.
-fn executable(messages: &str) -> Result<PathBuf> {
-    let mut found = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
-        found.extend(message["executable"].as_str().map(PathBuf::from));
-    }
-    match found.as_slice() {
-        [one] => Ok(one.clone()),
-        _ => bail!(
-            "awaitwhat-ebpf must give exactly one object, cargo made {}",
-            found.len()
-        ),
-    }
 }

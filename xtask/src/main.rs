@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod debian;
 mod ebpf;
 mod pythons;
@@ -21,6 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Arguments),
     /// Build the eBPF object, byte for byte the same on every machine, and put it where it is committed
     BuildEbpf {
         /// Change nothing; fail when the committed object is not what the source gives
@@ -50,6 +52,7 @@ fn run() -> Result<()> {
         return ebpf::wrapper::run();
     }
     match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
         Task::LintEbpf => ebpf::lint(),

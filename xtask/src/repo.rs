@@ -45,6 +45,19 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("output is not UTF-8: {}", words(command)))
 }
 
+/// The one executable that cargo's JSON messages name.
+pub fn executable(messages: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
+        found.extend(message["executable"].as_str().map(PathBuf::from));
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => bail!("exactly one executable was expected, cargo made {}", found.len()),
+    }
+}
+
 fn cannot_start(command: &Command) -> String {
     format!("cannot start {}", command.get_program().display())
 }
