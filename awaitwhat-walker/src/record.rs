@@ -39,6 +39,12 @@ impl Record {
         self.header.iter().chain(&self.body).copied().take(self.length())
     }
 
+    /// The record's header, which its body follows in memory.
+    #[inline(always)]
+    pub fn header(&self) -> &[u64; TASK_HEADER_WORDS] {
+        &self.header
+    }
+
     #[inline(always)]
     pub(crate) fn set(&mut self, word: usize, value: u64) {
         self.header[word] = value;

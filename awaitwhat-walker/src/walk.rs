@@ -133,6 +133,8 @@ pub struct Walk {
     /// Number of the pass, from 1 on; 0 before the first.
     pass: u64,
     restarts: u64,
+    /// Records that could not be sent, ever.
+    lost: u64,
     counts: SliceCounts,
     /// Switches of the thread when the pass began.
     pass_switches: u64,
@@ -178,6 +180,7 @@ impl Walk {
         in_context: 0,
         pass: 0,
         restarts: 0,
+        lost: 0,
         counts: SliceCounts {
             tasks: 0,
             torn: 0,
@@ -227,6 +230,17 @@ impl Walk {
         self.begin_running(1, 0);
     }
 
+    /// Begins a slice that walks nothing: the thread runs, or has not run since the last complete pass.
+    #[inline(always)]
+    pub fn begin_empty_slice(&mut self, plan: &ThreadPlan, time: u64, runtime: u64) {
+        self.in_context = 0;
+        self.counts = SliceCounts::default();
+        self.record
+            .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
+        self.record.set(task::TIME, time);
+        self.record.set(task::RUNTIME, runtime);
+    }
+
     /// Does one bounded step.
     #[inline(always)]
     pub fn step<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
@@ -250,9 +264,15 @@ impl Walk {
         }
     }
 
-    /// The words of the record that ends a slice. `duration` is in ns, `lost` counts records.
+    /// Counts `records` that could not be sent.
     #[inline(always)]
-    pub fn end_slice(&mut self, status: SliceStatus, duration: u64, lost: u64) -> [u64; SLICE_WORDS] {
+    pub fn count_lost(&mut self, records: u64) {
+        self.lost = self.lost.wrapping_add(records);
+    }
+
+    /// The words of the record that ends a slice. `duration` is in ns.
+    #[inline(always)]
+    pub fn end_slice(&mut self, status: SliceStatus, duration: u64) -> [u64; SLICE_WORDS] {
         if matches!(status, SliceStatus::PassComplete) {
             self.complete_is_whole = self.pass_is_whole;
         }
@@ -272,7 +292,7 @@ impl Walk {
         words[slice::FAULTS] = self.counts.faults;
         words[slice::DURATION] = duration;
         words[slice::RESTARTS] = self.restarts;
-        words[slice::LOST] = lost;
+        words[slice::LOST] = self.lost;
         words
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way; see `ARCHITECTURE.md`.
 
+pub mod capture;
 pub mod memory;
 pub mod profile;
 pub mod snapshot;

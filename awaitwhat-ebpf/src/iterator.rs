@@ -1,0 +1,182 @@
+//! Walks a thread that rests, from the observer's CPU: the target does not notice.
+
+use awaitwhat_common::kernel::{KernelOffsets, PAGE_BYTES};
+use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
+use awaitwhat_common::status::SliceStatus;
+use awaitwhat_walker::{Host, Record};
+use aya_ebpf::bindings::task_struct;
+use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query};
+
+use crate::kernel::{Activity, TaskContext, context_word, offsets, read};
+use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, Page, RECORDS, THREADS, WALKS};
+use crate::slice::{now, run, send_record, send_slice};
+
+/// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
+const AVAILABLE_DATA: u64 = 0;
+const RING_SIZE: u64 = 1;
+
+/// Walks one thread: the link that runs this names it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter.s/task")]
+pub extern "C" fn walk_thread(context: *mut TaskContext) -> i32 {
+    let _ = walk(context);
+    0
+}
+
+#[inline(always)]
+fn walk(context: *mut TaskContext) -> Option<()> {
+    // SAFETY: the kernel passes a valid context.
+    let task = unsafe { (*context).task };
+    if task.is_null() {
+        return None;
+    }
+    let offsets = offsets()?;
+    let address = context_word(context, 1);
+    let tid: u32 = read(address.wrapping_add(u64::from(offsets.task_pid)), 0);
+    let plan = THREADS.get_ptr(tid)?;
+    let walk = WALKS.get_ptr_mut(u64::from(tid))?;
+    // SAFETY: a pointer to a map value, which user space replaces as a whole only.
+    let (tgid, budget) = unsafe { ((*plan).tgid, (*plan).iterator_budget_ns) };
+    let layout = LAYOUTS.get_ptr(tgid)?;
+    let activity = Activity::of(address, offsets);
+    let started = now();
+    // SAFETY: only this program uses this walk, and user space runs it once at a time.
+    let state = unsafe { &mut *walk };
+    if activity.is_on_cpu {
+        // SAFETY: a pointer to a map value.
+        state.begin_empty_slice(unsafe { &*plan }, started, activity.runtime);
+        send_slice(state, SliceStatus::Running, 0);
+        return Some(());
+    }
+    if state.is_unchanged(activity.switches) {
+        // SAFETY: a pointer to a map value.
+        state.begin_empty_slice(unsafe { &*plan }, started, activity.runtime);
+        send_slice(state, SliceStatus::Unchanged, 0);
+        return Some(());
+    }
+    // SAFETY: a pointer to a map value.
+    state.begin_slice(
+        unsafe { &*plan },
+        false,
+        started,
+        activity.runtime,
+        activity.switches,
+    );
+    let host = AtRest {
+        task,
+        address,
+        offsets,
+        thread: u64::from(tid) | u64::from(tgid) << 32,
+        switches: activity.switches,
+        deadline: if budget == 0 {
+            u64::MAX
+        } else {
+            started.wrapping_add(budget)
+        },
+        lost: 0,
+    };
+    run(walk, layout, plan, host, started, |host| host.lost);
+    Some(())
+}
+
+/// The walker over the memory of a thread that does not run.
+struct AtRest {
+    task: *mut task_struct,
+    /// Where `task` is, as a number.
+    address: u64,
+    offsets: &'static KernelOffsets,
+    /// Thread id, and process id from bit 32 on.
+    thread: u64,
+    /// How often the thread had left a CPU when the slice began.
+    switches: u64,
+    deadline: u64,
+    lost: u64,
+}
+
+impl AtRest {
+    /// The page that holds `address`, read once per rest of the thread.
+    #[inline(always)]
+    fn page(&mut self, address: u64) -> Option<&'static Page> {
+        let start = address & !(PAGE_BYTES as u64 - 1);
+        let index = (address / PAGE_BYTES as u64) as u32 & (CACHED_PAGES - 1);
+        let slot = PAGES.get_ptr_mut(index)?;
+        // SAFETY: a pointer to a map value that only this program uses, once at a time.
+        let page = unsafe { &mut *slot };
+        if page.tag == start | 1 && page.thread == self.thread && page.switches == self.switches {
+            return Some(page);
+        }
+        page.tag = 0;
+        let words = (&raw mut page.words).cast();
+        let from = start as *const _;
+        // SAFETY: the array is as long as the read; the helper checks the address.
+        let status = unsafe { bpf_copy_from_user_task(words, (CACHED_WORDS * 8) as u32, from, self.task, 0) };
+        if status != 0 {
+            // The next page may not exist: a failed read leaves zeros.
+            // SAFETY: as above.
+            let status = unsafe { bpf_copy_from_user_task(words, PAGE_BYTES as u32, from, self.task, 0) };
+            if status != 0 {
+                return None;
+            }
+        }
+        page.thread = self.thread;
+        page.switches = self.switches;
+        page.tag = start | 1;
+        Some(page)
+    }
+}
+
+/// Index of the word at `address` within its page.
+#[inline(always)]
+fn word_in_page(address: u64) -> usize {
+    (address as usize >> 3) & (PAGE_BYTES / 8 - 1)
+}
+
+impl Host for AtRest {
+    #[inline(always)]
+    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+        let Some(page) = self.page(address) else {
+            return false;
+        };
+        let first = word_in_page(address);
+        // SAFETY: the words of a page go on for the length of a window behind its last word.
+        unsafe {
+            let source = page.words.as_ptr().add(first);
+            core::ptr::copy_nonoverlapping(source, window.as_mut_ptr(), WINDOW_BYTES as usize / 8);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn read_word(&mut self, address: u64) -> Option<u64> {
+        let page = self.page(address)?;
+        // SAFETY: the index is masked to the page.
+        Some(unsafe { *page.words.as_ptr().add(word_in_page(address)) })
+    }
+
+    #[inline(always)]
+    fn is_undisturbed(&mut self) -> bool {
+        let activity = Activity::of(self.address, self.offsets);
+        !activity.is_on_cpu && activity.switches == self.switches
+    }
+
+    /// Out of time, or the ring buffer is half full: user space drains it between two slices, so that nothing is lost.
+    #[inline(always)]
+    fn is_over_budget(&mut self) -> bool {
+        let ring = (&raw const RECORDS).cast_mut().cast();
+        // SAFETY: the pointer is to a ring buffer map.
+        let (used, size) = unsafe {
+            (
+                bpf_ringbuf_query(ring, AVAILABLE_DATA),
+                bpf_ringbuf_query(ring, RING_SIZE),
+            )
+        };
+        now() >= self.deadline || used > size / 2
+    }
+
+    #[inline(always)]
+    fn emit(&mut self, record: &Record) {
+        if !send_record(record) {
+            self.lost += 1;
+        }
+    }
+}

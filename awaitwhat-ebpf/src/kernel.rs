@@ -1,0 +1,76 @@
+//! What the kernel knows of a thread.
+
+use awaitwhat_common::kernel::KernelOffsets;
+use aya_ebpf::bindings::{seq_file, task_struct};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+
+use crate::maps::KERNEL;
+
+/// Reads a value of the kernel's at `address`; `otherwise` where that fails.
+#[inline(always)]
+pub fn read<T: Copy>(address: u64, otherwise: T) -> T {
+    let mut value = otherwise;
+    // SAFETY: `value` is as long as the read; the helper checks the address.
+    let status = unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        )
+    };
+    if status == 0 { value } else { otherwise }
+}
+
+/// Offsets inside the kernel's structures.
+#[inline(always)]
+pub fn offsets() -> Option<&'static KernelOffsets> {
+    KERNEL.get(0)
+}
+
+/// Whether a thread is on a CPU, and how much it has run.
+#[derive(Clone, Copy)]
+pub struct Activity {
+    pub is_on_cpu: bool,
+    /// How often the thread has left a CPU.
+    pub switches: u64,
+    /// CPU time in ns.
+    pub runtime: u64,
+}
+
+impl Activity {
+    /// The activity of the thread whose `task_struct` is at `task`. One that cannot be read counts as running: it is left alone.
+    #[inline(always)]
+    pub fn of(task: u64, offsets: &KernelOffsets) -> Self {
+        let voluntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nvcsw)), 0);
+        let involuntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nivcsw)), 0);
+        let runtime = read(task.wrapping_add(u64::from(offsets.task_runtime)), 0);
+        let on_cpu: i32 = read(task.wrapping_add(u64::from(offsets.task_on_cpu)), 1);
+        Self {
+            is_on_cpu: on_cpu != 0,
+            switches: voluntary.wrapping_add(involuntary),
+            runtime,
+        }
+    }
+}
+
+/// What every iterator's context begins with (`struct bpf_iter_meta`).
+#[repr(C)]
+pub struct IteratorMeta {
+    /// Where the iterator's output goes.
+    pub seq: *mut seq_file,
+    session_id: u64,
+    seq_num: u64,
+}
+
+/// Context of a task iterator (`struct bpf_iter__task`).
+#[repr(C)]
+pub struct TaskContext {
+    pub meta: *mut IteratorMeta,
+    pub task: *mut task_struct,
+}
+
+/// Reads field number `index` of an iterator's context as a plain number, 0 where that fails: the helpers for reading take those.
+#[inline(always)]
+pub fn context_word<T>(context: *const T, index: usize) -> u64 {
+    read(context as u64 + index as u64 * 8, 0)
+}

@@ -1,0 +1,43 @@
+//! Reads pages of the target for user space, which needs no ptrace right for that.
+
+use awaitwhat_common::kernel::{MAX_READS, PAGE_BYTES, READ_STATUS_BYTES};
+use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_seq_write};
+
+use crate::kernel::TaskContext;
+use crate::maps::{ANSWER, REQUEST};
+
+/// Answers the request: for each page its status and its bytes, through the iterator's file.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter.s/task")]
+pub extern "C" fn read_memory(context: *mut TaskContext) -> i32 {
+    let _ = answer(context);
+    0
+}
+
+#[inline(always)]
+fn answer(context: *mut TaskContext) -> Option<()> {
+    // SAFETY: the kernel passes a valid context with valid metadata.
+    let (task, seq) = unsafe { ((*context).task, (*(*context).meta).seq) };
+    if task.is_null() {
+        return None;
+    }
+    let request = REQUEST.get(0)?;
+    let answer = ANSWER.get_ptr_mut(0)?;
+    for index in 0..MAX_READS {
+        if index as u64 >= request.count {
+            break;
+        }
+        let from = request.pages[index] as *const _;
+        // SAFETY: the answer is a map value that only this program uses, once at a time; the helpers check addresses.
+        unsafe {
+            let bytes = (&raw mut (*answer).bytes).cast();
+            (*answer).status = bpf_copy_from_user_task(bytes, PAGE_BYTES as u32, from, task, 0);
+            bpf_seq_write(
+                seq,
+                answer.cast_const().cast(),
+                (READ_STATUS_BYTES + PAGE_BYTES) as u32,
+            );
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,95 @@
+//! Samples a thread that runs, in its own context: its memory stands still meanwhile.
+
+use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
+use awaitwhat_walker::{Host, Record};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
+use aya_ebpf::macros::perf_event;
+use aya_ebpf::programs::PerfEventContext;
+
+use crate::kernel::{Activity, offsets};
+use crate::maps::{LAYOUTS, THREADS, WALKS};
+use crate::slice::{now, run, send_record};
+
+/// Bit of a walk's key: the sampler has its own position.
+const IN_CONTEXT: u64 = 1 << 32;
+const PAGE_BYTES: u64 = 4096;
+
+/// Walks the current thread, if it is one to walk.
+#[perf_event]
+pub fn sample_thread(_context: PerfEventContext) -> u32 {
+    let _ = sample();
+    0
+}
+
+#[inline(always)]
+fn sample() -> Option<()> {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let plan = THREADS.get_ptr(tid)?;
+    let walk = WALKS.get_ptr_mut(u64::from(tid) | IN_CONTEXT)?;
+    // SAFETY: a pointer to a map value, which user space replaces as a whole only.
+    let (tgid, budget) = unsafe { ((*plan).tgid, (*plan).context_budget_ns) };
+    let layout = LAYOUTS.get_ptr(tgid)?;
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let activity = Activity::of(task, offsets()?);
+    let started = now();
+    // SAFETY: the walk belongs to this thread, and a perf event does not interrupt itself.
+    unsafe { (*walk).begin_slice(&*plan, true, started, activity.runtime, activity.switches) };
+    let deadline = if budget == 0 {
+        u64::MAX
+    } else {
+        started.wrapping_add(budget)
+    };
+    let host = InContext { deadline, lost: 0 };
+    run(walk, layout, plan, host, started, |host| host.lost);
+    Some(())
+}
+
+/// The walker in the thread's own context.
+struct InContext {
+    deadline: u64,
+    lost: u64,
+}
+
+impl Host for InContext {
+    #[inline(always)]
+    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+        let destination = window.as_mut_ptr().cast();
+        // SAFETY: the window is as long as the read; the helper checks the address.
+        let status = unsafe { bpf_probe_read_user(destination, WINDOW_BYTES as u32, address as *const _) };
+        if status == 0 {
+            return true;
+        }
+        // The object may lie at the end of the last page.
+        let length = (PAGE_BYTES - (address & (PAGE_BYTES - 1))) & (WINDOW_BYTES - 1);
+        *window = [0; WINDOW_WORDS];
+        // SAFETY: as above, with a shorter read.
+        length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0
+    }
+
+    #[inline(always)]
+    fn read_word(&mut self, address: u64) -> Option<u64> {
+        let mut word = 0u64;
+        // SAFETY: the word is as long as the read; the helper checks the address.
+        let status = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
+        if status == 0 { Some(word) } else { None }
+    }
+
+    #[inline(always)]
+    fn is_undisturbed(&mut self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn is_over_budget(&mut self) -> bool {
+        now() >= self.deadline
+    }
+
+    #[inline(always)]
+    fn emit(&mut self, record: &Record) {
+        if !send_record(record) {
+            self.lost += 1;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Where the running kernel keeps what the eBPF programs read of it, from its own type information (BTF).
+//!
+//! aya keeps its BTF types to itself, and the libraries that do not take ten times as long to read them all; this looks at the
+//! few types that matter. Format: `Documentation/bpf/btf.rst`.
+
+use std::collections::HashMap;
+use std::fs;
+
+use awaitwhat_common::kernel::KernelOffsets;
+use bytes::Buf as _;
+
+use super::error::CaptureError;
+
+const BTF_FILE: &str = "/sys/kernel/btf/vmlinux";
+const MAGIC: u16 = 0xeb9f;
+/// Modifiers and nested unnamed structures that a look-up goes through at most.
+const MAX_DEPTH: usize = 16;
+
+/// Values of `BTF_INFO_KIND` that matter here.
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// One type: `struct btf_type` and what follows it.
+#[derive(Clone, Copy)]
+struct Type<'a> {
+    name: u32,
+    kind: u32,
+    /// The type that a modifier or typedef refers to.
+    refers_to: u32,
+    has_bit_fields: bool,
+    members: &'a [u8],
+}
+
+/// The kernel's types.
+struct Types<'a> {
+    types: Vec<Type<'a>>,
+    strings: &'a [u8],
+    structures: HashMap<&'a [u8], u32>,
+}
+
+/// Finds the offsets in the running kernel.
+///
+/// # Errors
+/// When the kernel has no type information, or lacks one of the fields.
+pub(super) fn offsets() -> Result<KernelOffsets, CaptureError> {
+    let bytes = fs::read(BTF_FILE).map_err(|error| CaptureError::Btf(format!("{BTF_FILE}: {error}")))?;
+    let types = Types::parse(&bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))?;
+    let find = |structure: &'static str, path: &[&str], whole: &'static str| {
+        types
+            .offset_of(structure, path)
+            .ok_or(CaptureError::KernelType(whole))
+    };
+    Ok(KernelOffsets {
+        task_pid: find("task_struct", &["pid"], "task_struct.pid")?,
+        task_on_cpu: find("task_struct", &["on_cpu"], "task_struct.on_cpu")?,
+        task_nvcsw: find("task_struct", &["nvcsw"], "task_struct.nvcsw")?,
+        task_nivcsw: find("task_struct", &["nivcsw"], "task_struct.nivcsw")?,
+        task_runtime: find(
+            "task_struct",
+            &["se", "sum_exec_runtime"],
+            "task_struct.se.sum_exec_runtime",
+        )?,
+        vma_start: find("vm_area_struct", &["vm_start"], "vm_area_struct.vm_start")?,
+        vma_end: find("vm_area_struct", &["vm_end"], "vm_area_struct.vm_end")?,
+        vma_flags: find("vm_area_struct", &["vm_flags"], "vm_area_struct.vm_flags")?,
+        vma_pgoff: find("vm_area_struct", &["vm_pgoff"], "vm_area_struct.vm_pgoff")?,
+        vma_file: find("vm_area_struct", &["vm_file"], "vm_area_struct.vm_file")?,
+        file_dentry: find("file", &["f_path", "dentry"], "file.f_path.dentry")?,
+        dentry_name: find("dentry", &["d_name", "name"], "dentry.d_name.name")?,
+    })
+}
+
+impl<'a> Types<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut header = bytes.get(..24)?;
+        if header.get_u16_le() != MAGIC {
+            return None;
+        }
+        header.advance(2);
+        let header_length = header.get_u32_le() as usize;
+        let (types_at, types_length) = (header.get_u32_le() as usize, header.get_u32_le() as usize);
+        let (strings_at, strings_length) = (header.get_u32_le() as usize, header.get_u32_le() as usize);
+        let body = bytes.get(header_length..)?;
+        let strings = body.get(strings_at..)?.get(..strings_length)?;
+        let mut rest = body.get(types_at..)?.get(..types_length)?;
+        // Type 0 is `void`.
+        let void = Type {
+            name: 0,
+            kind: 0,
+            refers_to: 0,
+            has_bit_fields: false,
+            members: &[],
+        };
+        let mut this = Self {
+            types: vec![void],
+            strings,
+            structures: HashMap::new(),
+        };
+        while !rest.is_empty() {
+            let (found, behind) = parse_type(rest)?;
+            if found.kind == kind::STRUCT {
+                let id = this.types.len() as u32;
+                this.structures.entry(this.name(found.name)).or_insert(id);
+            }
+            this.types.push(found);
+            rest = behind;
+        }
+        Some(this)
+    }
+
+    fn name(&self, at: u32) -> &'a [u8] {
+        let from = self.strings.get(at as usize..).unwrap_or_default();
+        from.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
+    /// Byte offset of the field that `path` leads to, from the beginning of `structure`.
+    fn offset_of(&self, structure: &str, path: &[&str]) -> Option<u32> {
+        let mut id = *self.structures.get(structure.as_bytes())?;
+        let mut offset = 0;
+        for field in path {
+            let (at, field_type) = self.member(id, field.as_bytes(), MAX_DEPTH)?;
+            offset += at;
+            id = field_type;
+        }
+        Some(offset)
+    }
+
+    /// Offset and type of a field, also inside unnamed structures and unions.
+    fn member(&self, id: u32, name: &[u8], depth: usize) -> Option<(u32, u32)> {
+        let owner = self.resolve(id)?;
+        let mut members = owner.members;
+        while members.len() >= 12 && depth > 0 {
+            let (member_name, member_type) = (members.get_u32_le(), members.get_u32_le());
+            let position = members.get_u32_le();
+            let bits = if owner.has_bit_fields {
+                position & 0x00ff_ffff
+            } else {
+                position
+            };
+            if self.name(member_name) == name {
+                return Some((bits / 8, member_type));
+            }
+            if member_name == 0
+                && let Some((at, found)) = self.member(member_type, name, depth - 1)
+            {
+                return Some((bits / 8 + at, found));
+            }
+        }
+        None
+    }
+
+    /// The type behind typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> Option<Type<'a>> {
+        for _ in 0..MAX_DEPTH {
+            let found = *self.types.get(id as usize)?;
+            match found.kind {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = found.refers_to
+                }
+                _ => return Some(found),
+            }
+        }
+        None
+    }
+}
+
+/// The first type of `bytes`, and what follows it.
+fn parse_type(bytes: &[u8]) -> Option<(Type<'_>, &[u8])> {
+    let mut head = bytes.get(..12)?;
+    let (name, info, refers_to) = (head.get_u32_le(), head.get_u32_le(), head.get_u32_le());
+    let count = (info & 0xffff) as usize;
+    let kind = (info >> 24) & 0x1f;
+    let length = match kind {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => count * 12,
+        kind::ENUM | kind::FUNC_PROTO => count * 8,
+        _ => 0,
+    };
+    let members = bytes.get(12..12 + length)?;
+    let behind = bytes.get(12 + length..)?;
+    let members = if matches!(kind, kind::STRUCT | kind::UNION) {
+        members
+    } else {
+        &[]
+    };
+    Some((
+        Type {
+            name,
+            kind,
+            refers_to,
+            has_bit_fields: info >> 31 == 1,
+            members,
+        },
+        behind,
+    ))
+}

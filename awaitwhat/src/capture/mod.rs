@@ -1,0 +1,211 @@
+//! The only place that imports aya: loads the eBPF programs, points them at threads, and yields the bytes that they send.
+//!
+//! Lifetimes: a [`Capture`] is loaded once. A target's [`memory::LiveMemory`] lives as long as the target. A thread's
+//! [`Walker`](Capture::walk) and sampler live while the thread runs an event loop.
+
+mod error;
+mod iterator;
+mod kernel_types;
+mod memory;
+mod plain;
+
+use std::collections::HashMap as Table;
+use std::rc::Rc;
+
+use awaitwhat_common::kernel::KernelOffsets;
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_walker::Walk;
+use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::programs::perf_event::{
+    PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
+use aya::programs::{Iter, PerfEvent};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+pub use error::CaptureError;
+use iterator::TaskIterator;
+pub use memory::LiveMemory;
+use memory::PageReader;
+use plain::Plain;
+
+/// The compiled programs: `cargo xtask build-ebpf` makes them, and `--check` proves it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/awaitwhat.bpf.o");
+
+/// The bit of a walk's key that tells the sampler's walk from the iterator's.
+const IN_CONTEXT: u64 = 1 << 32;
+
+/// The loaded programs.
+pub struct Capture {
+    ebpf: Ebpf,
+    layouts: HashMap<MapData, u32, Plain<Layout>>,
+    threads: HashMap<MapData, u32, Plain<ThreadPlan>>,
+    walks: HashMap<MapData, u64, Plain<Walk>>,
+    records: RingBuf<MapData>,
+    pages: Rc<PageReader>,
+    iterators: Table<u32, TaskIterator>,
+    samplers: Table<u32, PerfEventLinkId>,
+}
+
+impl Capture {
+    /// Loads the programs. `ring_bytes` is the size of the ring buffer, a power of two and a multiple of the page size.
+    ///
+    /// # Errors
+    /// When a privilege or a feature of the kernel is missing.
+    pub fn load(ring_bytes: u32) -> Result<Self, CaptureError> {
+        let btf = Btf::from_sys_fs().map_err(|error| CaptureError::Btf(error.to_string()))?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries("RECORDS", ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| CaptureError::load("maps", &error))?;
+        for (name, kind) in [
+            ("walk_thread", "task"),
+            ("read_memory", "task"),
+            ("list_mappings", "task_vma"),
+        ] {
+            let program: &mut Iter = program(&mut ebpf, name)?;
+            program
+                .load(kind, &btf)
+                .map_err(|error| CaptureError::load(name, &error))?;
+        }
+        let sampler: &mut PerfEvent = program(&mut ebpf, "sample_thread")?;
+        sampler
+            .load()
+            .map_err(|error| CaptureError::load("sample_thread", &error))?;
+
+        let mut kernel: Array<MapData, Plain<KernelOffsets>> = take(&mut ebpf, "KERNEL")?;
+        kernel
+            .set(0, Plain(kernel_types::offsets()?), 0)
+            .map_err(CaptureError::map)?;
+        let request = take(&mut ebpf, "REQUEST")?;
+        let pages = Rc::new(PageReader::new(request, program_fd(&mut ebpf, "read_memory")?));
+        Ok(Self {
+            layouts: take(&mut ebpf, "LAYOUTS")?,
+            threads: take(&mut ebpf, "THREADS")?,
+            walks: take(&mut ebpf, "WALKS")?,
+            records: take(&mut ebpf, "RECORDS")?,
+            ebpf,
+            pages,
+            iterators: Table::new(),
+            samplers: Table::new(),
+        })
+    }
+
+    /// The memory of process `pid`.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn memory(&mut self, pid: u32) -> Result<LiveMemory, CaptureError> {
+        let mappings = program_fd(&mut self.ebpf, "list_mappings")?;
+        LiveMemory::new(Rc::clone(&self.pages), &mappings, pid)
+    }
+
+    /// Says how process `pid` is laid out.
+    ///
+    /// # Errors
+    /// When the kernel refuses: too many targets.
+    pub fn set_layout(&mut self, pid: u32, layout: &Layout) -> Result<(), CaptureError> {
+        self.layouts
+            .insert(pid, Plain(*layout), 0)
+            .map_err(CaptureError::map)
+    }
+
+    /// Begins to walk a thread, or changes its plan. A new plan starts both of its walks anew.
+    ///
+    /// # Errors
+    /// When the thread has ended, or there are too many.
+    pub fn set_thread(&mut self, plan: &ThreadPlan) -> Result<(), CaptureError> {
+        if !self.iterators.contains_key(&plan.tid) {
+            let walker = program_fd(&mut self.ebpf, "walk_thread")?;
+            self.iterators
+                .insert(plan.tid, TaskIterator::of_thread(&walker, plan.tid)?);
+        }
+        let key = u64::from(plan.tid);
+        for key in [key, key | IN_CONTEXT] {
+            self.walks
+                .insert(key, Plain(Walk::NEW), 0)
+                .map_err(CaptureError::map)?;
+        }
+        self.threads
+            .insert(plan.tid, Plain(*plan), 0)
+            .map_err(CaptureError::map)
+    }
+
+    /// Ends the walks of a thread.
+    pub fn remove_thread(&mut self, tid: u32) {
+        self.stop_sampling(tid);
+        self.iterators.remove(&tid);
+        // Errors only mean that the entry is not there.
+        let _ = self.threads.remove(&tid);
+        let _ = self.walks.remove(&u64::from(tid));
+        let _ = self.walks.remove(&(u64::from(tid) | IN_CONTEXT));
+    }
+
+    /// Samples a thread in its own context, once per `period` of its CPU time (ns), while it runs.
+    ///
+    /// # Errors
+    /// When the thread has ended, or the kernel refuses perf events.
+    pub fn start_sampling(&mut self, tid: u32, period: u64) -> Result<(), CaptureError> {
+        self.stop_sampling(tid);
+        let sampler: &mut PerfEvent = program(&mut self.ebpf, "sample_thread")?;
+        let link = sampler
+            .attach(
+                PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                PerfEventScope::OneProcess { pid: tid, cpu: None },
+                SamplePolicy::Period(period),
+                false,
+            )
+            .map_err(|error| CaptureError::attach(&error))?;
+        self.samplers.insert(tid, link);
+        Ok(())
+    }
+
+    /// Stops what [`Capture::start_sampling`] began.
+    pub fn stop_sampling(&mut self, tid: u32) {
+        if let Some(link) = self.samplers.remove(&tid)
+            && let Ok(sampler) = program::<PerfEvent>(&mut self.ebpf, "sample_thread")
+        {
+            // An error only means that the link is gone already.
+            let _ = sampler.detach(link);
+        }
+    }
+
+    /// Walks one slice of a thread that rests; its records wait in the ring buffer then.
+    ///
+    /// # Errors
+    /// When the thread has ended ([`CaptureError::Gone`]).
+    pub fn walk(&mut self, tid: u32) -> Result<(), CaptureError> {
+        let iterator = self.iterators.get(&tid).ok_or(CaptureError::Gone)?;
+        iterator.run(&mut []).map(|_| ())
+    }
+
+    /// Hands over every record that waits in the ring buffer, in order.
+    pub fn drain(&mut self, mut receive: impl FnMut(&[u8])) {
+        while let Some(record) = self.records.next() {
+            receive(&record);
+        }
+    }
+}
+
+/// The program with this name.
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    let program = ebpf.program_mut(name).ok_or(CaptureError::Object(name))?;
+    program.try_into().map_err(|_| CaptureError::Object(name))
+}
+
+fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<std::os::fd::OwnedFd, CaptureError> {
+    use std::os::fd::AsFd as _;
+    let program: &mut Iter = program(ebpf, name)?;
+    let fd = program.fd().map_err(|error| CaptureError::load(name, &error))?;
+    fd.as_fd().try_clone_to_owned().map_err(CaptureError::Descriptor)
+}
+
+/// Takes the map with this name out of the object.
+fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, CaptureError> {
+    let map = ebpf.take_map(name).ok_or(CaptureError::Object(name))?;
+    M::try_from(map).map_err(|_| CaptureError::Object(name))
+}
