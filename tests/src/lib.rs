@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod environment;
+pub mod grammar;
 pub mod output;
 pub mod target;
 pub mod tool;

@@ -3,8 +3,9 @@
 use std::fs;
 
 use anyhow::Context;
+use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::environment::{Python, targets};
+use crate::environment::{self, Python, targets};
 
 /// Files of `tests/targets` that are no shapes.
 const OTHERS: [&str; 4] = ["truth.py", "paced_server.py", "busy_tasks.py", "hostile.py"];
@@ -73,4 +74,37 @@ pub fn shapes() -> anyhow::Result<Vec<Shape>> {
     }
     shapes.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(shapes)
+}
+
+/// Runs a test binary's trials and ends the process.
+///
+/// Where they cannot run at all, that is one trial: skipped, or failed in CI.
+///
+/// # Errors
+/// When the trials cannot be listed.
+pub fn run(binary: &str, list: fn() -> anyhow::Result<Vec<Trial>>) -> anyhow::Result<()> {
+    let arguments = Arguments::from_args();
+    let trials = match environment::obstacle() {
+        None => list()?,
+        Some(obstacle) => {
+            println!("skipped: {binary}: {obstacle}");
+            let cannot_run = trial(binary, move || anyhow::bail!(obstacle));
+            vec![cannot_run.with_ignored_flag(!environment::is_ci())]
+        }
+    };
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial that fails with `check`'s error.
+pub fn trial(name: impl Into<String>, check: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        check().map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+/// A trial that cannot run here, for `reason`.
+pub fn skipped(name: impl Into<String>, reason: &str) -> Trial {
+    let name = name.into();
+    println!("skipped: {name}: {reason}");
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
 }

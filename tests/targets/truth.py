@@ -129,7 +129,8 @@ def describe(task, loop):
     import asyncio
 
     native_id, identity = _threads[loop]
-    running = identity is not None and asyncio.current_task(loop) is task
+    # The current task's coroutine may be suspended already, while the task still hands its next step to the loop.
+    running = identity is not None and asyncio.current_task(loop) is task and task.get_coro().cr_running
     if running:
         stack, waits_on = running_stack(task, identity), None
     else:

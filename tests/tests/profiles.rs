@@ -1,2 +1,140 @@
-//! Shares of await points against the target's own account.
-fn main() {}
+//! `awaitwhat trace` gives each await point the share that the target's own account gives it.
+
+use anyhow::{Context, bail, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::output::AwaitPoint;
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::{tool, trials};
+use libtest_mimic::Trial;
+use serde::Deserialize;
+use serde_json::Value;
+
+const SECONDS: u32 = 10;
+const RATE: u32 = 99;
+/// How far a share may be from the truth.
+const TOLERANCE: f64 = 0.03;
+
+fn main() -> anyhow::Result<()> {
+    trials::run("profiles", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::pythons()? {
+        for busy_percent in [5, 50, 100] {
+            let name = format!("{}::paced_server_{busy_percent}_percent_busy", python.label);
+            let python = python.clone();
+            list.push(trials::trial(name, move || check(&python, busy_percent)));
+        }
+    }
+    Ok(list)
+}
+
+/// What the server says of itself at one moment, since it began.
+#[derive(Debug, Deserialize)]
+struct Account {
+    /// Seconds on a clock of its own.
+    at: f64,
+    cpu_seconds: f64,
+    tasks: f64,
+    points: Vec<Point>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Point {
+    function: String,
+    file: String,
+    line: u32,
+    awaits: String,
+    task_seconds: f64,
+}
+
+impl Point {
+    fn is_at(&self, shown: &AwaitPoint) -> bool {
+        (&self.function, &self.file, self.line, &self.awaits)
+            == (&shown.function, &shown.file, shown.line, &shown.awaits)
+    }
+}
+
+fn check(python: &Python, busy_percent: u32) -> anyhow::Result<()> {
+    let mut server = Target::start(python, "paced_server.py", &[busy_percent.to_string()])?;
+    let before = account(server.ask("report")?)?;
+    let profile = tool::profile(server.pid, SECONDS, RATE)?;
+    let after = account(server.ask("report")?)?;
+
+    let period = after.at - before.at;
+    let busy = (after.cpu_seconds - before.cpu_seconds) / period;
+    println!(
+        "{}: {busy_percent} % wanted, {:.1} % busy over {period:.1} s",
+        python.label,
+        busy * 100.0
+    );
+    let truth = difference(&before, after.points);
+    let found = compare(&truth, &profile.await_points);
+    let mut found = found.with_context(|| format!("the truth is {truth:#?}"))?;
+    if (profile.mean_tasks / before.tasks - 1.0).abs() > TOLERANCE {
+        found.push(format!(
+            "{} tasks, shown {} in the mean",
+            before.tasks, profile.mean_tasks
+        ));
+    }
+    if !found.is_empty() {
+        bail!(
+            "{}\nlost: {:?}, {} samples",
+            found.join("\n"),
+            profile.lost,
+            profile.samples
+        );
+    }
+    Ok(())
+}
+
+fn account(report: Value) -> anyhow::Result<Account> {
+    serde_json::from_value(report).context("the server's account is malformed")
+}
+
+/// What was added to each point since `before`.
+fn difference(before: &Account, mut points: Vec<Point>) -> Vec<Point> {
+    for (point, earlier) in points.iter_mut().zip(&before.points) {
+        point.task_seconds -= earlier.task_seconds;
+    }
+    points
+}
+
+/// Shares that differ; both are shares of all waiting.
+fn compare(truth: &[Point], shown: &[AwaitPoint]) -> anyhow::Result<Vec<String>> {
+    let truth_total: f64 = truth.iter().map(|point| point.task_seconds).sum();
+    let shown_total: f64 = shown.iter().map(|point| point.task_seconds).sum();
+    ensure!(truth_total > 0.0 && shown_total > 0.0, "nothing was waited for");
+    let mut found = Vec::new();
+    for point in truth {
+        let expected = point.task_seconds / truth_total;
+        let share: f64 = shown
+            .iter()
+            .filter(|it| point.is_at(it))
+            .map(|it| it.task_seconds / shown_total)
+            .sum();
+        if (share - expected).abs() > TOLERANCE {
+            found.push(format!(
+                "{} awaits {}: {:.1} %, shown {:.1} %",
+                point.function,
+                point.awaits,
+                expected * 100.0,
+                share * 100.0
+            ));
+        }
+    }
+    for point in shown {
+        let share = point.task_seconds / shown_total;
+        if share > TOLERANCE && !truth.iter().any(|it| it.is_at(point)) {
+            found.push(format!("no such await point: {point:?}"));
+        }
+        if (point.share - share).abs() > TOLERANCE {
+            found.push(format!(
+                "{} says share {}, its task-seconds say {share}",
+                point.function, point.share
+            ));
+        }
+    }
+    Ok(found)
+}

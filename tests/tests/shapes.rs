@@ -5,8 +5,8 @@ use awaitwhat_tests::compare::differences;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool;
-use awaitwhat_tests::trials::{Shape, shapes};
-use libtest_mimic::{Arguments, Failed, Trial};
+use awaitwhat_tests::trials::{self, Shape};
+use libtest_mimic::Trial;
 
 /// Tasks of the pure-Python implementation are ordinary objects, without a structure of their own; they are counted as lost.
 const PURE_PYTHON: &str = "pure_python_tasks";
@@ -15,40 +15,28 @@ const PURE_PYTHON: &str = "pure_python_tasks";
 const SHOWN: usize = 8;
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::from_args();
-    let trials = match environment::obstacle() {
-        None => trials()?,
-        Some(obstacle) => vec![skipped_altogether(obstacle)],
-    };
-    libtest_mimic::run(&arguments, trials).exit();
+    trials::run("shapes", list)
 }
 
-fn skipped_altogether(obstacle: String) -> Trial {
-    println!("skipped: shapes: {obstacle}");
-    let ignored = !environment::is_ci();
-    Trial::test("prerequisites", move || Err(Failed::from(obstacle))).with_ignored_flag(ignored)
-}
-
-fn trials() -> anyhow::Result<Vec<Trial>> {
-    let mut trials = Vec::new();
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
     for python in environment::pythons()? {
-        for shape in shapes()? {
+        for shape in trials::shapes()? {
             let name = format!("{}::{}", python.label, shape.name);
-            let missing = shape.missing(&python).map(str::to_owned);
-            if let Some(missing) = &missing {
-                println!("skipped: {name}: needs {missing}");
+            if let Some(missing) = shape.missing(&python) {
+                list.push(trials::skipped(name, &format!("needs {missing}")));
+                continue;
             }
             let python = python.clone();
-            let run = move || check(&python, &shape).map_err(|error| Failed::from(format!("{error:#}")));
-            trials.push(Trial::test(name, run).with_ignored_flag(missing.is_some()));
+            list.push(trials::trial(name, move || check(&python, &shape)));
         }
     }
-    Ok(trials)
+    Ok(list)
 }
 
 fn check(python: &Python, shape: &Shape) -> anyhow::Result<()> {
     let target = Target::start::<&str>(python, &shape.file(), &[])?;
-    let truth = target.tasks()?;
+    let mut truth = target.tasks()?;
     let mut snapshot = tool::snapshot(target.pid)?;
     ensure!(
         target.announced["python"] == snapshot.python.as_str(),
@@ -56,7 +44,6 @@ fn check(python: &Python, shape: &Shape) -> anyhow::Result<()> {
         target.announced["python"],
         snapshot.python
     );
-    let mut truth = truth;
     if shape.name == PURE_PYTHON {
         let opaque = snapshot.lost.remove("opaque").and_then(|count| count.as_u64());
         ensure!(opaque == Some(1), "one task is opaque, counted {opaque:?}");

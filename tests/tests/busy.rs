@@ -1,0 +1,162 @@
+//! A thousand tasks in a loop that never rests: no snapshot fails, and none shows a chain that cannot be.
+
+use std::collections::BTreeSet;
+use std::env;
+
+use anyhow::{Context, bail, ensure};
+use awaitwhat_tests::compare::stack_lines;
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::grammar::Grammar;
+use awaitwhat_tests::output::{Snapshot, Task};
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::{tool, trials};
+use libtest_mimic::Trial;
+
+/// Sets how many snapshots are taken of each interpreter.
+const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
+const DEFAULT_SNAPSHOTS: u32 = 100;
+
+fn main() -> anyhow::Result<()> {
+    trials::run("busy", list)
+}
+
+/// One trial of an interpreter.
+type Check = fn(&Python) -> anyhow::Result<()>;
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::pythons()? {
+        let checks: [(&str, Check); 3] = [
+            ("own_chains", check_own_chains),
+            ("snapshots", check_snapshots),
+            ("trace", check_trace),
+        ];
+        for (name, check) in checks {
+            let name = format!("{}::{name}", python.label);
+            let python = python.clone();
+            list.push(trials::trial(name, move || check(&python)));
+        }
+    }
+    Ok(list)
+}
+
+fn start(python: &Python) -> anyhow::Result<(Target, Grammar)> {
+    let target = Target::start::<&str>(python, "busy_tasks.py", &[])?;
+    let grammar = serde_json::from_value(target.announced.clone()).context("the grammar is malformed")?;
+    Ok((target, grammar))
+}
+
+/// The grammar fits the target: it accepts what the target says of itself, and nothing that is put together from two of its chains.
+fn check_own_chains(python: &Python) -> anyhow::Result<()> {
+    let (mut target, grammar) = start(python)?;
+    for _ in 0..20 {
+        let tasks: Vec<Task> = serde_json::from_value(target.ask("sample")?["tasks"].clone())?;
+        ensure!(tasks.len() == grammar.tasks, "{} tasks", tasks.len());
+        for task in &tasks {
+            check_task(&grammar, task)?;
+        }
+        ensure!(
+            torn_is_refused(&grammar, &tasks),
+            "a torn chain passes for a possible one"
+        );
+    }
+    Ok(())
+}
+
+/// Puts the inner half of each chain under the outer half of another family's.
+fn torn_is_refused(grammar: &Grammar, tasks: &[Task]) -> bool {
+    let root = |task: &Task| task.stack.last().map(|frame| frame.function.clone());
+    tasks.iter().zip(tasks.iter().skip(1)).all(|(inner, outer)| {
+        let (Some(_), Some(outermost)) = (inner.stack.get(..2), outer.stack.last()) else {
+            return true;
+        };
+        let mut torn = inner.clone();
+        torn.stack.pop();
+        torn.stack.push(outermost.clone());
+        root(inner) == root(outer) || torn.stack.len() < 2 || check_task(grammar, &torn).is_err()
+    })
+}
+
+fn check_snapshots(python: &Python) -> anyhow::Result<()> {
+    let count = match env::var(SNAPSHOTS) {
+        Ok(text) => text.parse().with_context(|| format!("{SNAPSHOTS} is {text:?}"))?,
+        Err(_) => DEFAULT_SNAPSHOTS,
+    };
+    let (target, grammar) = start(python)?;
+    for number in 0..count {
+        let snapshot = tool::snapshot(target.pid)?;
+        check_snapshot(&grammar, &snapshot).with_context(|| format!("snapshot {number}"))?;
+    }
+    Ok(())
+}
+
+fn check_snapshot(grammar: &Grammar, snapshot: &Snapshot) -> anyhow::Result<()> {
+    let ids: BTreeSet<_> = snapshot.tasks.iter().map(|task| &task.id).collect();
+    ensure!(ids.len() == snapshot.tasks.len(), "a task is shown twice");
+    let lost: u64 = snapshot.lost.values().filter_map(|count| count.as_u64()).sum();
+    ensure!(
+        snapshot.tasks.len() as u64 + lost >= grammar.tasks as u64,
+        "{} tasks shown of {}, {lost} said to be lost",
+        snapshot.tasks.len(),
+        grammar.tasks
+    );
+    snapshot
+        .tasks
+        .iter()
+        .try_for_each(|task| check_task(grammar, task))
+}
+
+/// Whether the task can be where it is said to be, and whether it is its own chain.
+fn check_task(grammar: &Grammar, task: &Task) -> anyhow::Result<()> {
+    let describe = || {
+        format!(
+            "{} {:?} {}\n{}",
+            task.id,
+            task.name,
+            task.state,
+            stack_lines(&task.stack)
+        )
+    };
+    grammar
+        .check(&task.stack, task.state == "running")
+        .with_context(describe)?;
+    let root = task.stack.last().map_or("", |frame| &frame.function);
+    let name = task.name.as_deref().with_context(describe)?;
+    let is_own = match root.strip_suffix("_root") {
+        Some(family) => name.to_lowercase().starts_with(&format!("{family} ")),
+        None => name == "Task-1",
+    };
+    ensure!(is_own, "the chain is another task's: {}", describe());
+    Ok(())
+}
+
+fn check_trace(python: &Python) -> anyhow::Result<()> {
+    let (target, grammar) = start(python)?;
+    let profile = tool::profile(target.pid, 10, 99)?;
+    let mut impossible = Vec::new();
+    for chain in &profile.chains {
+        if let Err(error) = grammar.check(&chain.frames, chain.state == "running") {
+            let frames = stack_lines(&chain.frames);
+            impossible.push(format!(
+                "{error}: {} {} s\n{frames}",
+                chain.state, chain.task_seconds
+            ));
+        }
+    }
+    if !impossible.is_empty() {
+        bail!(
+            "{} of {} chains are impossible\n{}",
+            impossible.len(),
+            profile.chains.len(),
+            impossible.join("\n")
+        );
+    }
+    let missed = (profile.mean_tasks / grammar.tasks as f64 - 1.0).abs();
+    ensure!(
+        missed < 0.03,
+        "{} tasks, shown {} in the mean",
+        grammar.tasks,
+        profile.mean_tasks
+    );
+    Ok(())
+}
