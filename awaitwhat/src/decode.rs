@@ -1,0 +1,285 @@
+//! Bytes of the ring buffer to records. Total: whatever the bytes are, the answer is a record or an error value.
+
+use awaitwhat_common::event::{
+    FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, slice, task,
+};
+use awaitwhat_common::limits::{MAX_AWAITERS, MAX_FRAMES};
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+use bytes::Buf as _;
+
+use crate::memory::Address;
+
+const WORD: usize = 8;
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("a record of {0} bytes is too short, or not a whole number of words")]
+    Length(usize),
+    #[error("a record is of the unknown kind {0}")]
+    Kind(u8),
+    #[error("a record has the unknown status {0}")]
+    Status(u8),
+    #[error("a record has the unknown state {0}")]
+    State(u8),
+    #[error("a record says that it has {frames} frames and {awaiters} awaiters, which is not its length")]
+    Counts { frames: usize, awaiters: usize },
+}
+
+/// A record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    Task(TaskRecord<'a>),
+    Slice(SliceRecord),
+}
+
+/// Where and when a record was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Thread of the event loop.
+    pub tid: u32,
+    /// Made in the thread's own context, by the sampler; else by the iterator, at rest.
+    pub in_context: bool,
+    /// `CLOCK_MONOTONIC` when the slice began, in ns.
+    pub time: u64,
+    /// CPU time of the thread when the slice began, in ns.
+    pub runtime: u64,
+    pub pass: u64,
+}
+
+/// One visit of one task; with address 0, whatever ran in the thread when the slice began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskRecord<'a> {
+    pub origin: Origin,
+    pub status: TaskStatus,
+    pub state: TaskState,
+    pub awaiters_truncated: bool,
+    pub address: Address,
+    pub task_type: Address,
+    /// The object that names the task.
+    pub name: Address,
+    pub event_loop: Address,
+    /// The future that wakes the task.
+    pub fut_waiter: Address,
+    pub coroutine: Address,
+    /// The terminal awaitable, its type, and the word that holds its state if it is a future.
+    pub terminal: Address,
+    pub terminal_type: Address,
+    pub terminal_state: u64,
+    frames: &'a [u8],
+    awaiters: &'a [u8],
+}
+
+/// The end of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceRecord {
+    pub origin: Origin,
+    pub status: SliceStatus,
+    /// Tasks whose walk was finished, torn and faulty ones included.
+    pub tasks: u64,
+    pub torn: u64,
+    pub faults: u64,
+    /// In ns.
+    pub duration: u64,
+    /// Times that this pass was started anew.
+    pub restarts: u64,
+    /// Records of this walk lost so far because the ring buffer was full.
+    pub lost: u64,
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// When the bytes are none.
+pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
+    if bytes.len() < SLICE_WORDS * WORD || bytes.len() % WORD != 0 {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    let head = word(bytes, HEAD);
+    match head as u8 {
+        kind::TASK => decode_task(bytes, head).map(Record::Task),
+        kind::SLICE => decode_slice(bytes, head).map(Record::Slice),
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+/// The word with number `index`; 0 behind the end.
+fn word(bytes: &[u8], index: usize) -> u64 {
+    bytes
+        .get(index * WORD..)
+        .and_then(|mut rest| rest.try_get_u64_le().ok())
+        .unwrap_or(0)
+}
+
+fn origin(bytes: &[u8], head: u64) -> Origin {
+    Origin {
+        tid: word(bytes, task::THREAD) as u32,
+        in_context: (head >> 24) as u8 & flags::IN_CONTEXT != 0,
+        time: word(bytes, task::TIME),
+        runtime: word(bytes, task::RUNTIME),
+        pass: word(bytes, task::PASS),
+    }
+}
+
+fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
+    let (status, state) = ((head >> 8) as u8, (head >> 16) as u8);
+    let (frames, awaiters) = ((head >> 32) as u16 as usize, (head >> 48) as u16 as usize);
+    let wrong = DecodeError::Counts { frames, awaiters };
+    if frames > MAX_FRAMES || awaiters > MAX_AWAITERS {
+        return Err(wrong);
+    }
+    let body = bytes.get(TASK_HEADER_WORDS * WORD..).ok_or(wrong)?;
+    let (frame_bytes, awaiter_bytes) = body.split_at_checked(frames * FRAME_WORDS * WORD).ok_or(wrong)?;
+    if awaiter_bytes.len() != awaiters * WORD {
+        return Err(wrong);
+    }
+    let address = |index| Address(word(bytes, index));
+    Ok(TaskRecord {
+        origin: origin(bytes, head),
+        status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
+        state: TaskState::from_u8(state).ok_or(DecodeError::State(state))?,
+        awaiters_truncated: (head >> 24) as u8 & flags::AWAITERS_TRUNCATED != 0,
+        address: address(task::ADDRESS),
+        task_type: address(task::TYPE),
+        name: address(task::NAME),
+        event_loop: address(task::LOOP),
+        fut_waiter: address(task::FUT_WAITER),
+        coroutine: address(task::CORO),
+        terminal: address(task::TERMINAL),
+        terminal_type: address(task::TERMINAL_TYPE),
+        terminal_state: word(bytes, task::TERMINAL_STATE),
+        frames: frame_bytes,
+        awaiters: awaiter_bytes,
+    })
+}
+
+fn decode_slice(bytes: &[u8], head: u64) -> Result<SliceRecord, DecodeError> {
+    if bytes.len() != SLICE_WORDS * WORD {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    let status = (head >> 8) as u8;
+    Ok(SliceRecord {
+        origin: origin(bytes, head),
+        status: SliceStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
+        tasks: word(bytes, slice::TASKS),
+        torn: word(bytes, slice::TORN),
+        faults: word(bytes, slice::FAULTS),
+        duration: word(bytes, slice::DURATION),
+        restarts: word(bytes, slice::RESTARTS),
+        lost: word(bytes, slice::LOST),
+    })
+}
+
+impl<'a> TaskRecord<'a> {
+    /// The frames as they came: what makes two chains equal.
+    pub fn frame_bytes(&self) -> &'a [u8] {
+        self.frames
+    }
+
+    /// Code object and instruction of each frame, innermost first.
+    pub fn frames(&self) -> Vec<(Address, Address)> {
+        frames_innermost_first(self.frames, self.state)
+    }
+
+    /// Tasks that wait for this one, as the interpreter knows them.
+    pub fn awaiters(&self) -> impl Iterator<Item = Address> + 'a {
+        self.awaiters
+            .chunks_exact(WORD)
+            .map(|mut bytes| Address(bytes.get_u64_le()))
+    }
+}
+
+/// Code object and instruction of each frame, innermost first: a walk goes inwards, but outwards in a running thread.
+pub fn frames_innermost_first(frame_bytes: &[u8], state: TaskState) -> Vec<(Address, Address)> {
+    let mut frames: Vec<_> = frame_bytes
+        .chunks_exact(FRAME_WORDS * WORD)
+        .map(|mut bytes| (Address(bytes.get_u64_le()), Address(bytes.get_u64_le())))
+        .collect();
+    if state != TaskState::Running {
+        frames.reverse();
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, kind};
+    use awaitwhat_common::status::TaskStatus;
+    use proptest::prelude::{any, prop, proptest};
+
+    use super::{DecodeError, Record, decode};
+    use crate::memory::Address;
+
+    fn task_bytes(head: u64, rest: &[u64]) -> Vec<u8> {
+        let mut words = vec![0; TASK_HEADER_WORDS];
+        words[0] = head;
+        words[5] = 0x7000;
+        words.extend(rest);
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn frames_come_innermost_first() {
+        let head = u64::from(kind::TASK) | 2 << 32 | 1 << 48;
+        let bytes = task_bytes(head, &[0x10, 0x11, 0x20, 0x21, 0x99]);
+        let Ok(Record::Task(record)) = decode(&bytes) else {
+            panic!("no task record")
+        };
+        assert_eq!(
+            (record.status, record.state),
+            (TaskStatus::Complete, TaskState::Waiting)
+        );
+        assert_eq!(record.address, Address(0x7000));
+        assert_eq!(
+            record.frames(),
+            [(Address(0x20), Address(0x21)), (Address(0x10), Address(0x11))]
+        );
+        assert_eq!(record.awaiters().collect::<Vec<_>>(), [Address(0x99)]);
+        let running = task_bytes(head | 1 << 16, &[0x10, 0x11, 0x20, 0x21, 0x99]);
+        let Ok(Record::Task(record)) = decode(&running) else {
+            panic!("no task record")
+        };
+        assert_eq!(record.frames()[0].0, Address(0x10));
+    }
+
+    #[test]
+    fn nonsense_is_an_error_value() {
+        let head = u64::from(kind::TASK);
+        assert_eq!(decode(&[0; 7]), Err(DecodeError::Length(7)));
+        assert_eq!(decode(&task_bytes(0, &[])), Err(DecodeError::Kind(0)));
+        assert_eq!(
+            decode(&task_bytes(head | 200 << 8, &[])),
+            Err(DecodeError::Status(200))
+        );
+        assert_eq!(
+            decode(&task_bytes(head | 9 << 16, &[])),
+            Err(DecodeError::State(9))
+        );
+        let missing = decode(&task_bytes(head | 3 << 32, &[1, 2]));
+        assert_eq!(
+            missing,
+            Err(DecodeError::Counts {
+                frames: 3,
+                awaiters: 0
+            })
+        );
+        let beyond = decode(&task_bytes(head | 0xffff << 32, &[]));
+        assert_eq!(
+            beyond,
+            Err(DecodeError::Counts {
+                frames: 0xffff,
+                awaiters: 0
+            })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+            if let Ok(Record::Task(record)) = decode(&bytes) {
+                record.frames();
+                record.awaiters().count();
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From visits to task-seconds.
+//!
+//! A loop's time is of two kinds, and each is sampled in its own way: while the thread is on a CPU, its own perf event samples it
+//! once per so much CPU time; while it rests, the observer looks at it once per so much time. Each kind has a clock that only
+//! advances in its time, and each visit of a task stands for the time on that clock since the visit before: half of it belongs to
+//! the chain seen then, half to the chain seen now. So weights stay unbiased however a pass over all tasks is cut into slices,
+//! and however unevenly samples of the two kinds come.
+//!
+//! What runs is seen once at the beginning of every slice, and stands for the time since the slice before.
+
+use std::collections::HashMap;
+
+use awaitwhat_common::event::TaskState;
+use awaitwhat_common::status::SliceStatus;
+
+use crate::chains::ChainId;
+use crate::decode::{Origin, SliceRecord, TaskRecord};
+use crate::memory::Address;
+
+/// What one chain has been credited with, in ns of task time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    /// What is known to belong to the chain as it is named.
+    confirmed: f64,
+    /// What was credited since its names were last checked.
+    recent: f64,
+}
+
+/// The last visit of a task in one kind of time.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    first_clock: u64,
+    clock: u64,
+    pass: u64,
+    /// `None` while it runs: what runs is credited by slices.
+    chain: Option<ChainId>,
+}
+
+/// One kind of time of one thread.
+#[derive(Clone, Debug, Default)]
+struct Stratum {
+    start: u64,
+    /// When the last slice began.
+    last_slice: u64,
+    /// Up to here nothing has changed since the last pass.
+    constant_until: u64,
+    /// Between two visits of a task, most recently.
+    period: u64,
+    passes: u64,
+    visits: HashMap<Address, Visit>,
+    /// What ran when the current slice began, until its record comes.
+    announced: Option<ChainId>,
+    running: Option<ChainId>,
+}
+
+/// One event-loop thread.
+#[derive(Clone, Debug)]
+struct Thread {
+    first: (u64, u64),
+    last: (u64, u64),
+    resting: Stratum,
+    busy: Stratum,
+}
+
+/// Task time per chain, while it is being summed up.
+#[derive(Debug, Default)]
+pub struct Account {
+    weights: Weights,
+    threads: HashMap<u32, Thread>,
+    pub samples: u64,
+    pub task_visits: u64,
+}
+
+#[derive(Debug, Default)]
+struct Weights(Vec<Weight>);
+
+impl Weights {
+    fn credit(&mut self, chain: Option<ChainId>, nanoseconds: f64) {
+        let Some(chain) = chain else { return };
+        if self.0.len() <= chain.index() {
+            self.0.resize(chain.index() + 1, Weight::default());
+        }
+        self.0[chain.index()].recent += nanoseconds;
+    }
+}
+
+impl Account {
+    /// Takes one visit of a task whose chain was read.
+    pub fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
+        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        if record.address.is_null() {
+            stratum.announced = Some(chain);
+            return;
+        }
+        self.task_visits += 1;
+        let chain = (record.state != TaskState::Running).then_some(chain);
+        let pass = record.origin.pass;
+        match stratum.visits.get_mut(&record.address) {
+            Some(visit) => {
+                let constant = stratum.constant_until.clamp(visit.clock, clock.max(visit.clock));
+                let changed = clock.saturating_sub(constant) as f64 / 2.0;
+                self.weights.credit(visit.chain, (constant - visit.clock) as f64 + changed);
+                self.weights.credit(chain, changed);
+                stratum.period = clock.saturating_sub(visit.clock);
+                *visit = Visit { clock, pass, chain, ..*visit };
+            }
+            None => {
+                // A task that was there from the beginning was there all the time; another one appeared between two passes.
+                let is_first_pass = stratum.passes == 0;
+                let since = if is_first_pass {
+                    clock.saturating_sub(stratum.start) as f64
+                } else {
+                    stratum.period as f64 / 2.0
+                };
+                self.weights.credit(chain, since);
+                let first_clock = if is_first_pass { stratum.start } else { clock };
+                stratum.visits.insert(record.address, Visit { first_clock, clock, pass, chain });
+            }
+        }
+    }
+
+    /// Takes the end of a slice.
+    pub fn slice(&mut self, record: &SliceRecord) {
+        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        if record.status == SliceStatus::Running {
+            return;
+        }
+        self.samples += 1;
+        let announced = stratum.announced.take();
+        if record.status == SliceStatus::Unchanged {
+            stratum.constant_until = clock;
+        } else {
+            stratum.running = announced;
+        }
+        self.weights.credit(stratum.running, clock.saturating_sub(stratum.last_slice) as f64);
+        stratum.last_slice = clock;
+        if record.status == SliceStatus::PassComplete {
+            stratum.passes += 1;
+            self.forget_vanished(record);
+        }
+    }
+
+    /// Tasks that a complete pass did not meet ended somewhere between their last visit and now.
+    fn forget_vanished(&mut self, record: &SliceRecord) {
+        let (_, stratum) = stratum(&mut self.threads, &record.origin);
+        let half_period = stratum.period as f64 / 2.0;
+        let (pass, weights) = (record.origin.pass, &mut self.weights);
+        stratum.visits.retain(|_, visit| {
+            let is_there = visit.pass >= pass;
+            if !is_there {
+                weights.credit(visit.chain, half_period);
+            }
+            is_there
+        });
+    }
+
+    /// A thread's loop has ended, or the trace: what was seen last held until then.
+    pub fn end_thread(&mut self, tid: u32) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.settle(&mut self.weights);
+        }
+    }
+
+    /// Ends all threads.
+    pub fn end(&mut self) {
+        for thread in self.threads.values_mut() {
+            thread.settle(&mut self.weights);
+        }
+    }
+
+    /// The names of all chains but the `stale` ones were found to be right. Returns how many ns of task time are dropped, as
+    /// they were credited to a stale chain since the last check.
+    pub fn confirm(&mut self, stale: &[ChainId]) -> f64 {
+        let mut dropped = 0.0;
+        for (index, weight) in self.weights.0.iter_mut().enumerate() {
+            if stale.iter().any(|chain| chain.index() == index) {
+                dropped += weight.recent;
+            } else {
+                weight.confirmed += weight.recent;
+            }
+            weight.recent = 0.0;
+        }
+        dropped
+    }
+
+    /// Confirmed task time of a chain, in seconds.
+    pub fn task_seconds(&self, chain: ChainId) -> f64 {
+        self.weights.0.get(chain.index()).map_or(0.0, |weight| weight.confirmed / 1e9)
+    }
+
+    /// CPU time of all event-loop threads while they were traced, in seconds.
+    pub fn busy_seconds(&self) -> f64 {
+        self.threads.values().map(|thread| thread.last.1.saturating_sub(thread.first.1) as f64 / 1e9).sum()
+    }
+
+    /// From the first sample to the last one, in seconds.
+    pub fn duration_seconds(&self) -> f64 {
+        let first = self.threads.values().map(|thread| thread.first.0).min().unwrap_or(0);
+        let last = self.threads.values().map(|thread| thread.last.0).max().unwrap_or(0);
+        last.saturating_sub(first) as f64 / 1e9
+    }
+
+    /// Event-loop threads seen.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Tasks of the latest passes.
+    pub fn tasks(&self) -> usize {
+        let of = |thread: &Thread| thread.resting.visits.len().max(thread.busy.visits.len());
+        self.threads.values().map(of).sum()
+    }
+}
+
+/// The clock of a record, and the kind of time that it belongs to.
+fn stratum<'a>(threads: &'a mut HashMap<u32, Thread>, origin: &Origin) -> (u64, &'a mut Stratum) {
+    let resting = origin.time.saturating_sub(origin.runtime);
+    let thread = threads.entry(origin.tid).or_insert_with(|| Thread {
+        first: (origin.time, origin.runtime),
+        last: (origin.time, origin.runtime),
+        resting: Stratum { start: resting, last_slice: resting, ..Stratum::default() },
+        busy: Stratum { start: origin.runtime, last_slice: origin.runtime, ..Stratum::default() },
+    });
+    thread.last = thread.last.max((origin.time, origin.runtime));
+    if origin.in_context { (origin.runtime, &mut thread.busy) } else { (resting, &mut thread.resting) }
+}
+
+impl Thread {
+    fn settle(&mut self, weights: &mut Weights) {
+        let (time, runtime) = self.last;
+        let resting_end = time.saturating_sub(runtime);
+        self.resting.settle(resting_end, weights);
+        self.busy.settle(runtime, weights);
+        // Too short a time of one kind to have met a task in it: it did there what it did in the other.
+        self.resting.fill_in(resting_end, &self.busy, weights);
+        self.busy.fill_in(runtime, &self.resting, weights);
+        for stratum in [&mut self.resting, &mut self.busy] {
+            stratum.visits.clear();
+            stratum.running = None;
+        }
+    }
+}
+
+impl Stratum {
+    fn settle(&mut self, end: u64, weights: &mut Weights) {
+        for visit in self.visits.values_mut() {
+            weights.credit(visit.chain, end.saturating_sub(visit.clock) as f64);
+            visit.clock = end.max(visit.clock);
+        }
+        weights.credit(self.running, end.saturating_sub(self.last_slice) as f64);
+        self.last_slice = end.max(self.last_slice);
+    }
+
+    /// Credits this kind of time to the tasks that were met in the `other` only, for as long as they were there.
+    fn fill_in(&self, end: u64, other: &Self, weights: &mut Weights) {
+        let length = end.saturating_sub(self.start) as f64;
+        for (task, visit) in &other.visits {
+            if self.visits.contains_key(task) {
+                continue;
+            }
+            let whole = visit.clock.saturating_sub(other.start) as f64;
+            let there = visit.clock.saturating_sub(visit.first_clock) as f64;
+            let share = if whole > 0.0 { there / whole } else { 1.0 };
+            weights.credit(visit.chain, length * share);
+        }
+    }
+}
