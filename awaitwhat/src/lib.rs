@@ -3,6 +3,16 @@
 //! Data flows one way; see `ARCHITECTURE.md`.
 
 pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod export;
+pub mod graph;
 pub mod memory;
+pub mod origin;
 pub mod profile;
+pub mod session;
 pub mod snapshot;
+pub mod view;
+
+#[cfg(test)]
+mod testing;
