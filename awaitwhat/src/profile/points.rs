@@ -28,19 +28,19 @@ pub struct Point {
 /// The await points of a profile: where tasks were suspended. The most time comes first.
 #[must_use]
 pub fn await_points(profile: &Profile) -> Vec<Point> {
-    points(profile, ChainState::Waiting, "?")
+    points(profile, ChainState::Waiting)
 }
 
 /// Where tasks ran. The most time comes first.
 #[must_use]
 pub fn running_points(profile: &Profile) -> Vec<Point> {
-    points(profile, ChainState::Running, "")
+    points(profile, ChainState::Running)
 }
 
-fn points(profile: &Profile, state: ChainState, no_terminal: &str) -> Vec<Point> {
+fn points(profile: &Profile, state: ChainState) -> Vec<Point> {
     let mut seconds: HashMap<(Place<'_>, &str), f64> = HashMap::new();
     for chain in profile.chains.iter().filter(|chain| chain.state == state) {
-        *seconds.entry(point_of(chain, no_terminal)).or_default() += chain.task_seconds;
+        *seconds.entry(point_of(chain)).or_default() += chain.task_seconds;
     }
     let whole = profile.task_seconds(state);
     let mut points: Vec<Point> = seconds
@@ -78,11 +78,14 @@ struct Place<'a> {
     line: u32,
 }
 
-fn point_of<'a>(chain: &'a Chain, no_terminal: &'a str) -> (Place<'a>, &'a str) {
+fn point_of(chain: &Chain) -> (Place<'_>, &str) {
     let position = chain.stack.iter().position(is_application).unwrap_or(0);
     let inwards = position.checked_sub(1).and_then(|next| chain.stack.get(next));
-    let terminal = chain.terminal.as_deref().unwrap_or(no_terminal);
-    let awaits = inwards.map_or(terminal, |frame| &frame.function);
+    let end = match chain.state {
+        ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
+        ChainState::Running => "",
+    };
+    let awaits = inwards.map_or(end, |frame| &frame.function);
     let place = match chain.stack.get(position) {
         Some(frame) => Place {
             function: &frame.function,
