@@ -1,7 +1,11 @@
-//! How targets are read, and why they cannot be.
+//! From a process id to a model: everything that reads the target, behind two functions.
 
 use std::error::Error as StdError;
+use std::future::Future;
 use std::time::Duration;
+
+use crate::profile::Profile;
+use crate::snapshot::Snapshot;
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,4 +57,32 @@ pub enum Error {
         pid: u32,
         source: Box<dyn StdError + Send + Sync>,
     },
+}
+
+/// Reads every task of process `pid` once. A process without asyncio, or without tasks, gives an empty snapshot.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn snapshot(pid: u32, _options: &Options) -> Result<Snapshot, Error> {
+    Err(not_wired(pid))
+}
+
+/// Reads the tasks of process `pid` again and again, until the time is over, `stop` is ready, or the process ends.
+///
+/// # Errors
+/// See [`Error`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
+pub async fn trace(
+    pid: u32,
+    _options: &TraceOptions,
+    _stop: impl Future<Output = ()>,
+    _progress: impl FnMut(Progress),
+) -> Result<Profile, Error> {
+    Err(not_wired(pid))
+}
+
+fn not_wired(pid: u32) -> Error {
+    Error::Failed {
+        pid,
+        source: "the capture side is not wired to the command line yet".into(),
+    }
 }
