@@ -3,7 +3,18 @@
 //! Data flows one way; see `ARCHITECTURE.md`.
 
 pub mod capture;
+pub mod chains;
+pub mod check;
+pub mod cli;
 pub mod decode;
+pub mod export;
+pub mod graph;
 pub mod memory;
+pub mod origin;
 pub mod profile;
+pub mod session;
 pub mod snapshot;
+pub mod view;
+
+#[cfg(test)]
+mod testing;

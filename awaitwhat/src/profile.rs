@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use crate::snapshot::{Losses, Stack};
 
+mod points;
+
+pub use points::{Point, await_points, running_points};
+
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,4 +48,37 @@ pub struct Profile {
     pub losses: Losses,
     /// The target ended before the time was over.
     pub target_exited: bool,
+}
+
+impl Profile {
+    /// Mean number of tasks, waiting and running, over the period. 0 for an empty period.
+    #[must_use]
+    pub fn mean_tasks(&self) -> f64 {
+        ratio(
+            self.chains.iter().map(|chain| chain.task_seconds).sum(),
+            self.duration_seconds,
+        )
+    }
+
+    /// Share of the period that the event loops' threads were on a CPU: 1 is one whole core per thread.
+    #[must_use]
+    pub fn busy_share(&self) -> f64 {
+        // A process has far fewer threads than 2^53.
+        ratio(self.busy_seconds, self.duration_seconds * self.threads as f64)
+    }
+
+    /// Time that tasks spent in `state`, in seconds.
+    #[must_use]
+    pub fn task_seconds(&self, state: ChainState) -> f64 {
+        self.chains
+            .iter()
+            .filter(|chain| chain.state == state)
+            .map(|chain| chain.task_seconds)
+            .sum()
+    }
+}
+
+/// `part / whole`, 0 where there is no whole.
+pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }

@@ -1,0 +1,228 @@
+//! What the command line asks for, checked: whoever holds one of these values need not doubt it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use awaitwhat_common::limits::MAX_FRAMES;
+
+use super::args::{Format, GlobalArgs, TraceArgs};
+use crate::session::{Options, TraceOptions};
+
+/// Rates that make sense, in samples per second.
+const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
+/// Budgets that make sense, in microseconds.
+const BUDGETS: std::ops::RangeInclusive<u64> = 10..=100_000;
+/// How long a process is traced when nothing is said, in seconds.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// Files' endings and the formats they stand for.
+const ENDINGS: [(&str, Format); 4] = [
+    ("svg", Format::Flamegraph),
+    ("folded", Format::Folded),
+    ("json", Format::Json),
+    ("txt", Format::Summary),
+];
+
+/// A command line that can be parsed, and makes no sense.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
+    Rate(u32),
+    #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
+    Duration(f64),
+    #[error("--budget {0} is out of range: choose {lowest} to {highest} microseconds", lowest = BUDGETS.start(), highest = BUDGETS.end())]
+    Budget(u64),
+    #[error("--max-frames {0} is out of range: choose 1 to {MAX_FRAMES} frames")]
+    MaxFrames(usize),
+    #[error(
+        "the ending of {} tells no format: end it in .svg (flame graph), .folded, .json or .txt (summary), or say --format",
+        .0.display()
+    )]
+    Ending(PathBuf),
+    #[error("neither a process nor a program to trace is given")]
+    NoTarget,
+}
+
+/// What to trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Process(u32),
+    /// A program to start, and its arguments.
+    Program {
+        program: OsString,
+        arguments: Vec<OsString>,
+    },
+}
+
+/// What `trace` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceConfig {
+    pub target: Target,
+    pub options: TraceOptions,
+    pub output: Option<PathBuf>,
+    pub format: Format,
+}
+
+impl TraceConfig {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(args: TraceArgs, global: &GlobalArgs) -> Result<Self, Error> {
+        let target = target(args.pid, args.program)?;
+        let just_started = matches!(target, Target::Program { .. });
+        let duration = match args.duration {
+            Some(seconds) => Some(duration(seconds)?),
+            None if just_started => None,
+            None => Some(DEFAULT_DURATION),
+        };
+        if !RATES.contains(&args.rate) {
+            return Err(Error::Rate(args.rate));
+        }
+        Ok(Self {
+            options: TraceOptions {
+                reading: reading(global)?,
+                rate_hz: args.rate,
+                duration,
+                just_started,
+            },
+            format: format(args.format, args.output.as_deref())?,
+            output: args.output,
+            target,
+        })
+    }
+}
+
+/// Checks how the target is to be read.
+///
+/// # Errors
+/// [`Error::Budget`], [`Error::MaxFrames`].
+pub fn reading(global: &GlobalArgs) -> Result<Options, Error> {
+    if !BUDGETS.contains(&global.budget) {
+        return Err(Error::Budget(global.budget));
+    }
+    if !(1..=MAX_FRAMES).contains(&global.max_frames) {
+        return Err(Error::MaxFrames(global.max_frames));
+    }
+    Ok(Options {
+        budget: Duration::from_micros(global.budget),
+        max_frames: global.max_frames,
+    })
+}
+
+fn target(pid: Option<u32>, program: Vec<OsString>) -> Result<Target, Error> {
+    let mut program = program.into_iter();
+    match (pid, program.next()) {
+        (Some(pid), _) => Ok(Target::Process(pid)),
+        (None, Some(first)) => Ok(Target::Program {
+            program: first,
+            arguments: program.collect(),
+        }),
+        (None, None) => Err(Error::NoTarget),
+    }
+}
+
+fn duration(seconds: f64) -> Result<Duration, Error> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(Error::Duration(seconds)),
+    }
+}
+
+fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format, Error> {
+    let (None, Some(path)) = (asked, output) else {
+        return Ok(asked.unwrap_or(Format::Summary));
+    };
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let known = ENDINGS
+        .iter()
+        .find(|(known, _)| ending.is_some_and(|ending| ending.eq_ignore_ascii_case(known)));
+    known
+        .map(|(_, format)| *format)
+        .ok_or_else(|| Error::Ending(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::{Error, Target, TraceConfig};
+    use crate::cli::args::{Cli, Command, Format};
+
+    fn config(line: &str) -> Result<TraceConfig, Error> {
+        let cli = Cli::try_parse_from(format!("awaitwhat trace {line}").split(' ')).unwrap();
+        let Command::Trace(args) = cli.command else {
+            panic!()
+        };
+        TraceConfig::new(args, &cli.global)
+    }
+
+    #[test]
+    fn defaults() {
+        let process = config("-p 42").unwrap();
+        assert_eq!(process.target, Target::Process(42));
+        assert_eq!(process.format, Format::Summary);
+        assert_eq!(process.options.duration, Some(Duration::from_secs(10)));
+        assert_eq!(process.options.rate_hz, 99);
+        assert_eq!(process.options.reading.budget, Duration::from_micros(100));
+        assert_eq!(process.options.reading.max_frames, 512);
+        let program = config("-- python3 app.py").unwrap();
+        let arguments = vec!["app.py".into()];
+        assert_eq!(
+            program.target,
+            Target::Program {
+                program: "python3".into(),
+                arguments
+            }
+        );
+        assert_eq!(program.options.duration, None);
+        assert!(program.options.just_started);
+    }
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        for (line, format) in [
+            ("-o x.svg", Format::Flamegraph),
+            ("-o a.b/x.FOLDED", Format::Folded),
+            ("-o x.json", Format::Json),
+            ("-o x.txt", Format::Summary),
+            ("-o x.svg -f json", Format::Json),
+            ("-o x -f tree", Format::Tree),
+            ("-f flamegraph", Format::Flamegraph),
+        ] {
+            assert_eq!(config(&format!("-p 1 {line}")).unwrap().format, format, "{line}");
+        }
+        for file in ["x", "x.html", ".svg", "x.svg.gz"] {
+            assert_eq!(
+                config(&format!("-p 1 -o {file}")).unwrap_err(),
+                Error::Ending(file.into())
+            );
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (line, error) in [
+            ("-r 0", Error::Rate(0)),
+            ("-r 1001", Error::Rate(1001)),
+            ("-d 0", Error::Duration(0.0)),
+            ("-d=-1", Error::Duration(-1.0)),
+            ("-d inf", Error::Duration(f64::INFINITY)),
+            ("-d 1e300", Error::Duration(1e300)),
+            ("--budget 0", Error::Budget(0)),
+            ("--max-frames 0", Error::MaxFrames(0)),
+            ("--max-frames 513", Error::MaxFrames(513)),
+        ] {
+            assert_eq!(config(&format!("-p 1 {line}")).unwrap_err(), error, "{line}");
+        }
+        assert!(matches!(config("-p 1 -d nan").unwrap_err(), Error::Duration(_)));
+    }
+
+    #[test]
+    fn messages_name_the_choices() {
+        insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
+        insta::assert_snapshot!(config("-p 1 -o x.html").unwrap_err(), @"the ending of x.html tells no format: end it in .svg (flame graph), .folded, .json or .txt (summary), or say --format");
+    }
+}

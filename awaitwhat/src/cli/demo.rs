@@ -1,0 +1,176 @@
+//! `demo`: a small asyncio program, and everything there is to see of it.
+
+use std::ffi::OsStr;
+use std::future::pending;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use super::args::{DemoArgs, GlobalArgs};
+use super::exit::Exit;
+use super::output::OutputFile;
+use super::program::Program;
+use super::{config, people_stdout, stdout_width, trace};
+use crate::export::flamegraph;
+use crate::profile::Profile;
+use crate::session::{self, Options, TraceOptions};
+use crate::snapshot::Snapshot;
+use crate::view::style::{HEADING, styled};
+use crate::view::{summary, tree};
+
+const PROGRAM: &str = include_str!("demo.py");
+/// What the program prints once all its tasks are at work.
+const READY: &str = "ready";
+const FLAME_GRAPH: &str = "awaitwhat-demo.svg";
+const DURATION: Duration = Duration::from_secs(3);
+/// How long the program may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The Pythons that can be read, and that the program runs on.
+const PYTHONS: std::ops::RangeInclusive<(u32, u32)> = (3, 11)..=(3, 14);
+
+pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let reading = config::reading(global)?;
+    let (file, path) = flame_graph_file()?;
+    check_python(&args.python).await?;
+    let folder = tempfile::Builder::new().prefix("awaitwhat-demo-").tempdir()?;
+    let mut program = start(&args.python, &folder).await?;
+    let seen = look(program.pid(), reading).await;
+    program.terminate().await?;
+    let (snapshot, profile) = seen?;
+    show(&snapshot, &profile, reading.max_frames)?;
+    write_flame_graph(&profile, file)?;
+    writeln!(
+        people_stdout(),
+        "\nThe same as a flame graph, for a browser: {}",
+        path.display()
+    )?;
+    Ok(Exit::Ok)
+}
+
+async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)> {
+    let snapshot = session::snapshot(pid, &reading).await?;
+    let options = TraceOptions {
+        reading,
+        rate_hz: 99,
+        duration: Some(DURATION),
+        just_started: false,
+    };
+    let profile = trace::trace(pid, &options, pending()).await?;
+    Ok((snapshot, profile))
+}
+
+fn show(snapshot: &Snapshot, profile: &Profile, max_frames: usize) -> std::io::Result<()> {
+    let mut stdout = people_stdout();
+    writeln!(
+        stdout,
+        "{}\n",
+        styled(HEADING, "One moment of it (awaitwhat tree PID):")
+    )?;
+    tree::write(snapshot, max_frames, &mut stdout)?;
+    writeln!(
+        stdout,
+        "\n{}\n",
+        styled(HEADING, "A few seconds of it (awaitwhat trace --pid PID):")
+    )?;
+    summary::write(profile, max_frames, stdout_width(), &mut stdout)?;
+    stdout.flush()
+}
+
+/// In the current folder, or in the one for temporary files where that one must not be written to.
+fn flame_graph_file() -> anyhow::Result<(OutputFile, PathBuf)> {
+    let here = PathBuf::from(FLAME_GRAPH);
+    match OutputFile::prepare(&here) {
+        Ok(file) => Ok((file, here)),
+        Err(_) => {
+            let there = std::env::temp_dir().join(FLAME_GRAPH);
+            Ok((OutputFile::prepare(&there)?, there))
+        }
+    }
+}
+
+fn write_flame_graph(profile: &Profile, mut file: OutputFile) -> anyhow::Result<()> {
+    flamegraph::write(profile, &mut file)?;
+    file.commit()
+        .context("the flame graph could not be put in its place")
+}
+
+/// Makes sure that `python` is one that the demo works with.
+async fn check_python(python: &OsStr) -> anyhow::Result<()> {
+    let name = python.to_string_lossy();
+    let question = "import sys; print(sys.implementation.name, *sys.version_info[:2])";
+    let output = Command::new(python)
+        .args(["-c", question])
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    let output = output.with_context(|| {
+        format!("{name} cannot be started: the demo needs a CPython 3.11 to 3.14 (try --python PROGRAM)")
+    })?;
+    ensure!(
+        output.status.success(),
+        "{name} does not work: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let version = parse_version(&answer);
+    ensure!(
+        version.is_some_and(|version| PYTHONS.contains(&version)),
+        "{name} is {}: the demo needs a CPython 3.11 to 3.14 (try --python PROGRAM)",
+        answer.trim()
+    );
+    Ok(())
+}
+
+/// Reads `cpython 3 12`.
+fn parse_version(answer: &str) -> Option<(u32, u32)> {
+    let mut words = answer.trim().strip_prefix("cpython ")?.split(' ').map(str::parse);
+    Some((words.next()?.ok()?, words.next()?.ok()?))
+}
+
+/// Starts the program and waits until all its tasks are at work.
+async fn start(python: &OsStr, folder: &TempDir) -> anyhow::Result<Program> {
+    let file = folder.path().join("demo.py");
+    std::fs::write(&file, PROGRAM)?;
+    let mut program = Program::start(&mut command(python, &file))?;
+    let stdout = program
+        .child()
+        .stdout
+        .take()
+        .context("the demo program has no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    match tokio::time::timeout(PATIENCE, lines.next_line()).await {
+        Ok(Ok(Some(line))) if line == READY => Ok(program),
+        Ok(_) => bail!("the demo program ended before it was ready"),
+        Err(_) => bail!("the demo program was not ready within {} s", PATIENCE.as_secs()),
+    }
+}
+
+fn command(python: &OsStr, file: &Path) -> Command {
+    let mut command = Command::new(python);
+    command
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PYTHONS, parse_version};
+
+    #[test]
+    fn the_answer_of_python_is_understood() {
+        assert_eq!(parse_version("cpython 3 12\n"), Some((3, 12)));
+        for answer in ["pypy 3 11\n", "", "cpython", "cpython 3 x"] {
+            assert_eq!(parse_version(answer), None);
+        }
+        assert!(!PYTHONS.contains(&(3, 10)) && PYTHONS.contains(&(3, 14)) && !PYTHONS.contains(&(3, 15)));
+    }
+}

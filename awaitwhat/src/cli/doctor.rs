@@ -1,0 +1,248 @@
+//! `doctor`: what this kernel, these privileges and a target allow.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use super::args::DoctorArgs;
+use super::exit::Exit;
+use super::people_stdout;
+use crate::check::{Check, CheckStatus, Concern};
+use crate::view;
+
+/// The oldest kernel that has everything: an iterator over the threads of one process came last.
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// Capabilities by their numbers in `linux/capability.h`.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let mut checks = machine();
+    if let Some(pid) = args.pid {
+        checks.extend(target(pid));
+    }
+    let mut stdout = people_stdout();
+    view::doctor::write(&checks, &mut stdout)?;
+    stdout.flush()?;
+    Ok(exit(&checks))
+}
+
+fn exit(checks: &[Check]) -> Exit {
+    let missing = |concern| {
+        checks
+            .iter()
+            .any(|check| check.concerns == concern && check.status == CheckStatus::Missing)
+    };
+    if missing(Concern::Machine) {
+        Exit::Privilege
+    } else if missing(Concern::Target) {
+        Exit::Target
+    } else {
+        Exit::Ok
+    }
+}
+
+fn machine() -> Vec<Check> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut checks = vec![
+        kernel(&rustix::system::uname().release().to_string_lossy()),
+        type_information(),
+    ];
+    checks.extend(capabilities(&status));
+    checks.extend(lockdown(
+        &fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
+    ));
+    checks
+}
+
+fn kernel(release: &str) -> Check {
+    let name = "kernel";
+    let (major, minor) = OLDEST_KERNEL;
+    match kernel_version(release) {
+        Some(version) if version >= OLDEST_KERNEL => Check::ok(Concern::Machine, name, release),
+        Some(_) => Check::missing(
+            Concern::Machine,
+            name,
+            format!(
+                "{release} is too old: an iterator over the threads of one process came with {major}.{minor}"
+            ),
+            Some(format!("boot a kernel {major}.{minor} or newer")),
+        ),
+        None => Check::unknown(
+            Concern::Machine,
+            name,
+            format!("{release} is no version that is understood"),
+            None,
+        ),
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn type_information() -> Check {
+    let name = "kernel type information (BTF)";
+    let path = "/sys/kernel/btf/vmlinux";
+    if Path::new(path).exists() {
+        Check::ok(Concern::Machine, name, path)
+    } else {
+        Check::missing(
+            Concern::Machine,
+            name,
+            format!("{path} is not there: eBPF programs cannot find the kernel's structures"),
+            Some("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (the distributions' own are)".to_owned()),
+        )
+    }
+}
+
+/// What `/proc/self/status` says about capabilities.
+fn capabilities(status: &str) -> Vec<Check> {
+    let Some(effective) = effective_capabilities(status) else {
+        let meaning = "/proc/self/status does not tell the capabilities";
+        return vec![Check::unknown(Concern::Machine, "capabilities", meaning, None)];
+    };
+    let has = |capability: u32| effective >> capability & 1 == 1;
+    let check = |capability, name: &str, purpose: &str| {
+        if has(capability) {
+            Check::ok(Concern::Machine, name, format!("{purpose} is allowed"))
+        } else if has(CAP_SYS_ADMIN) {
+            Check::ok(
+                Concern::Machine,
+                name,
+                format!("{purpose} is allowed (by CAP_SYS_ADMIN)"),
+            )
+        } else {
+            Check::missing(
+                Concern::Machine,
+                name,
+                format!("{purpose} is not allowed"),
+                Some(grant()),
+            )
+        }
+    };
+    vec![
+        check(CAP_BPF, "CAP_BPF", "loading eBPF programs"),
+        check(
+            CAP_PERFMON,
+            "CAP_PERFMON",
+            "reading other processes by eBPF and perf events",
+        ),
+    ]
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn grant() -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "awaitwhat".into(), |path| path.display().to_string());
+    format!(
+        "sudo {program} ..., or once: sudo setcap cap_bpf,cap_perfmon=ep {program}, or in a systemd unit: \
+         AmbientCapabilities=CAP_BPF CAP_PERFMON"
+    )
+}
+
+/// The kernel's lockdown mode: `none [integrity] confidentiality`, the one in brackets is in force.
+fn lockdown(modes: &str) -> Option<Check> {
+    let name = "kernel lockdown";
+    if modes.contains("[confidentiality]") {
+        let meaning = "the mode `confidentiality` forbids eBPF programs to read memory";
+        let remedy = "boot with lockdown=integrity (often: switch Secure Boot off)".to_owned();
+        return Some(Check::missing(Concern::Machine, name, meaning, Some(remedy)));
+    }
+    modes
+        .contains('[')
+        .then(|| Check::ok(Concern::Machine, name, modes.trim()))
+}
+
+/// The parts of `/proc/PID` that are read to find the interpreter.
+fn target(pid: u32) -> Vec<Check> {
+    let name = format!("process {pid}");
+    if !Path::new(&format!("/proc/{pid}")).exists() {
+        let remedy = Some("pgrep -af python shows processes that may be meant".to_owned());
+        return vec![Check::missing(
+            Concern::Target,
+            name,
+            "there is no such process",
+            remedy,
+        )];
+    }
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    vec![Check::ok(Concern::Target, name, command.trim())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, capabilities, exit, kernel, kernel_version, lockdown, target};
+    use crate::check::{Check, CheckStatus, Concern};
+
+    fn statuses(checks: &[Check]) -> Vec<CheckStatus> {
+        checks.iter().map(|check| check.status).collect()
+    }
+
+    #[test]
+    fn kernels_are_told_apart() {
+        assert_eq!(kernel_version("6.18.5-cloud-amd64"), Some((6, 18)));
+        assert_eq!(kernel("6.1.0").status, CheckStatus::Ok);
+        assert_eq!(kernel("5.15.0-91-generic").status, CheckStatus::Missing);
+        assert_eq!(kernel("strange").status, CheckStatus::Unknown);
+    }
+
+    #[test]
+    fn capabilities_are_read_from_the_status() {
+        use CheckStatus::{Missing, Ok, Unknown};
+        let both = (1_u64 << 38) | (1 << 39);
+        for (effective, expected) in [
+            (both, [Ok, Ok]),
+            (0, [Missing, Missing]),
+            (1 << 39, [Ok, Missing]),
+            (1 << 21, [Ok, Ok]),
+        ] {
+            let status = format!("Name:\tx\nCapEff:\t{effective:016x}\n");
+            assert_eq!(statuses(&capabilities(&status)), expected, "{effective:x}");
+        }
+        assert_eq!(statuses(&capabilities("")), [Unknown]);
+    }
+
+    #[test]
+    fn lockdown_matters_where_reading_is_forbidden() {
+        assert_eq!(
+            lockdown("none integrity [confidentiality]\n").unwrap().status,
+            CheckStatus::Missing
+        );
+        assert_eq!(
+            lockdown("[none] integrity confidentiality\n").unwrap().status,
+            CheckStatus::Ok
+        );
+        assert_eq!(lockdown(""), None);
+    }
+
+    #[test]
+    fn what_is_missing_decides_the_exit_code() {
+        let missing = |concern| Check::missing(concern, "x", "y", None);
+        assert_eq!(
+            exit(&[Check::unknown(Concern::Machine, "x", "y", None)]),
+            Exit::Ok
+        );
+        assert_eq!(exit(&[missing(Concern::Target)]), Exit::Target);
+        assert_eq!(
+            exit(&[missing(Concern::Target), missing(Concern::Machine)]),
+            Exit::Privilege
+        );
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_said_not_to_be() {
+        // Process ids end at 2^22.
+        assert_eq!(statuses(&target(1 << 23)), [CheckStatus::Missing]);
+        assert_eq!(statuses(&target(std::process::id())), [CheckStatus::Ok]);
+    }
+}

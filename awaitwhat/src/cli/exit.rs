@@ -1,0 +1,109 @@
+//! Exit codes: what scripts learn from a run.
+
+use std::process::ExitCode;
+
+use super::config;
+use crate::session;
+
+/// The part of `--help` that documents the codes.
+pub const HELP: &str = "\
+Exit codes:
+  0  all went well
+  1  something unexpected failed
+  2  the command line is wrong
+  3  the target cannot be used: no such process, not Python, or a version that is not known
+  4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
+  5  the target ended before the time was over; what was seen until then is written";
+
+/// How a run ended. The numbers are a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Ok = 0,
+    Failure = 1,
+    Usage = 2,
+    Target = 3,
+    Privilege = 4,
+    TargetExited = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The code for an error that ended the run.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Self {
+        if let Some(error) = error.downcast_ref::<session::Error>() {
+            return match error {
+                session::Error::Target { .. } => Self::Target,
+                session::Error::Privilege { .. } => Self::Privilege,
+                session::Error::Failed { .. } => Self::Failure,
+            };
+        }
+        if error.is::<config::Error>() {
+            return Self::Usage;
+        }
+        let closed = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
+        // Whoever read our output has seen enough of it.
+        if closed { Self::Ok } else { Self::Failure }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, HELP};
+    use crate::cli::config;
+    use crate::session;
+
+    #[test]
+    fn errors_have_their_codes() {
+        let source = || "why".into();
+        let target = session::Error::Target {
+            pid: 1,
+            source: source(),
+        };
+        assert_eq!(
+            Exit::of(&anyhow::Error::new(target).context("while tracing")),
+            Exit::Target
+        );
+        assert_eq!(
+            Exit::of(&session::Error::Privilege { source: source() }.into()),
+            Exit::Privilege
+        );
+        assert_eq!(
+            Exit::of(
+                &session::Error::Failed {
+                    pid: 1,
+                    source: source()
+                }
+                .into()
+            ),
+            Exit::Failure
+        );
+        assert_eq!(Exit::of(&config::Error::Rate(0).into()), Exit::Usage);
+        assert_eq!(Exit::of(&anyhow::anyhow!("else")), Exit::Failure);
+        let closed = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert_eq!(Exit::of(&closed.into()), Exit::Ok);
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        for exit in [
+            Exit::Ok,
+            Exit::Failure,
+            Exit::Usage,
+            Exit::Target,
+            Exit::Privilege,
+            Exit::TargetExited,
+        ] {
+            assert!(HELP.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A profile as a flame graph: an SVG that is searched and zoomed in any browser.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BasicPalette, Palette};
+use inferno::flamegraph::{Options, from_lines};
+
+use super::folded;
+use crate::profile::{ChainState, Profile};
+use crate::view::escape::Escaped;
+
+/// Writes `profile` as SVG. Widths are microseconds of task time.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
+    let lines = folded::lines(profile);
+    let mut options = options(profile);
+    if lines.is_empty() {
+        // The library takes no stacks at all for an error; a target without tasks is none.
+        "no tasks seen".clone_into(&mut options.title);
+        return from_lines(&mut options, ["no tasks seen 1"], output);
+    }
+    from_lines(&mut options, lines.iter().map(String::as_str), output)
+}
+
+fn options(profile: &Profile) -> Options<'static> {
+    let mut options = Options::default();
+    options.title = format!("What the tasks of process {} await", profile.pid);
+    options.subtitle = Some(subtitle(profile));
+    "us of task time".clone_into(&mut options.count_name);
+    "Frame:".clone_into(&mut options.name_type);
+    // By convention blue is for time spent waiting.
+    options.colors = Palette::Basic(BasicPalette::Blue);
+    options.hash = true;
+    options
+}
+
+fn subtitle(profile: &Profile) -> String {
+    format!(
+        "CPython {} for {:.1} s: {:.1} tasks on average, {:.1} task-seconds waiting, {:.1} running",
+        Escaped(&profile.python),
+        profile.duration_seconds,
+        profile.mean_tasks(),
+        profile.task_seconds(ChainState::Waiting),
+        profile.task_seconds(ChainState::Running),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::Profile;
+    use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
+
+    fn written(profile: &Profile) -> String {
+        let mut output = Vec::new();
+        super::write(profile, &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    fn titles(svg: &str) -> String {
+        let titles = svg
+            .split("<title>")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("</title>"));
+        titles.map(|(title, _)| format!("{title}\n")).collect()
+    }
+
+    #[test]
+    fn every_frame_with_its_weight() {
+        insta::assert_snapshot!(titles(&written(&small_profile())), @"
+        Pool.worker (/srv/app.py:20) (60,000,000 us of task time, 60.15%)
+        sleep (asyncio/tasks.py:704) (60,000,000 us of task time, 60.15%)
+        [Future] (60,000,000 us of task time, 60.15%)
+        Pool.worker (/srv/app.py:22) (29,000,000 us of task time, 29.07%)
+        Lock.acquire (asyncio/locks.py:113) (29,000,000 us of task time, 29.07%)
+        [Future] (29,000,000 us of task time, 29.07%)
+        Pool.worker (/srv/app.py:25) (500,000 us of task time, 0.50%)
+        crunch (/srv/app.py:7) (500,000 us of task time, 0.50%)
+        [running] (500,000 us of task time, 0.50%)
+        main (/srv/app.py:61) (10,000,000 us of task time, 10.03%)
+        [_GatheringFuture] (10,000,000 us of task time, 10.03%)
+        all (99,750,000 us of task time, 100%)
+        rare (/srv/app.py:99) (250,000 us of task time, 0.25%)
+        [Future] (250,000 us of task time, 0.25%)
+        ");
+    }
+
+    #[test]
+    fn two_runs_give_one_picture() {
+        assert_eq!(written(&small_profile()), written(&small_profile()));
+    }
+
+    #[test]
+    fn an_empty_profile_is_a_picture() {
+        assert!(written(&profile(Vec::new())).contains("no tasks seen"));
+    }
+
+    #[test]
+    fn hostile_names_are_no_markup() {
+        let svg = written(&profile(vec![chain(
+            &[frame(HOSTILE, HOSTILE, 1)],
+            Some(HOSTILE),
+            1.0,
+        )]));
+        assert!(!svg.contains('\x1b') && !svg.contains('\u{202e}'));
+        assert!(!svg.contains("<&\">"));
+    }
+}

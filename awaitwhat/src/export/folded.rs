@@ -1,0 +1,93 @@
+//! A profile as folded stacks: one line per chain, `outermost;...;innermost;[leaf] weight`.
+//!
+//! Weights are microseconds of task time. The leaf names what ends the chain: the terminal awaitable's type for one that waits,
+//! `[running]` for one that ran. Frames are `function (file:line)`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use crate::origin;
+use crate::profile::{Chain, ChainState, Profile};
+use crate::snapshot::Frame;
+use crate::view::escape::FoldedEscaped;
+
+/// Writes `profile`, lines in the order of their text.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
+    lines(profile)
+        .iter()
+        .try_for_each(|line| writeln!(output, "{line}"))
+}
+
+/// The lines, in the order of their text. Chains that would weigh less than half a microsecond are left out.
+pub(super) fn lines(profile: &Profile) -> Vec<String> {
+    let mut lines: Vec<String> = profile.chains.iter().filter_map(line).collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn line(chain: &Chain) -> Option<String> {
+    let microseconds = (chain.task_seconds * 1e6).round();
+    if microseconds.is_nan() || microseconds < 1.0 {
+        return None;
+    }
+    let mut line = String::new();
+    for frame in chain.stack.iter().rev() {
+        push_frame(&mut line, frame);
+        line.push(';');
+    }
+    let leaf = match chain.state {
+        ChainState::Running => "running",
+        ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
+    };
+    // Writing into a string cannot fail; a float turns into the nearest integer of the type.
+    let _ = write!(line, "[{}] {}", FoldedEscaped(leaf), microseconds as u64);
+    Some(line)
+}
+
+fn push_frame(line: &mut String, frame: &Frame) {
+    let function = FoldedEscaped(&frame.function);
+    let file = FoldedEscaped(origin::short(&frame.file));
+    let _ = write!(line, "{function} ({file}:{})", frame.line);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::Profile;
+    use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
+
+    fn written(profile: &Profile) -> String {
+        let mut output = Vec::new();
+        super::write(profile, &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn a_profile() {
+        insta::assert_snapshot!(written(&small_profile()), @"
+        Pool.worker (/srv/app.py:20);sleep (asyncio/tasks.py:704);[Future] 60000000
+        Pool.worker (/srv/app.py:22);Lock.acquire (asyncio/locks.py:113);[Future] 29000000
+        Pool.worker (/srv/app.py:25);crunch (/srv/app.py:7);[running] 500000
+        main (/srv/app.py:61);[_GatheringFuture] 10000000
+        rare (/srv/app.py:99);[Future] 250000
+        ");
+    }
+
+    #[test]
+    fn hostile_names_break_no_line() {
+        let hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
+        insta::assert_snapshot!(written(&hostile), @r#"a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7 (a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7:1);[a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7] 1000000"#);
+    }
+
+    #[test]
+    fn no_time_is_no_line() {
+        let nothing = profile(vec![
+            chain(&[], None, 0.0),
+            chain(&[], None, -1.0),
+            chain(&[], None, f64::NAN),
+        ]);
+        assert_eq!(written(&nothing), "");
+    }
+}

@@ -1,0 +1,9 @@
+//! Exports for machines: pure functions from the model to a stream, a file per format.
+
+pub mod flamegraph;
+pub mod folded;
+pub mod profile_json;
+pub mod snapshot_json;
+
+#[cfg(test)]
+mod schema_tests;

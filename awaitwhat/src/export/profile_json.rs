@@ -1,0 +1,139 @@
+//! A profile as JSON: `awaitwhat.profile/1`, described by `schemas/awaitwhat.profile-1.schema.json`.
+
+use std::io::{self, Write};
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::snapshot_json::{Each, FrameDocument};
+use crate::profile::{Chain, Point, Profile, await_points, ratio};
+
+/// Value of the key `schema`.
+pub const SCHEMA: &str = "awaitwhat.profile/1";
+
+/// Writes `profile` as one line of JSON.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, &ProfileDocument(profile))?;
+    output.write_all(b"\n")
+}
+
+struct ProfileDocument<'a>(&'a Profile);
+
+impl Serialize for ProfileDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = self.0;
+        let points = await_points(profile);
+        let point = |point| PointDocument {
+            point,
+            duration_seconds: profile.duration_seconds,
+        };
+        let mut document = serializer.serialize_struct("Profile", 14)?;
+        document.serialize_field("schema", SCHEMA)?;
+        document.serialize_field("pid", &profile.pid)?;
+        document.serialize_field("python", &profile.python)?;
+        document.serialize_field("duration_seconds", &profile.duration_seconds)?;
+        document.serialize_field("samples", &profile.samples)?;
+        document.serialize_field("task_visits", &profile.task_visits)?;
+        document.serialize_field("mean_tasks", &profile.mean_tasks())?;
+        document.serialize_field("threads", &profile.threads)?;
+        document.serialize_field("busy_seconds", &profile.busy_seconds)?;
+        document.serialize_field("busy_share", &profile.busy_share())?;
+        document.serialize_field("target_exited", &profile.target_exited)?;
+        document.serialize_field("chains", &Each(&profile.chains, ChainDocument))?;
+        document.serialize_field("await_points", &Each(&points, point))?;
+        document.serialize_field("lost", &profile.losses)?;
+        document.end()
+    }
+}
+
+struct ChainDocument<'a>(&'a Chain);
+
+impl Serialize for ChainDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let chain = self.0;
+        let mut document = serializer.serialize_struct("Chain", 4)?;
+        document.serialize_field("frames", &Each(&chain.stack, FrameDocument))?;
+        document.serialize_field("state", &chain.state)?;
+        document.serialize_field("terminal", &chain.terminal)?;
+        document.serialize_field("task_seconds", &chain.task_seconds)?;
+        document.end()
+    }
+}
+
+struct PointDocument<'a> {
+    point: &'a Point,
+    duration_seconds: f64,
+}
+
+impl Serialize for PointDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let point = self.point;
+        let mut document = serializer.serialize_struct("Point", 7)?;
+        document.serialize_field("function", &point.function)?;
+        document.serialize_field("file", &point.file)?;
+        document.serialize_field("line", &point.line)?;
+        document.serialize_field("awaits", &point.awaits)?;
+        document.serialize_field("task_seconds", &point.task_seconds)?;
+        document.serialize_field("share", &point.share)?;
+        document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
+        document.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::Profile;
+    use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
+
+    fn written(profile: &Profile) -> String {
+        let mut output = Vec::new();
+        super::write(profile, &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn a_profile() {
+        let one_item_a_line = written(&small_profile())
+            .replace(",{\"fun", "\n{\"fun")
+            .replace("{\"frames", "\n{\"frames");
+        insta::assert_snapshot!(one_item_a_line, @r#"
+        {"schema":"awaitwhat.profile/1","pid":4711,"python":"3.14.10","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
+        {"frames":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"}
+        {"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"state":"waiting","terminal":"Future","task_seconds":60.0},
+        {"frames":[{"function":"Lock.acquire","file":"/usr/lib/python3.14/asyncio/locks.py","line":113,"kind":"coroutine"}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"kind":"coroutine"}],"state":"waiting","terminal":"Future","task_seconds":29.0},
+        {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine"}],"state":"waiting","terminal":"_GatheringFuture","task_seconds":10.0},
+        {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine"}],"state":"waiting","terminal":"Future","task_seconds":0.25},
+        {"frames":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine"}
+        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"share":0.6045340050377834,"mean_tasks":6.0}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"share":0.29219143576826195,"mean_tasks":2.9}
+        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"share":0.10075566750629723,"mean_tasks":1.0}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"share":0.0025188916876574307,"mean_tasks":0.025}],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0}}
+        "#);
+    }
+
+    #[test]
+    fn nothing_seen_is_a_well_formed_result() {
+        let empty = Profile {
+            duration_seconds: 0.0,
+            threads: 0,
+            ..profile(Vec::new())
+        };
+        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"python":"3.14.10","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0}}"#);
+    }
+
+    #[test]
+    fn hostile_names_stay_what_they_are_on_one_line() {
+        let text = written(&profile(vec![chain(
+            &[frame(HOSTILE, HOSTILE, 1)],
+            Some(HOSTILE),
+            1.0,
+        )]));
+        assert_eq!(text.lines().count(), 1);
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["await_points"][0]["function"], HOSTILE);
+        assert_eq!(document["await_points"][0]["awaits"], HOSTILE);
+    }
+}

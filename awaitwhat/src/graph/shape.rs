@@ -1,0 +1,83 @@
+//! What tasks look like, so that equal ones can be shown as one.
+
+use std::collections::HashMap;
+
+use crate::snapshot::{Frame, Stack, Task, TaskState, WaitKind};
+
+/// Stands for everything that a task and all it waits for look like, names and addresses apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shape(usize);
+
+/// All that is visible of a task. Equality is exact: no two different tasks are ever taken for equal.
+#[derive(PartialEq, Eq, Hash)]
+struct Look<'a> {
+    tid: Option<u32>,
+    state: TaskState,
+    stack: usize,
+    truncated: bool,
+    waits_on: Option<(WaitKind, &'a str, usize)>,
+    /// Shapes of the tasks it waits for, with their counts, in order.
+    waits_for: Vec<(Shape, usize)>,
+}
+
+/// The shape of every task. `components` must be ordered as by [`super::components`]: what is waited for comes first.
+pub(super) fn shapes(tasks: &[Task], waits_for: &[Vec<usize>], components: &[Vec<usize>]) -> Vec<Shape> {
+    let mut stacks = Stacks::default();
+    let mut looks: HashMap<Look<'_>, Shape> = HashMap::new();
+    let mut shapes = vec![Shape(0); tasks.len()];
+    let mut next = 0;
+    for members in components {
+        for member in members {
+            let fresh = Shape(next);
+            next += 1;
+            shapes[*member] = if super::is_cycle(members, waits_for) {
+                // A cycle is shown as it is: none of its tasks is folded with another.
+                fresh
+            } else {
+                let look = look(&tasks[*member], &waits_for[*member], &shapes, &mut stacks);
+                *looks.entry(look).or_insert(fresh)
+            };
+        }
+    }
+    shapes
+}
+
+fn look<'a>(task: &'a Task, waits_for: &[usize], shapes: &[Shape], stacks: &mut Stacks<'a>) -> Look<'a> {
+    Look {
+        tid: task.tid,
+        state: task.state,
+        stack: stacks.number(&task.stack),
+        truncated: task.truncated,
+        waits_on: task
+            .waits_on
+            .as_ref()
+            .map(|on| (on.kind, &*on.type_name, on.tasks.len())),
+        waits_for: counted(waits_for.iter().map(|position| shapes[*position]).collect()),
+    }
+}
+
+fn counted(mut shapes: Vec<Shape>) -> Vec<(Shape, usize)> {
+    shapes.sort_unstable();
+    shapes
+        .chunk_by(|one, other| one == other)
+        .map(|equal| (equal[0], equal.len()))
+        .collect()
+}
+
+/// Numbers stacks by content. Equal stacks usually share one allocation, and are then compared once.
+#[derive(Default)]
+struct Stacks<'a> {
+    by_allocation: HashMap<(*const Frame, usize), usize>,
+    by_content: HashMap<&'a [Frame], usize>,
+}
+
+impl<'a> Stacks<'a> {
+    fn number(&mut self, stack: &'a Stack) -> usize {
+        let next = self.by_content.len();
+        let by_content = &mut self.by_content;
+        *self
+            .by_allocation
+            .entry((stack.as_ptr(), stack.len()))
+            .or_insert_with(|| *by_content.entry(stack).or_insert(next))
+    }
+}

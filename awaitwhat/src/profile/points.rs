@@ -1,0 +1,178 @@
+//! Where in the application its tasks spend their time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Chain, ChainState, Profile, ratio};
+use crate::origin;
+use crate::snapshot::{Frame, FrameKind};
+
+/// A place in the application, and the time that tasks spent there.
+///
+/// The place is the innermost frame of a chain that belongs to the application (see [`origin::of`]), or the innermost frame where
+/// none does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    pub function: Arc<str>,
+    pub file: Arc<str>,
+    pub line: u32,
+    /// What the place awaits: the function of the next frame inwards, or the name of the terminal awaitable's type, or `?` where
+    /// neither is known. For a running task: the function that it calls, empty where it is itself at work.
+    pub awaits: Arc<str>,
+    /// Integral over time of the number of tasks there, in seconds.
+    pub task_seconds: f64,
+    /// Share of the time of all chains of the same state, 0 to 1.
+    pub share: f64,
+}
+
+/// The await points of a profile: where tasks were suspended. The most time comes first.
+#[must_use]
+pub fn await_points(profile: &Profile) -> Vec<Point> {
+    points(profile, ChainState::Waiting)
+}
+
+/// Where tasks ran. The most time comes first.
+#[must_use]
+pub fn running_points(profile: &Profile) -> Vec<Point> {
+    points(profile, ChainState::Running)
+}
+
+fn points(profile: &Profile, state: ChainState) -> Vec<Point> {
+    let mut seconds: HashMap<(Place<'_>, &str), f64> = HashMap::new();
+    for chain in profile.chains.iter().filter(|chain| chain.state == state) {
+        *seconds.entry(point_of(chain)).or_default() += chain.task_seconds;
+    }
+    let whole = profile.task_seconds(state);
+    let mut points: Vec<Point> = seconds
+        .into_iter()
+        .map(|((place, awaits), task_seconds)| Point {
+            function: place.function.into(),
+            file: place.file.into(),
+            line: place.line,
+            awaits: awaits.into(),
+            task_seconds,
+            share: ratio(task_seconds, whole),
+        })
+        .collect();
+    points.sort_by(|one, other| {
+        let place = |point: &Point| {
+            (
+                point.file.clone(),
+                point.line,
+                point.function.clone(),
+                point.awaits.clone(),
+            )
+        };
+        other
+            .task_seconds
+            .total_cmp(&one.task_seconds)
+            .then_with(|| place(one).cmp(&place(other)))
+    });
+    points
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Place<'a> {
+    function: &'a str,
+    file: &'a str,
+    line: u32,
+}
+
+fn point_of(chain: &Chain) -> (Place<'_>, &str) {
+    let position = chain.stack.iter().position(is_application).unwrap_or(0);
+    let inwards = position.checked_sub(1).and_then(|next| chain.stack.get(next));
+    let end = match chain.state {
+        ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
+        ChainState::Running => "",
+    };
+    let awaits = inwards.map_or(end, |frame| &frame.function);
+    let place = match chain.stack.get(position) {
+        Some(frame) => Place {
+            function: &frame.function,
+            file: &frame.file,
+            line: frame.line,
+        },
+        None => Place {
+            function: "?",
+            file: "",
+            line: 0,
+        },
+    };
+    (place, awaits)
+}
+
+fn is_application(frame: &Frame) -> bool {
+    frame.kind != FrameKind::Unknown && origin::is_application(&frame.file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Point, await_points, running_points};
+    use crate::profile::Profile;
+    use crate::snapshot::{Frame, FrameKind};
+    use crate::testing::{chain, frame, profile, running, small_profile};
+
+    fn shown(points: &[Point]) -> String {
+        let line = |point: &Point| {
+            let Point {
+                function,
+                file,
+                line,
+                awaits,
+                task_seconds,
+                share,
+            } = point;
+            format!("{task_seconds:.2} {share:.3} {function} {file}:{line} -> {awaits}\n")
+        };
+        points.iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_innermost_application_frame_and_what_it_awaits() {
+        insta::assert_snapshot!(shown(&await_points(&small_profile())), @"
+        60.00 0.605 Pool.worker /srv/app.py:20 -> sleep
+        29.00 0.292 Pool.worker /srv/app.py:22 -> Lock.acquire
+        10.00 0.101 main /srv/app.py:61 -> _GatheringFuture
+        0.25 0.003 rare /srv/app.py:99 -> Future
+        ");
+    }
+
+    #[test]
+    fn running_chains_are_apart() {
+        insta::assert_snapshot!(shown(&running_points(&small_profile())), @"0.50 1.000 crunch /srv/app.py:7 -> ");
+    }
+
+    #[test]
+    fn chains_of_one_point_add_up() {
+        let library = |line| frame("get", "/venv/lib/python3.12/site-packages/pool.py", line);
+        let handler = || frame("handler", "/srv/app.py", 5);
+        let deeper = frame("wait", "/usr/lib/python3.12/asyncio/tasks.py", 1);
+        let profile: Profile = profile(vec![
+            chain(&[library(1), handler()], Some("Future"), 1.0),
+            chain(
+                &[deeper, library(2), handler(), frame("main", "/srv/app.py", 1)],
+                Some("Future"),
+                2.0,
+            ),
+        ]);
+        insta::assert_snapshot!(shown(&await_points(&profile)), @"3.00 1.000 handler /srv/app.py:5 -> get");
+    }
+
+    #[test]
+    fn without_an_application_frame_the_innermost_counts() {
+        let unknown = Frame {
+            kind: FrameKind::Unknown,
+            ..frame("?", "", 0)
+        };
+        let library = frame("serve_forever", "/usr/lib/python3.12/asyncio/base_events.py", 3);
+        let profile = profile(vec![
+            chain(&[unknown, library], Some("Future"), 1.0),
+            chain(&[], None, 1.0),
+            running(&[], 1.0),
+        ]);
+        insta::assert_snapshot!(shown(&await_points(&profile)), @"
+        1.00 0.500 ? :0 -> ?
+        1.00 0.500 ? :0 -> Future
+        ");
+    }
+}

@@ -1,0 +1,139 @@
+//! Small models for tests of what is made from them.
+
+use std::sync::Arc;
+
+use crate::memory::Address;
+use crate::profile::{Chain, ChainState, Profile};
+use crate::snapshot::{Frame, FrameKind, Losses, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+
+/// Names that try to act on a terminal, on a line-based format and on a reader.
+pub const HOSTILE: &str = "a;b\n\x1b[31mred\x07\u{202e}evil\u{9b}<&\"> 7";
+
+pub fn frame(function: &str, file: &str, line: u32) -> Frame {
+    Frame {
+        function: function.into(),
+        file: file.into(),
+        line,
+        kind: FrameKind::Coroutine,
+    }
+}
+
+/// A task that waits on a plain future. `frames` innermost first.
+pub fn task(id: u64, name: &str, frames: &[Frame]) -> Task {
+    Task {
+        id: Address(id),
+        name: Some(name.into()),
+        tid: Some(100),
+        state: TaskState::Pending,
+        stack: frames.into(),
+        waits_on: Some(waits_on(WaitKind::Future, "Future", &[])),
+        awaited_by: Vec::new(),
+        truncated: false,
+    }
+}
+
+pub fn waits_on(kind: WaitKind, type_name: &str, tasks: &[u64]) -> WaitsOn {
+    let tasks = tasks.iter().copied().map(Address).collect();
+    WaitsOn {
+        kind,
+        id: Address(0xf00),
+        type_name: type_name.into(),
+        tasks,
+    }
+}
+
+impl Task {
+    /// The same task, waiting for a gather of `tasks`; for a plain future where there are none.
+    pub fn waiting_for(self, tasks: &[u64]) -> Self {
+        let (kind, type_name) = if tasks.is_empty() {
+            (WaitKind::Future, "Future")
+        } else {
+            (WaitKind::Gather, "_GatheringFuture")
+        };
+        self.waiting(kind, type_name, tasks)
+    }
+
+    pub fn waiting(mut self, kind: WaitKind, type_name: &str, tasks: &[u64]) -> Self {
+        self.waits_on = Some(waits_on(kind, type_name, tasks));
+        self
+    }
+}
+
+pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
+    crate::graph::link(&mut tasks);
+    Snapshot {
+        pid: 4711,
+        python: "3.14.10".to_owned(),
+        captured_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
+        span_seconds: 0.000_25,
+        tasks,
+        losses: Losses::default(),
+    }
+}
+
+/// A chain that ends in `terminal`. `frames` innermost first.
+pub fn chain(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Chain {
+    Chain {
+        stack: frames.into(),
+        state: ChainState::Waiting,
+        terminal: terminal.map(Arc::from),
+        task_seconds,
+    }
+}
+
+pub fn running(frames: &[Frame], task_seconds: f64) -> Chain {
+    Chain {
+        state: ChainState::Running,
+        ..chain(frames, None, task_seconds)
+    }
+}
+
+pub fn profile(chains: Vec<Chain>) -> Profile {
+    Profile {
+        pid: 4711,
+        python: "3.14.10".to_owned(),
+        duration_seconds: 10.0,
+        samples: 990,
+        task_visits: 9900,
+        busy_seconds: 0.5,
+        threads: 1,
+        chains,
+        losses: Losses::default(),
+        target_exited: false,
+    }
+}
+
+/// A little server: a root with a gather of two equal workers, a shared task, and one that runs.
+pub fn small_service() -> Snapshot {
+    let sleep = || frame("sleep", "/usr/lib/python3.14/asyncio/tasks.py", 704);
+    let worker = |id, name| task(id, name, &[sleep(), frame("Pool.worker", "/srv/app.py", 20)]);
+    let main = task(0x10, "Task-1", &[frame("main", "/srv/app.py", 61)]).waiting_for(&[0x20, 0x30, 0x40]);
+    let mut busy = task(
+        0x40,
+        "busy",
+        &[frame("crunch", "/srv/app.py", 7), frame("job", "/srv/app.py", 9)],
+    );
+    busy.state = TaskState::Running;
+    busy.waits_on = None;
+    snapshot(vec![
+        main,
+        worker(0x20, "worker-0"),
+        worker(0x30, "worker-1"),
+        busy,
+    ])
+}
+
+/// What a trace of such a server would show.
+pub fn small_profile() -> Profile {
+    let sleep = frame("sleep", "/usr/lib/python3.14/asyncio/tasks.py", 704);
+    let acquire = frame("Lock.acquire", "/usr/lib/python3.14/asyncio/locks.py", 113);
+    let worker = |line| frame("Pool.worker", "/srv/app.py", line);
+    let main = frame("main", "/srv/app.py", 61);
+    profile(vec![
+        chain(&[sleep, worker(20)], Some("Future"), 60.0),
+        chain(&[acquire, worker(22)], Some("Future"), 29.0),
+        chain(&[main], Some("_GatheringFuture"), 10.0),
+        chain(&[frame("rare", "/srv/app.py", 99)], Some("Future"), 0.25),
+        running(&[frame("crunch", "/srv/app.py", 7), worker(25)], 0.5),
+    ])
+}

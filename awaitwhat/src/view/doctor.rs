@@ -1,0 +1,103 @@
+//! What `doctor` found, one check after the other.
+
+use std::io::{self, Write};
+
+use super::escape::Escaped;
+use super::style::{ERROR, FAINT, HEADING, RUNNING, WARNING, styled};
+use crate::check::{Check, CheckStatus, Concern};
+
+/// Writes all checks and what they come to.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(checks: &[Check], output: &mut impl Write) -> io::Result<()> {
+    for (concern, heading) in [
+        (Concern::Machine, "This machine"),
+        (Concern::Target, "The target"),
+    ] {
+        let group: Vec<&Check> = checks.iter().filter(|check| check.concerns == concern).collect();
+        if !group.is_empty() {
+            writeln!(output, "{}", styled(HEADING, heading))?;
+            group
+                .into_iter()
+                .try_for_each(|check| write_check(check, output))?;
+        }
+    }
+    let missing = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Missing)
+        .count();
+    let verdict = match missing {
+        0 => "Everything that is needed is there.".to_owned(),
+        1 => "1 thing is missing.".to_owned(),
+        many => format!("{many} things are missing."),
+    };
+    writeln!(output, "{verdict}")
+}
+
+fn write_check(check: &Check, output: &mut impl Write) -> io::Result<()> {
+    let (style, word) = match check.status {
+        CheckStatus::Ok => (RUNNING, "ok     "),
+        CheckStatus::Missing => (ERROR, "missing"),
+        CheckStatus::Unknown => (WARNING, "unclear"),
+    };
+    writeln!(
+        output,
+        "  {}  {}: {}",
+        styled(style, word),
+        Escaped(&check.name),
+        Escaped(&check.meaning)
+    )?;
+    match &check.remedy {
+        Some(remedy) => writeln!(
+            output,
+            "           {} {}",
+            styled(FAINT, "to mend it:"),
+            Escaped(remedy)
+        ),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::{Check, Concern};
+
+    fn drawn(checks: &[Check]) -> String {
+        let mut output = Vec::new();
+        super::write(checks, &mut output).unwrap();
+        anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
+    }
+
+    #[test]
+    fn checks_with_their_remedies() {
+        let checks = [
+            Check::ok(Concern::Machine, "kernel", "6.18.0"),
+            Check::missing(
+                Concern::Machine,
+                "CAP_BPF",
+                "loads programs",
+                Some("sudo awaitwhat".to_owned()),
+            ),
+            Check::unknown(Concern::Target, "Python", "version \x1b unknown", None),
+        ];
+        insta::assert_snapshot!(drawn(&checks), @r"
+        This machine
+          ok       kernel: 6.18.0
+          missing  CAP_BPF: loads programs
+                   to mend it: sudo awaitwhat
+        The target
+          unclear  Python: version \x1b unknown
+        1 thing is missing.
+        ");
+    }
+
+    #[test]
+    fn all_is_well() {
+        insta::assert_snapshot!(drawn(&[Check::ok(Concern::Machine, "kernel", "6.18.0")]), @"
+        This machine
+          ok       kernel: 6.18.0
+        Everything that is needed is there.
+        ");
+    }
+}

@@ -1,0 +1,16 @@
+//! Views for people: pure functions from the model to text.
+//!
+//! Every piece of text that comes from the target goes through [`escape`]: names and paths of a hostile program must not reach
+//! the terminal as they are.
+
+pub mod doctor;
+pub mod escape;
+pub mod losses;
+pub mod style;
+pub mod summary;
+pub mod table;
+pub mod tree;
+
+mod branches;
+mod merged;
+mod names;

@@ -1,0 +1,335 @@
+//! A profile in words and tables: what was traced and how well, the await points that dominate, the merged await tree.
+
+use std::io::{self, Write};
+
+use super::escape::{Escaped, fitted};
+use super::losses::{self, Counted};
+use super::style::{FAINT, HEADING, WARNING, styled};
+use super::tree::location;
+use super::{merged, table};
+use crate::profile::{ChainState, Point, Profile, await_points, ratio, running_points};
+
+/// Rows of a table of points; the others are summed up.
+const MAX_POINTS: usize = 20;
+/// Columns that a function's name may take.
+const FUNCTION_WIDTH: usize = 50;
+
+/// Writes the whole summary of `profile`, taken with chains of at most `max_frames` frames; tables are `width` columns wide at
+/// most.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(
+    profile: &Profile,
+    max_frames: usize,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    write_header(profile, max_frames, output)?;
+    let waiting = profile.task_seconds(ChainState::Waiting);
+    let running = profile.task_seconds(ChainState::Running);
+    if waiting > 0.0 {
+        let heading = format!("Await points: where tasks waited ({waiting:.2} task-seconds)");
+        writeln!(output, "\n{}", styled(HEADING, heading))?;
+        write_points(profile, &await_points(profile), "AWAITS", width, output)?;
+    }
+    if running > 0.0 {
+        let heading = format!("Running: where tasks were at work ({running:.2} task-seconds)");
+        writeln!(output, "\n{}", styled(HEADING, heading))?;
+        write_points(profile, &running_points(profile), "CALLS", width, output)?;
+    }
+    if waiting > 0.0 {
+        write_merged(profile, output)?;
+    }
+    Ok(())
+}
+
+/// Writes what was traced and how well, and the merged await tree.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_tree(profile: &Profile, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
+    write_header(profile, max_frames, output)?;
+    write_merged(profile, output)
+}
+
+fn write_merged(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        output,
+        "\n{}",
+        styled(HEADING, "Await tree: chains of waiting tasks, outermost first")
+    )?;
+    writeln!(output, "{}", styled(FAINT, "  SHARE     TASK-S"))?;
+    merged::write(profile, output)
+}
+
+fn write_header(profile: &Profile, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
+    let heading = format!(
+        "Process {} (CPython {}), traced for {:.1} s",
+        profile.pid,
+        Escaped(&profile.python),
+        profile.duration_seconds
+    );
+    writeln!(output, "{}", styled(HEADING, heading))?;
+    let busy = 100.0 * profile.busy_share();
+    let loops = match profile.threads {
+        0 => "no event loop seen".to_owned(),
+        1 => format!("event loop on a CPU {busy:.1} % of the time"),
+        threads => format!("{threads} event loops, on a CPU {busy:.1} % of the time each on average"),
+    };
+    writeln!(
+        output,
+        "{} samples, {} task visits, {:.1} tasks on average; {loops}",
+        profile.samples,
+        profile.task_visits,
+        profile.mean_tasks()
+    )?;
+    let lost = losses::describe(&profile.losses, Counted::Visits, profile.task_visits, max_frames);
+    if lost.is_empty() {
+        writeln!(output, "Nothing was lost.")?;
+    }
+    for loss in lost {
+        writeln!(output, "{}", styled(WARNING, format_args!("Not shown: {loss}")))?;
+    }
+    if profile.target_exited {
+        let note = "The process ended before the time was over: this is what was seen until then.";
+        writeln!(output, "{}", styled(WARNING, note))?;
+    }
+    Ok(())
+}
+
+fn write_points(
+    profile: &Profile,
+    points: &[Point],
+    verb: &str,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let heads = ["TASK-S", "SHARE", "MEAN TASKS", "FUNCTION", "WHERE", verb];
+    let shown = points.iter().take(MAX_POINTS).map(|point| {
+        let mut row = numbers(profile, point.task_seconds, point.share);
+        row.push(fitted(&point.function, FUNCTION_WIDTH));
+        row.push(location(&point.file, point.line));
+        row.push(if point.awaits.is_empty() {
+            "-".to_owned()
+        } else {
+            fitted(&point.awaits, FUNCTION_WIDTH)
+        });
+        row
+    });
+    let others = points
+        .get(MAX_POINTS..)
+        .filter(|others| !others.is_empty())
+        .map(|others| {
+            let sum = |of: fn(&Point) -> f64| others.iter().map(of).sum::<f64>();
+            let mut row = numbers(profile, sum(|point| point.task_seconds), sum(|point| point.share));
+            row.extend([format!("({} more)", others.len()), String::new(), String::new()]);
+            row
+        });
+    table::write_rows(&heads, &[0, 1, 2], shown.chain(others), width, output)
+}
+
+fn numbers(profile: &Profile, task_seconds: f64, share: f64) -> Vec<String> {
+    let mean = ratio(task_seconds, profile.duration_seconds);
+    vec![
+        format!("{task_seconds:.2}"),
+        format!("{:.1} %", 100.0 * share),
+        format!("{mean:.2}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::Profile;
+    use crate::snapshot::Losses;
+    use crate::testing::{HOSTILE, chain, frame, profile, running, small_profile};
+
+    fn stripped(output: &[u8]) -> String {
+        anstream::adapter::strip_str(std::str::from_utf8(output).unwrap()).to_string()
+    }
+
+    fn drawn(profile: &Profile, width: Option<usize>) -> String {
+        let mut output = Vec::new();
+        super::write(profile, 512, width, &mut output).unwrap();
+        stripped(&output)
+    }
+
+    #[test]
+    fn a_small_service() {
+        insta::assert_snapshot!(drawn(&small_profile(), None), @"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 10.0 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await points: where tasks waited (99.25 task-seconds)
+        TASK-S   SHARE  MEAN TASKS  FUNCTION     WHERE           AWAITS
+         60.00  60.5 %        6.00  Pool.worker  /srv/app.py:20  sleep
+         29.00  29.2 %        2.90  Pool.worker  /srv/app.py:22  Lock.acquire
+         10.00  10.1 %        1.00  main         /srv/app.py:61  _GatheringFuture
+          0.25   0.3 %        0.03  rare         /srv/app.py:99  Future
+
+        Running: where tasks were at work (0.50 task-seconds)
+        TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS
+          0.50  100.0 %        0.05  crunch    /srv/app.py:7  -
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+         60.5 %      60.00  Pool.worker  /srv/app.py:20
+                               sleep  asyncio/tasks.py:704
+                               waits for Future
+         29.2 %      29.00  Pool.worker  /srv/app.py:22
+                               Lock.acquire  asyncio/locks.py:113
+                               waits for Future
+         10.1 %      10.00  main  /srv/app.py:61
+                               waits for _GatheringFuture
+          0.3 %       0.25  left out: 1 branch, less than 0.5 % each
+        ");
+    }
+
+    #[test]
+    fn the_tree_alone() {
+        let mut output = Vec::new();
+        super::write_tree(&small_profile(), 512, &mut output).unwrap();
+        insta::assert_snapshot!(stripped(&output), @"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 10.0 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+         60.5 %      60.00  Pool.worker  /srv/app.py:20
+                               sleep  asyncio/tasks.py:704
+                               waits for Future
+         29.2 %      29.00  Pool.worker  /srv/app.py:22
+                               Lock.acquire  asyncio/locks.py:113
+                               waits for Future
+         10.1 %      10.00  main  /srv/app.py:61
+                               waits for _GatheringFuture
+          0.3 %       0.25  left out: 1 branch, less than 0.5 % each
+        ");
+    }
+
+    #[test]
+    fn nothing_seen() {
+        let empty = Profile {
+            threads: 0,
+            samples: 0,
+            task_visits: 0,
+            duration_seconds: 0.0,
+            ..profile(Vec::new())
+        };
+        insta::assert_snapshot!(drawn(&empty, None), @"
+        Process 4711 (CPython 3.14.10), traced for 0.0 s
+        0 samples, 0 task visits, 0.0 tasks on average; no event loop seen
+        Nothing was lost.
+        ");
+    }
+
+    #[test]
+    fn losses_and_an_early_end_are_told() {
+        let mut short = profile(vec![running(&[frame("spin", "/srv/app.py", 3)], 1.5)]);
+        short.losses = Losses {
+            truncated: 3,
+            torn: 1,
+            ..Losses::default()
+        };
+        short.target_exited = true;
+        short.threads = 2;
+        insta::assert_snapshot!(drawn(&short, None), @"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 0.1 tasks on average; 2 event loops, on a CPU 2.5 % of the time each on average
+        Not shown: 3 of 9901 task visits truncated (chain deeper than 512 frames)
+        Not shown: 1 of 9901 task visits left out (changed while it was read)
+        The process ended before the time was over: this is what was seen until then.
+
+        Running: where tasks were at work (1.50 task-seconds)
+        TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS
+          1.50  100.0 %        0.15  spin      /srv/app.py:3  -
+        ");
+    }
+
+    #[test]
+    fn branches_part_where_chains_do() {
+        let leaf = |line| frame("leaf", "/srv/app.py", line);
+        let [top, middle] = ["top", "middle"].map(|name| frame(name, "/srv/app.py", 1));
+        let deep = |inner: &[crate::snapshot::Frame]| {
+            inner
+                .iter()
+                .cloned()
+                .chain([middle.clone(), top.clone()])
+                .collect::<Vec<_>>()
+        };
+        let profile = profile(vec![
+            chain(&deep(&[leaf(1)]), Some("Future"), 3.0),
+            chain(&deep(&[leaf(2)]), Some("Future"), 6.0),
+            chain(&deep(&[]), None, 1.0),
+            chain(std::slice::from_ref(&top), Some("Task"), 2.0),
+        ]);
+        insta::assert_snapshot!(drawn(&profile, None), @"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 1.2 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await points: where tasks waited (12.00 task-seconds)
+        TASK-S   SHARE  MEAN TASKS  FUNCTION  WHERE          AWAITS
+          6.00  50.0 %        0.60  leaf      /srv/app.py:2  Future
+          3.00  25.0 %        0.30  leaf      /srv/app.py:1  Future
+          2.00  16.7 %        0.20  top       /srv/app.py:1  Task
+          1.00   8.3 %        0.10  middle    /srv/app.py:1  ?
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+        100.0 %      12.00  top  /srv/app.py:1
+         83.3 %      10.00  ├─ middle  /srv/app.py:1
+         50.0 %       6.00  │  ├─ leaf  /srv/app.py:2
+                            │  │     waits for Future
+         25.0 %       3.00  │  ├─ leaf  /srv/app.py:1
+                            │  │     waits for Future
+          8.3 %       1.00  │  └─ waits for something unknown
+         16.7 %       2.00  └─ waits for Task
+        ");
+    }
+
+    #[test]
+    fn many_points_are_summed_up() {
+        let chains = (1..=30).map(|line| {
+            chain(
+                &[frame("f", "/srv/app.py", line)],
+                Some("Future"),
+                f64::from(line),
+            )
+        });
+        let text = drawn(&profile(chains.collect()), None);
+        assert!(text.contains("(10 more)"), "{text}");
+    }
+
+    #[test]
+    fn hostile_names_stay_harmless() {
+        let hostile = profile(vec![
+            chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0),
+            running(&[frame(HOSTILE, HOSTILE, 2)], 1.0),
+        ]);
+        let text = drawn(&hostile, Some(120));
+        assert!(!text.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}']), "{text}");
+        insta::assert_snapshot!(text, @r#"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 0.2 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await points: where tasks waited (1.00 task-seconds)
+        TASK-S    SHARE  MEAN TASKS  FUNCTION                       WHERE                         AWAITS
+          1.00  100.0 %        0.10  a;b\n\x1b[31mred\x07\u{202e}e  a;b\n\x1b[31mred\x07\u{202e}  a;b\n\x1b[31mred\x07\u{202e}
+                                     vil\x9b<&"> 7                  evil\x9b<&"> 7:1              evil\x9b<&"> 7
+
+        Running: where tasks were at work (1.00 task-seconds)
+        TASK-S    SHARE  MEAN TASKS  FUNCTION                                  WHERE                                     CALLS
+          1.00  100.0 %        0.10  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&">  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&">  -
+                                     7                                         7:2
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+        100.0 %       1.00  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7:1
+                               waits for a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7
+        "#);
+    }
+}
