@@ -15,7 +15,9 @@ pub struct PeerMemory {
 impl PeerMemory {
     /// The memory of process `pid`.
     pub fn new(pid: u32) -> Result<Self> {
-        Ok(Self { pid: libc::pid_t::try_from(pid)? })
+        Ok(Self {
+            pid: libc::pid_t::try_from(pid)?,
+        })
     }
 }
 
@@ -25,8 +27,14 @@ impl Memory for PeerMemory {
             return Ok(());
         }
         let length = buffer.len();
-        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
-        let remote = libc::iovec { iov_base: address.0 as *mut libc::c_void, iov_len: length };
+        let local = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: length,
+        };
+        let remote = libc::iovec {
+            iov_base: address.0 as *mut libc::c_void,
+            iov_len: length,
+        };
         // SAFETY: `local` describes `buffer`, which is borrowed mutably for the whole call; `remote` is an address of the
         // other process and is never dereferenced in this one.
         let read = unsafe { libc::process_vm_readv(self.pid, &raw const local, 1, &raw const remote, 1, 0) };
@@ -44,7 +52,9 @@ impl Memory for PeerMemory {
 /// The mappings of process `pid`, from `/proc/PID/maps`.
 pub fn mappings(pid: u32) -> Result<Vec<Mapping>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    maps.lines().map(|line| mapping(line).with_context(|| format!("unexpected line in maps: {line}"))).collect()
+    maps.lines()
+        .map(|line| mapping(line).with_context(|| format!("unexpected line in maps: {line}")))
+        .collect()
 }
 
 /// One line: `start-end permissions offset device inode   path`.
@@ -65,6 +75,10 @@ fn mapping(line: &str) -> Option<Mapping> {
         executable: permissions.contains('x'),
         file_offset,
         file: (inode != 0).then_some(inode),
-        name: if inode == 0 { String::new() } else { path.rsplit('/').next().unwrap_or_default().to_owned() },
+        name: if inode == 0 {
+            String::new()
+        } else {
+            path.rsplit('/').next().unwrap_or_default().to_owned()
+        },
     })
 }

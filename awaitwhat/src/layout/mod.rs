@@ -285,10 +285,12 @@ pub enum RunningLoop {
     /// 3.11: `__asyncio_running_event_loop__` in the dict of the thread state is a `PyRunningLoopHolder`, which has the
     /// loop at this offset.
     Holder(u64),
-    /// 3.12, 3.13: `__asyncio_running_event_loop__` in the dict of the thread state is the loop.
+    /// 3.12: `__asyncio_running_event_loop__` in the dict of the thread state is the loop.
     ThreadDict,
-    /// 3.14: `_PyThreadStateImpl.asyncio_running_loop`, published by the `_asyncio` module.
-    ThreadState,
+    /// 3.13: `_PyThreadStateImpl.asyncio_running_loop` is at this offset.
+    ThreadState(u64),
+    /// 3.14: the same, and the `_asyncio` module publishes where it is.
+    Published,
 }
 
 /// Where asyncio registers its tasks.
@@ -340,6 +342,8 @@ const NOTHING: Layout = Layout {
     coroutine_type: 0,
     generator_type: 0,
     async_generator_type: 0,
+    none_address: 0,
+    weakref_type: 0,
     wrappers: [awaitwhat_common::layout::Wrapper {
         type_address: 0,
         inner: 0,

@@ -3,7 +3,7 @@
 //! It is a sequence of 64-bit words in sections; most sections begin with the size of the structure that they are
 //! about, and every offset must lie inside it (`pycore_runtime.h` of 3.13, `pycore_debug_offsets.h` of 3.14).
 
-use super::{Table, Version};
+use super::{RunningLoop, Table, Version};
 use crate::memory::{Address, Fault, Memory};
 
 /// The first eight bytes.
@@ -117,6 +117,7 @@ impl Words {
             threads_head,
             modules,
         };
+        let thread_size = self.peek();
         let [
             _,
             next,
@@ -127,6 +128,10 @@ impl Words {
             _,
             _,
         ] = self.section("thread_state")?;
+        if edition == Edition::V3_13 {
+            // Not published: it follows the `PyThreadState` that a `_PyThreadStateImpl` begins with (pycore_tstate.h).
+            offsets.running_loop = RunningLoop::ThreadState(thread_size);
+        }
         // Not published: `dict`, `gilstate_counter` and `async_exc` come right before `thread_id` (pystate.h of both).
         let dict = thread_id.wrapping_sub(24);
         offsets.thread = super::ThreadState {
@@ -224,6 +229,11 @@ impl Words {
             walk.generator_frame_state = narrow("gen_object", state)?;
         }
         Ok(())
+    }
+
+    /// The next word, which is still to be taken.
+    fn peek(&self) -> u64 {
+        self.words.get(self.position).copied().unwrap_or(0)
     }
 
     /// The next `N` words; words that are not there are 0.

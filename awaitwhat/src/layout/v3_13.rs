@@ -106,7 +106,7 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
-    running_loop: RunningLoop::ThreadDict,
+    running_loop: RunningLoop::ThreadState(304),
     registry: Registry::ScheduledAndEager,
 };
 

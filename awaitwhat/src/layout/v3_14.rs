@@ -106,7 +106,7 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
-    running_loop: RunningLoop::ThreadState,
+    running_loop: RunningLoop::Published,
     registry: Registry::ThreadLists,
 };
 

@@ -60,6 +60,8 @@ pub struct Types {
     pub generator: Address,
     /// `PyAsyncGen_Type`.
     pub async_generator: Address,
+    /// `_PyWeakref_RefType`.
+    pub weak_reference: Address,
     /// `_Py_NoneStruct`, that is `None` itself.
     pub none: Address,
 }

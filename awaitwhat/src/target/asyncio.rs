@@ -1,5 +1,7 @@
 //! What is to be known about the `asyncio` and `_asyncio` modules of the target, resolved once they are imported.
 
+use std::collections::HashMap;
+
 use awaitwhat_common::layout::{Layout, Wrapper};
 use awaitwhat_common::limits::MAX_WRAPPERS;
 use awaitwhat_common::plan::{Root, root_kind};
@@ -75,6 +77,52 @@ fn static_type_at(objects: &Objects<'_>, address: Address, word: u64) -> Option<
     }
     let type_object = address.offset(objects.offsets.object_type.wrapping_neg());
     Some((type_object, objects.full_type_name(type_object).ok()?))
+}
+
+impl Interpreter {
+    /// Whether instances of `type_object` are laid out like the tasks that the walker reads: `_asyncio.Task` and its
+    /// subclasses, but not tasks of the pure-Python implementation or of other libraries.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub fn is_task_type(&self, memory: &dyn Memory, type_object: Address) -> Result<bool, ReadError> {
+        match &self.asyncio {
+            Some(asyncio) => self.objects(memory).is_subtype(type_object, asyncio.task_type),
+            None => Ok(false),
+        }
+    }
+
+    /// How many registered tasks are of a kind that the walker cannot read ([`Interpreter::is_task_type`]).
+    ///
+    /// It looks at every task in the registries that are sets: before 3.14 these are all tasks.
+    ///
+    /// # Errors
+    /// When the registries cannot be read.
+    pub fn count_opaque_tasks(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
+        let objects = self.objects(memory);
+        let registries = self.asyncio.iter().flat_map(|asyncio| &asyncio.registries);
+        let mut known = HashMap::new();
+        let mut count = 0;
+        for root in registries {
+            for item in objects.set_items(Address(root.address))? {
+                let task = match root.kind {
+                    root_kind::WEAK_SET => memory.read_address(item.offset(self.offsets.weakref_object))?,
+                    _ => item,
+                };
+                if task == self.types.none {
+                    continue;
+                }
+                let type_object = objects.type_of(task)?;
+                let is_task = match known.get(&type_object) {
+                    Some(is_task) => *is_task,
+                    None => self.is_task_type(memory, type_object)?,
+                };
+                known.insert(type_object, is_task);
+                count += u64::from(!is_task);
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Asyncio in the main interpreter.

@@ -158,6 +158,8 @@ impl Interpreter {
                 coroutine_type: types.coroutine.0,
                 generator_type: types.generator.0,
                 async_generator_type: types.async_generator.0,
+                none_address: types.none.0,
+                weakref_type: types.weak_reference.0,
                 ..walk
             },
             wrappers: Wrappers::default(),
@@ -277,6 +279,7 @@ fn find_types(memory: &dyn Memory, image: &Image, version: Version, name: &str) 
         coroutine: find("PyCoro_Type")?,
         generator: find("PyGen_Type")?,
         async_generator: find("PyAsyncGen_Type")?,
+        weak_reference: find("_PyWeakref_RefType")?,
         none: find("_Py_NoneStruct")?,
     })
 }
