@@ -63,7 +63,7 @@ impl AsyncioDebug {
         ] = *words;
         let [running_loop, running_task, thread_head] = rest;
         let in_task = |offset: u64, align: u64| {
-            (offset < size && offset >= 16 && offset % align == 0).then_some(offset)
+            (offset < size && offset >= 16 && offset.is_multiple_of(align)).then_some(offset)
         };
         let pointer = |offset| u16::try_from(in_task(offset, 8)?).ok();
         let byte = |offset| u16::try_from(in_task(offset, 1)?).ok();
