@@ -8,4 +8,5 @@ pub mod memory;
 pub mod profile;
 pub mod python;
 pub mod snapshot;
+pub mod symbolize;
 pub mod target;

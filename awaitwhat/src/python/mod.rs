@@ -4,11 +4,14 @@
 //! it is believed, since it may be garbage or change underneath.
 
 mod dict;
+pub mod frame;
 mod instance;
 mod number;
 mod sequence;
 mod str;
+mod task;
 mod r#type;
+pub mod waits;
 
 pub use self::str::Text;
 
@@ -104,7 +107,7 @@ impl Objects<'_> {
             .collect())
     }
 
-    fn read_u32(&self, address: Address) -> Result<u32, ReadError> {
+    pub(crate) fn read_u32(&self, address: Address) -> Result<u32, ReadError> {
         let mut bytes = [0; 4];
         self.memory.read(address, &mut bytes)?;
         Ok(u32::from_le_bytes(bytes))

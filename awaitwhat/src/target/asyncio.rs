@@ -10,6 +10,7 @@ use super::Interpreter;
 use super::data::scan_data;
 use crate::layout::{AsyncioDebug, Registry, Version, find_asyncio_debug};
 use crate::memory::{Address, Fault, Memory};
+use crate::python::waits::FutureTypes;
 use crate::python::{Objects, ReadError};
 
 /// Words of the module state of `_asyncio` that are searched for a type.
@@ -87,7 +88,7 @@ impl Interpreter {
     /// When the type cannot be read.
     pub fn is_task_type(&self, memory: &dyn Memory, type_object: Address) -> Result<bool, ReadError> {
         match &self.asyncio {
-            Some(asyncio) => self.objects(memory).is_subtype(type_object, asyncio.task_type),
+            Some(asyncio) => self.objects(memory).is_subtype(type_object, asyncio.types.task),
             None => Ok(false),
         }
     }
@@ -128,8 +129,7 @@ impl Interpreter {
 /// Asyncio in the main interpreter.
 #[derive(Clone, Debug)]
 pub(super) struct Asyncio {
-    /// `_asyncio.Task`.
-    pub task_type: Address,
+    pub types: FutureTypes,
     /// Registries that all threads share; those of threads are apart.
     pub registries: Vec<Root>,
     pub debug: Option<AsyncioDebug>,
@@ -171,6 +171,20 @@ impl Interpreter {
         let Some(registries) = self.registries(&objects, tasks)? else {
             return Ok(None);
         };
+        let python_future = match objects.dict_get(modules, "asyncio.futures")? {
+            Some(futures) => objects.module_attribute(futures, "_PyFuture")?,
+            None => None,
+        };
+        let types = FutureTypes {
+            task: task_type,
+            future: objects
+                .module_attribute(accelerator, "Future")?
+                .unwrap_or_default(),
+            python_future: python_future.unwrap_or_default(),
+            gathering: objects
+                .module_attribute(tasks, "_GatheringFuture")?
+                .unwrap_or_default(),
+        };
         let found = objects.full_type_name(task_type)?;
         if found != "_asyncio.Task" {
             return Err(AsyncioError::NotATask {
@@ -187,7 +201,7 @@ impl Interpreter {
         }
         Ok(Some((
             Asyncio {
-                task_type,
+                types,
                 registries,
                 debug,
             },

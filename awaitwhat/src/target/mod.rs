@@ -10,9 +10,11 @@ use awaitwhat_common::layout::Layout;
 pub use self::asyncio::AsyncioError;
 use self::asyncio::{Asyncio, Wrappers};
 use self::elf::Image;
-pub use self::event_loops::EventLoops;
+pub use self::event_loops::{EventLoop, EventLoops};
 use crate::layout::{LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
+use crate::python::frame::Frames;
+use crate::python::waits::FutureTypes;
 use crate::python::{Objects, ReadError, Types};
 
 /// Images of a process that are searched for an interpreter.
@@ -135,6 +137,20 @@ impl Interpreter {
             offsets: &self.offsets,
             types: &self.types,
         }
+    }
+
+    /// Reads frames of this interpreter; `None` as [`Self::layout`].
+    pub fn frames<'a>(&'a self, memory: &'a dyn Memory) -> Option<Frames<'a>> {
+        let layout = self.layout()?;
+        Some(Frames {
+            objects: self.objects(memory),
+            layout,
+        })
+    }
+
+    /// Types of futures; `None` as [`Self::layout`].
+    pub fn future_types(&self) -> Option<&FutureTypes> {
+        self.asyncio.as_ref().map(|asyncio| &asyncio.types)
     }
 
     fn read(
