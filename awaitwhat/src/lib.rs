@@ -9,11 +9,15 @@ pub mod cli;
 pub mod decode;
 pub mod export;
 pub mod graph;
+pub mod layout;
 pub mod memory;
 pub mod origin;
 pub mod profile;
+pub mod python;
 pub mod session;
 pub mod snapshot;
+pub mod symbolize;
+pub mod target;
 pub mod view;
 
 #[cfg(test)]

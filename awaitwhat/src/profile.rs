@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::snapshot::{Losses, Stack};
 
+mod account;
 mod points;
 
+pub use account::Account;
 pub use points::{Point, await_points, running_points};
 
 /// What the tasks of a chain were doing.

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod environment;
 pub mod grammar;
 pub mod output;
+pub mod peer_memory;
 pub mod target;
 pub mod tool;
 pub mod trials;

@@ -1,0 +1,353 @@
+//! Facts of CPython versions: the only place that knows version numbers.
+//!
+//! A [`Table`] joins two views of one interpreter: `walk`, what the walker in the kernel needs, and `offsets`, what
+//! user space needs to read objects. From 3.13 on most of it is published by the interpreter itself
+//! ([`published`]), and the table of the version fills in what is not.
+
+mod asyncio_debug;
+mod published;
+mod v3_11;
+mod v3_12;
+mod v3_13;
+mod v3_14;
+
+use std::fmt;
+
+use awaitwhat_common::layout::Layout;
+
+pub(crate) use asyncio_debug::{AsyncioDebug, find as find_asyncio_debug};
+pub use published::PublishedError;
+
+use crate::memory::{Address, Memory};
+
+/// A CPython version, as `PY_VERSION_HEX` encodes it (`patchlevel.h`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(u32);
+
+impl Version {
+    /// From the value of `Py_Version` or `PY_VERSION_HEX`.
+    pub fn from_hex(hex: u32) -> Self {
+        Self(hex)
+    }
+
+    /// Major and minor number.
+    pub fn minor(self) -> (u8, u8) {
+        let [major, minor, ..] = self.0.to_be_bytes();
+        (major, minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, micro, release] = self.0.to_be_bytes();
+        write!(formatter, "{major}.{minor}.{micro}")?;
+        let serial = release & 0xf;
+        match release >> 4 {
+            0xa => write!(formatter, "a{serial}"),
+            0xb => write!(formatter, "b{serial}"),
+            0xc => write!(formatter, "rc{serial}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Version({self})")
+    }
+}
+
+/// Everything that is known about where things are in one interpreter, before its addresses are.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Offsets that user space reads objects with.
+    pub offsets: Offsets,
+    /// Offsets and quirks for the walker; addresses and wrappers are still 0, and where
+    /// [`Registry::ThreadLists`] is used so are the offsets of a task.
+    pub walk: Layout,
+}
+
+/// Why there is no [`Table`] for an interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    #[error("CPython {0} is not known to this version of awaitwhat: it reads 3.11 to 3.14")]
+    UnknownVersion(Version),
+    #[error(transparent)]
+    Published(#[from] PublishedError),
+}
+
+impl Table {
+    /// The table for an interpreter of `version` whose `_PyRuntime` lies at `runtime`.
+    ///
+    /// # Errors
+    /// Where the version is unknown, or what the interpreter publishes about itself cannot be read or makes no sense.
+    pub fn for_interpreter(
+        memory: &dyn Memory,
+        version: Version,
+        runtime: Address,
+    ) -> Result<Self, LayoutError> {
+        match version.minor() {
+            (3, 11) => Ok(v3_11::TABLE),
+            (3, 12) => Ok(v3_12::TABLE),
+            (3, 13) => Ok(v3_13::table(memory, version, runtime)?),
+            (3, 14) => Ok(v3_14::table(memory, version, runtime)?),
+            _ => Err(LayoutError::UnknownVersion(version)),
+        }
+    }
+}
+
+/// Byte offsets that user space needs, by object; named as in CPython's headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    pub runtime_interpreters_head: u64,
+    pub interpreter: InterpreterState,
+    pub thread: ThreadState,
+    pub object_type: u64,
+    pub type_object: TypeObject,
+    pub code: CodeObject,
+    pub frame: InterpreterFrame,
+    pub unicode: UnicodeObject,
+    pub bytes: BytesObject,
+    pub long: LongObject,
+    pub dict: DictObject,
+    pub managed_dict: ManagedDict,
+    pub list: SequenceObject,
+    pub tuple: SequenceObject,
+    pub set: SetObject,
+    pub module: ModuleObject,
+    pub function: FunctionObject,
+    /// `PyMethodObject.im_func`.
+    pub method_function: u64,
+    /// `PyMethodObject.im_self`.
+    pub method_self: u64,
+    /// `PyCellObject.ob_ref`.
+    pub cell_contents: u64,
+    /// `PyWeakReference.wr_object`.
+    pub weakref_object: u64,
+    pub future: FutureObject,
+    /// Where the running event loop of a thread is found.
+    pub running_loop: RunningLoop,
+    /// Where tasks are registered.
+    pub registry: Registry,
+}
+
+/// `PyInterpreterState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterpreterState {
+    pub next: u64,
+    pub threads_head: u64,
+    /// `sys.modules`: `modules` in 3.11, `imports.modules` since.
+    pub modules: u64,
+}
+
+/// `PyThreadState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadState {
+    pub next: u64,
+    pub interpreter: u64,
+    pub native_thread_id: u64,
+    pub dict: u64,
+}
+
+/// `PyTypeObject` and `PyHeapTypeObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeObject {
+    pub name: u64,
+    pub basic_size: u64,
+    pub flags: u64,
+    pub dict_offset: u64,
+    pub mro: u64,
+    /// `PyHeapTypeObject.ht_cached_keys`.
+    pub cached_keys: u64,
+    /// `sizeof(PyTypeObject)`.
+    pub size: u64,
+}
+
+/// `PyCodeObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeObject {
+    /// `co_flags`, an `int`.
+    pub flags: u64,
+    /// `co_firstlineno`, an `int`.
+    pub first_line: u64,
+    /// `co_nlocalsplus`, an `int`.
+    pub local_count: u64,
+    pub local_names: u64,
+    pub filename: u64,
+    pub name: u64,
+    pub qualified_name: u64,
+    pub line_table: u64,
+    /// `co_code_adaptive`: the instructions, in place.
+    pub instructions: u64,
+}
+
+/// `_PyInterpreterFrame`; the rest of it is in [`Layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterpreterFrame {
+    /// `f_funcobj` (3.11: `f_func`): the function that the frame runs.
+    pub function: u64,
+}
+
+/// `PyASCIIObject`, `PyCompactUnicodeObject`, `PyUnicodeObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnicodeObject {
+    pub length: u64,
+    /// `state`: `interned:2, kind:3, compact:1, ascii:1` from the lowest bit on, in all of 3.11 to 3.14.
+    pub state: u64,
+    /// `sizeof(PyASCIIObject)`: where the characters of a compact ASCII string begin.
+    pub ascii_data: u64,
+    /// `sizeof(PyCompactUnicodeObject)`: where those of any other compact string begin, and where a string that is
+    /// not compact (an instance of a subclass) keeps a pointer to them.
+    pub data: u64,
+}
+
+/// `PyBytesObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BytesObject {
+    pub size: u64,
+    pub value: u64,
+}
+
+/// `PyLongObject`: digits of 30 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongObject {
+    /// `lv_tag`, before 3.12 `ob_size`.
+    pub tag: u64,
+    pub digits: u64,
+    /// Sign in bits 0..2 (0 positive, 1 zero, 2 negative) and number of digits from bit 3 on (3.12+); else the number
+    /// of digits, negated for a negative number.
+    pub is_tagged: bool,
+}
+
+/// `PyDictObject`, `PyDictKeysObject` and `PyDictValues`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DictObject {
+    pub keys: u64,
+    pub values: u64,
+    /// Where the first value is in a `PyDictValues`.
+    pub first_value: u64,
+}
+
+/// Where instances keep their attributes when their type has `Py_TPFLAGS_MANAGED_DICT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManagedDict {
+    /// 3.11: a pointer to the values four words before the object, or else one to the dict three words before.
+    Pointers,
+    /// 3.12: one pointer three words before the object: to the values, less one, when its lowest bit is set; else to the dict.
+    Tagged,
+    /// 3.13+: a pointer to the dict three words before the object; where it is NULL, the values lie after the object's
+    /// `tp_basicsize` bytes when the type has `Py_TPFLAGS_INLINE_VALUES`.
+    Inline,
+}
+
+/// `PyListObject` (`items` is a pointer to the items) or `PyTupleObject` (`items` is where they begin).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceObject {
+    pub size: u64,
+    pub items: u64,
+}
+
+/// `PySetObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetObject {
+    pub used: u64,
+    pub mask: u64,
+    pub table: u64,
+}
+
+/// `PyModuleObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleObject {
+    pub dict: u64,
+    pub definition: u64,
+    pub state: u64,
+}
+
+/// `PyFunctionObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionObject {
+    pub code: u64,
+    pub qualified_name: u64,
+    pub closure: u64,
+}
+
+/// `FutureObj` of `_asynciomodule.c`, which `TaskObj` begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutureObject {
+    pub event_loop: u64,
+    pub callback0: u64,
+    pub callbacks: u64,
+}
+
+/// Where the event loop that runs in a thread is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunningLoop {
+    /// 3.11: `__asyncio_running_event_loop__` in the dict of the thread state is a `PyRunningLoopHolder`, which has the
+    /// loop at this offset.
+    Holder(u64),
+    /// 3.12: `__asyncio_running_event_loop__` in the dict of the thread state is the loop.
+    ThreadDict,
+    /// 3.13: `_PyThreadStateImpl.asyncio_running_loop` is at this offset.
+    ThreadState(u64),
+    /// 3.14: the same, and the `_asyncio` module publishes where it is.
+    Published,
+}
+
+/// Where asyncio registers its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// 3.11: the `WeakSet` `asyncio.tasks._all_tasks`.
+    AllTasks,
+    /// 3.12, 3.13: the `WeakSet` `asyncio.tasks._scheduled_tasks` and the set `_eager_tasks`.
+    ScheduledAndEager,
+    /// 3.14: a linked list per thread state and one per interpreter, whose heads the `_asyncio` module publishes. Tasks
+    /// that are not C tasks or subclasses of them are in the sets of [`Registry::ScheduledAndEager`].
+    ThreadLists,
+}
+
+/// A [`Layout`] to begin with.
+const NOTHING: Layout = Layout {
+    object_type: 0,
+    weakref_object: 0,
+    task_coro: 0,
+    task_name: 0,
+    task_loop: 0,
+    task_fut_waiter: 0,
+    task_state: 0,
+    task_awaited_by: awaitwhat_common::layout::ABSENT,
+    task_awaited_by_is_set: awaitwhat_common::layout::ABSENT,
+    task_node: awaitwhat_common::layout::ABSENT,
+    generator_frame_state: 0,
+    generator_frame: 0,
+    frame_code: 0,
+    frame_previous: 0,
+    frame_instruction: 0,
+    frame_stack: 0,
+    frame_locals: 0,
+    frame_owner: 0,
+    frame_awaited: 0,
+    thread_current_frame: 0,
+    cframe_current_frame: 0,
+    set_used: 0,
+    set_mask: 0,
+    set_table: 0,
+    quirks: 0,
+    state_created: 0,
+    state_suspended: 0,
+    state_awaiting: 0,
+    state_executing: 0,
+    owner_internal: 0,
+    resume_opcodes: [0; 3],
+    tag_mask: 0,
+    coroutine_type: 0,
+    generator_type: 0,
+    async_generator_type: 0,
+    none_address: 0,
+    weakref_type: 0,
+    wrappers: [awaitwhat_common::layout::Wrapper {
+        type_address: 0,
+        inner: 0,
+        is_terminal: 0,
+        reserved: 0,
+    }; awaitwhat_common::limits::MAX_WRAPPERS],
+};

@@ -1,0 +1,136 @@
+//! CPython 3.12, which publishes nothing about itself.
+//!
+//! Offsets are those of the DWARF of 3.12.1 (`libpython3.12.so` and its `_asyncio`, x86-64); constants are of the
+//! headers named beside them.
+
+use awaitwhat_common::layout::{Layout, quirks};
+
+use super::{
+    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterFrame, InterpreterState,
+    LongObject, ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject,
+};
+
+pub(super) const TABLE: Table = Table {
+    offsets: OFFSETS,
+    walk: WALK,
+};
+
+const OFFSETS: Offsets = Offsets {
+    runtime_interpreters_head: 40,
+    interpreter: InterpreterState {
+        next: 0,
+        threads_head: 72,
+        modules: 944,
+    },
+    thread: ThreadState {
+        next: 8,
+        interpreter: 16,
+        native_thread_id: 144,
+        dict: 112,
+    },
+    object_type: 8,
+    type_object: TypeObject {
+        name: 24,
+        basic_size: 32,
+        flags: 168,
+        dict_offset: 288,
+        mro: 344,
+        cached_keys: 880,
+        size: 416,
+    },
+    code: CodeObject {
+        flags: 48,
+        first_line: 68,
+        local_count: 72,
+        local_names: 96,
+        filename: 112,
+        name: 120,
+        qualified_name: 128,
+        line_table: 136,
+        instructions: 192,
+    },
+    frame: InterpreterFrame { function: 16 },
+    unicode: UnicodeObject {
+        length: 16,
+        state: 32,
+        ascii_data: 40,
+        data: 56,
+    },
+    bytes: BytesObject { size: 16, value: 32 },
+    long: LongObject {
+        tag: 16,
+        digits: 24,
+        is_tagged: true,
+    },
+    dict: DictObject {
+        keys: 32,
+        values: 40,
+        first_value: 0,
+    },
+    managed_dict: ManagedDict::Tagged,
+    list: SequenceObject { size: 16, items: 24 },
+    tuple: SequenceObject { size: 16, items: 24 },
+    set: SetObject {
+        used: 24,
+        mask: 32,
+        table: 40,
+    },
+    module: ModuleObject {
+        dict: 16,
+        definition: 24,
+        state: 32,
+    },
+    function: FunctionObject {
+        code: 48,
+        qualified_name: 40,
+        closure: 72,
+    },
+    method_function: 16,
+    method_self: 24,
+    cell_contents: 16,
+    weakref_object: 16,
+    future: FutureObject {
+        event_loop: 16,
+        callback0: 24,
+        callbacks: 40,
+    },
+    running_loop: RunningLoop::ThreadDict,
+    registry: Registry::ScheduledAndEager,
+};
+
+const WALK: Layout = Layout {
+    object_type: 8,
+    weakref_object: 16,
+    task_coro: 136,
+    task_name: 144,
+    task_loop: 16,
+    task_fut_waiter: 128,
+    task_state: 88,
+    generator_frame_state: 67,
+    generator_frame: 72,
+    frame_code: 0,
+    frame_previous: 8,
+    frame_instruction: 56,
+    frame_stack: 64,
+    frame_locals: 72,
+    frame_owner: 70,
+    // The receiver of `SEND` stays on top while a coroutine is suspended: `_PyGen_yf` (genobject.c) peeks there.
+    frame_awaited: 8,
+    thread_current_frame: 56,
+    cframe_current_frame: 0,
+    set_used: 24,
+    set_mask: 32,
+    set_table: 40,
+    quirks: quirks::CFRAME | quirks::AWAIT_BY_OPCODE,
+    // pycore_frame.h: enum _framestate.
+    state_created: -2,
+    state_suspended: -1,
+    state_awaiting: -1,
+    state_executing: 0,
+    // pycore_frame.h: FRAME_OWNED_BY_CSTACK.
+    owner_internal: 3,
+    // opcode.h: RESUME, INSTRUMENTED_RESUME.
+    resume_opcodes: [151, 240, 0],
+    ..NOTHING
+};

@@ -1,0 +1,143 @@
+//! CPython 3.13, which publishes offsets of frames and code objects, and none of generators or asyncio.
+//!
+//! What is not published is of the DWARF of 3.13.0 (`libpython3.13.so` and its `_asyncio`, x86-64); constants are of the
+//! headers named beside them.
+
+use awaitwhat_common::layout::Layout;
+
+use super::published::{self, Edition, PublishedError};
+use super::{
+    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterFrame, InterpreterState,
+    LongObject, ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject, Version,
+};
+use crate::memory::{Address, Memory};
+
+pub(super) fn table(
+    memory: &dyn Memory,
+    version: Version,
+    runtime: Address,
+) -> Result<Table, PublishedError> {
+    let mut table = Table {
+        offsets: OFFSETS,
+        walk: WALK,
+    };
+    published::apply(memory, runtime, version, Edition::V3_13, &mut table)?;
+    Ok(table)
+}
+
+/// What 3.13 publishes is overwritten by what the target says.
+const OFFSETS: Offsets = Offsets {
+    runtime_interpreters_head: 632,
+    interpreter: InterpreterState {
+        next: 7264,
+        threads_head: 7344,
+        modules: 7656,
+    },
+    thread: ThreadState {
+        next: 8,
+        interpreter: 16,
+        native_thread_id: 160,
+        dict: 128,
+    },
+    object_type: 8,
+    type_object: TypeObject {
+        name: 24,
+        basic_size: 32,
+        flags: 168,
+        dict_offset: 288,
+        mro: 344,
+        cached_keys: 880,
+        size: 416,
+    },
+    code: CodeObject {
+        flags: 48,
+        first_line: 68,
+        local_count: 72,
+        local_names: 96,
+        filename: 112,
+        name: 120,
+        qualified_name: 128,
+        line_table: 136,
+        instructions: 200,
+    },
+    frame: InterpreterFrame { function: 16 },
+    unicode: UnicodeObject {
+        length: 16,
+        state: 32,
+        ascii_data: 40,
+        data: 56,
+    },
+    bytes: BytesObject { size: 16, value: 32 },
+    long: LongObject {
+        tag: 16,
+        digits: 24,
+        is_tagged: true,
+    },
+    dict: DictObject {
+        keys: 32,
+        values: 40,
+        first_value: 8,
+    },
+    managed_dict: ManagedDict::Inline,
+    list: SequenceObject { size: 16, items: 24 },
+    tuple: SequenceObject { size: 16, items: 24 },
+    set: SetObject {
+        used: 24,
+        mask: 32,
+        table: 40,
+    },
+    module: ModuleObject {
+        dict: 16,
+        definition: 24,
+        state: 32,
+    },
+    function: FunctionObject {
+        code: 48,
+        qualified_name: 40,
+        closure: 72,
+    },
+    method_function: 16,
+    method_self: 24,
+    cell_contents: 16,
+    weakref_object: 16,
+    future: FutureObject {
+        event_loop: 16,
+        callback0: 24,
+        callbacks: 40,
+    },
+    running_loop: RunningLoop::ThreadState(304),
+    registry: Registry::ScheduledAndEager,
+};
+
+const WALK: Layout = Layout {
+    object_type: 8,
+    weakref_object: 16,
+    task_coro: 120,
+    task_name: 128,
+    task_loop: 16,
+    task_fut_waiter: 112,
+    task_state: 96,
+    generator_frame_state: 67,
+    generator_frame: 72,
+    frame_code: 0,
+    frame_previous: 8,
+    frame_instruction: 56,
+    frame_stack: 64,
+    frame_locals: 72,
+    frame_owner: 70,
+    // The receiver of `SEND` stays on top while a coroutine is suspended: `_PyGen_yf` (genobject.c) peeks there.
+    frame_awaited: 8,
+    thread_current_frame: 72,
+    set_used: 24,
+    set_mask: 32,
+    set_table: 40,
+    // pycore_frame.h: enum _framestate.
+    state_created: -3,
+    state_suspended: -2,
+    state_awaiting: -1,
+    state_executing: 0,
+    // pycore_frame.h: FRAME_OWNED_BY_CSTACK.
+    owner_internal: 3,
+    ..NOTHING
+};

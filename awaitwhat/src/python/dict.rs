@@ -1,0 +1,152 @@
+//! `dict` objects, also those whose values are kept apart from their keys.
+
+use super::{Objects, ReadError, non_null};
+use crate::memory::{Address, Fault};
+
+/// Entries of a dict that are looked at.
+pub const MAX_ENTRIES: u64 = 1 << 16;
+/// Entries that are read at a time.
+const CHUNK_ENTRIES: u64 = 1024;
+
+/// `PyDictKeysObject` (pycore_dict.h), the same in 3.11 to 3.14.
+mod keys {
+    /// `dk_log2_index_bytes`: size of the index in front of the entries.
+    pub const LOG2_INDEX_BYTES: u64 = 9;
+    /// `dk_kind`.
+    pub const KIND: u64 = 10;
+    /// `dk_nentries`.
+    pub const ENTRY_COUNT: u64 = 24;
+    /// `dk_indices`.
+    pub const INDEX: u64 = 32;
+    /// `DICT_KEYS_GENERAL`: entries are hash, key, value.
+    pub const GENERAL: u8 = 0;
+    /// `DICT_KEYS_UNICODE`: keys are strings, entries are key, value.
+    pub const UNICODE: u8 = 1;
+    /// `DICT_KEYS_SPLIT`: as unicode, but the values are elsewhere.
+    pub const SPLIT: u8 = 2;
+}
+
+/// The entries of a keys object, and where their values are.
+pub(super) struct Entries {
+    first: Address,
+    count: u64,
+    /// Words per entry.
+    stride: u64,
+    /// Where the values are when they are not in the entries.
+    values: Option<Address>,
+}
+
+impl Objects<'_> {
+    /// The value of a key that is a `str` with this ASCII text.
+    ///
+    /// # Errors
+    /// When the dict cannot be read or has more than [`MAX_ENTRIES`] entries.
+    pub fn dict_get(&self, dict: Address, key: &str) -> Result<Option<Address>, ReadError> {
+        self.find_in_entries(&self.dict_entries(dict)?, key)
+    }
+
+    /// The keys and values of a dict, in the order of insertion.
+    ///
+    /// # Errors
+    /// When the dict cannot be read or has more than [`MAX_ENTRIES`] entries.
+    pub fn dict_items(&self, dict: Address) -> Result<Vec<(Address, Address)>, ReadError> {
+        let mut items = Vec::new();
+        let entries = self.dict_entries(dict)?;
+        self.for_each_entry(&entries, |key, value| {
+            items.push((key, value));
+            Ok(false)
+        })?;
+        Ok(items)
+    }
+
+    pub(super) fn find_in_entries(
+        &self,
+        entries: &Entries,
+        name: &str,
+    ) -> Result<Option<Address>, ReadError> {
+        let mut found = None;
+        self.for_each_entry(entries, |key, value| {
+            // A key that is no string has another name, whatever it is.
+            let is_equal = match self.str_equals(key, name) {
+                Err(error @ ReadError::Fault(Fault::Gone | Fault::Reader { .. })) => return Err(error),
+                other => other.unwrap_or(false),
+            };
+            found = is_equal.then_some(value);
+            Ok(is_equal)
+        })?;
+        Ok(found)
+    }
+
+    fn dict_entries(&self, dict: Address) -> Result<Entries, ReadError> {
+        let offsets = &self.offsets.dict;
+        let keys = self.memory.read_address(dict.offset(offsets.keys))?;
+        let values = self.memory.read_address(dict.offset(offsets.values))?;
+        self.key_entries(keys, non_null(values))
+    }
+
+    /// The entries of a keys object, with the `PyDictValues` at `values`.
+    pub(super) fn key_entries(&self, object: Address, values: Option<Address>) -> Result<Entries, ReadError> {
+        let malformed = ReadError::Malformed {
+            what: "dict",
+            address: object,
+        };
+        let mut header = [0; keys::INDEX as usize];
+        self.memory.read(object, &mut header)?;
+        let byte = |offset: u64| header.get(offset as usize).copied().unwrap_or(u8::MAX);
+        let index_bytes = 1_u64
+            .checked_shl(u32::from(byte(keys::LOG2_INDEX_BYTES)))
+            .ok_or(malformed)?;
+        let count = header
+            .last_chunk()
+            .map_or(u64::MAX, |count| u64::from_le_bytes(*count));
+        let stride = match byte(keys::KIND) {
+            keys::GENERAL => 3,
+            keys::UNICODE | keys::SPLIT => 2,
+            _ => return Err(malformed),
+        };
+        if count > MAX_ENTRIES {
+            return Err(malformed);
+        }
+        let first = object.offset(keys::INDEX).offset(index_bytes);
+        let values = values.map(|values| values.offset(self.offsets.dict.first_value));
+        Ok(Entries {
+            first,
+            count,
+            stride,
+            values,
+        })
+    }
+
+    /// Calls `visit` with each key and value until it returns true.
+    fn for_each_entry(
+        &self,
+        entries: &Entries,
+        mut visit: impl FnMut(Address, Address) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
+        for start in (0..entries.count).step_by(CHUNK_ENTRIES as usize) {
+            let count = CHUNK_ENTRIES.min(entries.count - start);
+            let chunk = entries.first.offset(start * entries.stride * 8);
+            let words = self.pointers(chunk, (count * entries.stride) as usize)?;
+            let values = match entries.values {
+                Some(values) => Some(self.pointers(values.offset(start * 8), count as usize)?),
+                None => None,
+            };
+            for (index, entry) in words.chunks_exact(entries.stride as usize).enumerate() {
+                let [.., key, value] = *entry else { continue };
+                let value = values
+                    .as_ref()
+                    .map_or(Some(value), |values| values.get(index).copied());
+                if let (Some(key), Some(value)) = (non_null(key), value.and_then(non_null))
+                    && visit(key, value)?
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+const _: () = assert!(
+    keys::ENTRY_COUNT + 8 == keys::INDEX,
+    "the count is read as the last word of the header"
+);

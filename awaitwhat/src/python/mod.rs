@@ -1,0 +1,120 @@
+//! Reads Python objects of the target.
+//!
+//! Every reader is bounded and total: what an object claims about itself (lengths, pointers, kinds) is checked before
+//! it is believed, since it may be garbage or change underneath.
+
+mod dict;
+pub mod frame;
+mod instance;
+mod number;
+mod sequence;
+mod str;
+mod task;
+mod r#type;
+pub mod waits;
+
+pub use self::str::Text;
+
+use crate::layout::Offsets;
+use crate::memory::{Address, Fault, Memory};
+
+/// Why an object could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The memory was read, but it is not such an object, or it was changing.
+    #[error("the object at {address} is not a well-formed {what}")]
+    Malformed { what: &'static str, address: Address },
+}
+
+/// Addresses of type objects and singletons of one interpreter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Types {
+    /// `PyType_Type`.
+    pub type_type: Address,
+    /// `PyUnicode_Type`.
+    pub unicode: Address,
+    /// `PyBytes_Type`.
+    pub bytes: Address,
+    /// `PyLong_Type`.
+    pub long: Address,
+    /// `PyList_Type`.
+    pub list: Address,
+    /// `PyTuple_Type`.
+    pub tuple: Address,
+    /// `PyDict_Type`.
+    pub dict: Address,
+    /// `PySet_Type`.
+    pub set: Address,
+    /// `PyModule_Type`.
+    pub module: Address,
+    /// `PyCode_Type`.
+    pub code: Address,
+    /// `PyFunction_Type`.
+    pub function: Address,
+    /// `PyMethod_Type`.
+    pub method: Address,
+    /// `PyCell_Type`.
+    pub cell: Address,
+    /// `PyCoro_Type`.
+    pub coroutine: Address,
+    /// `PyGen_Type`.
+    pub generator: Address,
+    /// `PyAsyncGen_Type`.
+    pub async_generator: Address,
+    /// `_PyWeakref_RefType`.
+    pub weak_reference: Address,
+    /// `_Py_NoneStruct`, that is `None` itself.
+    pub none: Address,
+}
+
+/// Reads objects of one interpreter.
+#[derive(Clone, Copy)]
+pub struct Objects<'a> {
+    pub memory: &'a dyn Memory,
+    pub offsets: &'a Offsets,
+    pub types: &'a Types,
+}
+
+impl Objects<'_> {
+    /// `Py_TYPE(object)`.
+    ///
+    /// # Errors
+    /// When the object cannot be read.
+    pub fn type_of(&self, object: Address) -> Result<Address, ReadError> {
+        Ok(self
+            .memory
+            .read_address(object.offset(self.offsets.object_type))?)
+    }
+
+    /// Whether the object's type is exactly `type_object`.
+    ///
+    /// # Errors
+    /// When the object cannot be read.
+    pub fn is_exactly(&self, object: Address, type_object: Address) -> Result<bool, ReadError> {
+        Ok(self.type_of(object)? == type_object)
+    }
+
+    /// Reads the pointers of an array.
+    fn pointers(&self, start: Address, count: usize) -> Result<Vec<Address>, ReadError> {
+        let mut bytes = vec![0; count * 8];
+        self.memory.read(start, &mut bytes)?;
+        let (words, _) = bytes.as_chunks::<8>();
+        Ok(words
+            .iter()
+            .map(|word| Address(u64::from_le_bytes(*word)))
+            .collect())
+    }
+
+    pub(crate) fn read_u32(&self, address: Address) -> Result<u32, ReadError> {
+        let mut bytes = [0; 4];
+        self.memory.read(address, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+}
+
+/// What a pointer says when it is not NULL.
+fn non_null(address: Address) -> Option<Address> {
+    (!address.is_null()).then_some(address)
+}

@@ -1,0 +1,105 @@
+//! `str` objects (`PyUnicodeObject`, in all of its representations).
+
+use super::{Objects, ReadError};
+use crate::memory::Address;
+
+/// Characters of a string that are read; the rest is cut.
+pub const MAX_CHARACTERS: u64 = 4096;
+
+/// Bits of `PyASCIIObject.state`.
+mod state {
+    /// Bytes per character: 1, 2 or 4.
+    pub const KIND_SHIFT: u32 = 2;
+    pub const KIND_MASK: u32 = 7;
+    /// The characters follow the header.
+    pub const COMPACT: u32 = 1 << 5;
+    /// All characters are ASCII (and, when it is compact, the header is the short one).
+    pub const ASCII: u32 = 1 << 6;
+}
+
+/// The text of a string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub text: String,
+    /// The string is longer: this is its beginning.
+    pub is_cut: bool,
+}
+
+impl Text {
+    /// The text, with an ellipsis where it was cut.
+    pub fn into_shown(mut self) -> String {
+        if self.is_cut {
+            self.text.push('…');
+        }
+        self.text
+    }
+}
+
+struct Header {
+    length: u64,
+    width: usize,
+    data: Address,
+}
+
+impl Objects<'_> {
+    /// The text of a `str`; characters that are not valid (lone surrogates) are replaced.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no string.
+    pub fn text(&self, object: Address) -> Result<Text, ReadError> {
+        let header = self.str_header(object)?;
+        let length = header.length.min(MAX_CHARACTERS);
+        let mut bytes = vec![0; length as usize * header.width];
+        self.memory.read(header.data, &mut bytes)?;
+        let character = |code: u32| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        let text = bytes
+            .chunks_exact(header.width)
+            .map(|chunk| {
+                character(
+                    chunk
+                        .iter()
+                        .rev()
+                        .fold(0, |code, byte| code << 8 | u32::from(*byte)),
+                )
+            })
+            .collect();
+        Ok(Text {
+            text,
+            is_cut: header.length > length,
+        })
+    }
+
+    /// Whether the object is a `str` with this ASCII text.
+    pub(super) fn str_equals(&self, object: Address, text: &str) -> Result<bool, ReadError> {
+        let header = self.str_header(object)?;
+        if header.width != 1 || header.length != text.len() as u64 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; text.len()];
+        self.memory.read(header.data, &mut bytes)?;
+        Ok(bytes == text.as_bytes())
+    }
+
+    fn str_header(&self, object: Address) -> Result<Header, ReadError> {
+        let offsets = &self.offsets.unicode;
+        let length = self.memory.read_u64(object.offset(offsets.length))?;
+        let state = self.read_u32(object.offset(offsets.state))?;
+        let width = state >> state::KIND_SHIFT & state::KIND_MASK;
+        if !matches!(width, 1 | 2 | 4) || length > i64::MAX as u64 {
+            return Err(ReadError::Malformed {
+                what: "str",
+                address: object,
+            });
+        }
+        let data = match (state & state::COMPACT != 0, state & state::ASCII != 0) {
+            (true, true) => object.offset(offsets.ascii_data),
+            (true, false) => object.offset(offsets.data),
+            (false, _) => self.memory.read_address(object.offset(offsets.data))?,
+        };
+        Ok(Header {
+            length,
+            width: width as usize,
+            data,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! `co_linetable`: which line each instruction belongs to (3.11+).
+//!
+//! Facts: `Objects/locations.md` (3.11) and `InternalDocs/code_objects.md` (3.14). The table is a sequence of entries. Each
+//! begins with the only byte of it that has its highest bit set, which tells how many code units it covers and its
+//! form; the form tells how the line is encoded.
+
+/// Bytes of a code unit.
+const CODE_UNIT: i64 = 2;
+
+/// Set in the first byte of an entry only.
+const BEGIN: u8 = 1 << 7;
+/// In a variable-length integer: more follows.
+const CONTINUED: u8 = 1 << 6;
+/// Payload of one byte of a variable-length integer.
+const PAYLOAD_BITS: u32 = 6;
+
+/// `_PyCodeLocationInfoKind` (cpython/code.h).
+mod form {
+    /// Columns on the line of the entry before.
+    pub const SHORT_LAST: u8 = 9;
+    /// Columns on the line of the entry before, or one or two lines below.
+    pub const ONE_LINE_FIRST: u8 = 10;
+    pub const ONE_LINE_LAST: u8 = 12;
+    /// A line without columns.
+    pub const NO_COLUMNS: u8 = 13;
+    /// Lines and columns.
+    pub const LONG: u8 = 14;
+}
+
+/// The line of the instruction `offset` bytes after the start of a code object's instructions, as
+/// `PyCode_Addr2Line` finds it; `None` where the instruction has none or the table does not reach so far.
+///
+/// A negative offset is that of a frame that has not begun, which is at the first line.
+pub fn line_at(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+    if offset < 0 {
+        return Some(first_line);
+    }
+    let unit = offset / CODE_UNIT;
+    let mut line = i64::from(first_line);
+    let mut end = 0_i64;
+    let mut rest = table;
+    while let [head, tail @ ..] = rest {
+        // Bytes before the first entry cannot be: skip what is no beginning.
+        let length = tail.iter().take_while(|byte| **byte & BEGIN == 0).count();
+        let (body, following) = tail.split_at(length);
+        rest = following;
+        if head & BEGIN == 0 {
+            continue;
+        }
+        let delta = line_delta(head >> 3 & 0xf, body);
+        line = line.saturating_add(delta.unwrap_or(0));
+        end += i64::from(head & 7) + 1;
+        if unit < end {
+            return delta.and_then(|_| u32::try_from(line).ok());
+        }
+    }
+    None
+}
+
+/// How far an entry's line is from the one before; `None` where it has no line.
+fn line_delta(form: u8, body: &[u8]) -> Option<i64> {
+    match form {
+        0..=form::SHORT_LAST => Some(0),
+        form::ONE_LINE_FIRST..=form::ONE_LINE_LAST => Some(i64::from(form - form::ONE_LINE_FIRST)),
+        form::NO_COLUMNS | form::LONG => Some(signed_integer(body)),
+        _ => None,
+    }
+}
+
+/// A signed variable-length integer: the lowest bit is the sign.
+fn signed_integer(bytes: &[u8]) -> i64 {
+    let mut value = 0_u32;
+    for (index, byte) in bytes.iter().enumerate() {
+        let payload = u32::from(byte & (CONTINUED - 1));
+        let shift = PAYLOAD_BITS.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
+        value |= payload.checked_shl(shift).unwrap_or(0);
+        if byte & CONTINUED == 0 {
+            break;
+        }
+    }
+    let magnitude = i64::from(value >> 1);
+    if value & 1 == 1 { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(form: u8, units: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![BEGIN | form << 3 | (units - 1)];
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn follows_every_form() {
+        let table = [
+            entry(0, 1, &[0x11]),
+            entry(11, 2, &[3, 9]),
+            entry(form::NO_COLUMNS, 8, &[5 << 1]),
+            entry(form::LONG, 1, &[3 << 1 | 1, 0, 1, 1]),
+            entry(15, 1, &[]),
+            entry(12, 1, &[0, 0]),
+        ]
+        .concat();
+        let lines: Vec<_> = (0..15)
+            .map(|unit| line_at(&table, 100, unit * CODE_UNIT))
+            .collect();
+        let expected = [
+            vec![Some(100)],
+            vec![Some(101); 2],
+            vec![Some(106); 8],
+            vec![Some(103), None, Some(105), None],
+        ]
+        .concat();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn takes_a_frame_that_has_not_begun_for_its_first_line() {
+        assert_eq!(line_at(&[], 7, -2), Some(7));
+    }
+
+    #[test]
+    fn joins_the_parts_of_long_integers() {
+        // 1000 is 0b1111_101000, and its sign bit follows.
+        let encoded = 1000_u32 << 1;
+        let body = [encoded as u8 & 0x3f | CONTINUED, (encoded >> 6) as u8];
+        let table = entry(form::NO_COLUMNS, 1, &body);
+        assert_eq!(line_at(&table, 1, 0), Some(1001));
+    }
+
+    proptest! {
+        #[test]
+        fn is_total(table: Vec<u8>, first_line: u32, offset: i64) {
+            line_at(&table, first_line, offset);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! From code objects to functions, files and lines, remembered per code object.
+
+mod line_table;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::memory::{Address, Fault};
+use crate::python::{Objects, ReadError};
+use crate::snapshot::{Frame, FrameKind};
+
+/// Bytes of a line table that are read.
+const MAX_LINE_TABLE_BYTES: usize = 1 << 20;
+/// Code objects that are remembered; then all are forgotten, as a program that makes code all the time does not need
+/// it remembered.
+const MAX_CODE_OBJECTS: usize = 1 << 17;
+
+/// Bits of `co_flags` (cpython/code.h).
+mod flags {
+    pub const GENERATOR: u32 = 0x20;
+    pub const COROUTINE: u32 = 0x80;
+    pub const ASYNC_GENERATOR: u32 = 0x200;
+}
+
+/// The code objects of one interpreter that were seen so far.
+#[derive(Debug, Default)]
+pub struct CodeCache {
+    entries: HashMap<Address, Entry>,
+    strings: HashSet<Arc<str>>,
+    /// Frames of code objects that could not be read, since the last time this was asked for.
+    unreadable: u64,
+}
+
+/// What tells one code object from another one that takes its address later: pointers and numbers of its header that
+/// never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    type_object: Address,
+    flags: u32,
+    first_line: u32,
+    filename: Address,
+    qualified_name: Address,
+    line_table: Address,
+    local_names: Address,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fingerprint: Fingerprint,
+    function: Arc<str>,
+    file: Arc<str>,
+    kind: FrameKind,
+    line_table: Vec<u8>,
+    /// Lines by offset of the instruction.
+    lines: HashMap<i64, u32>,
+    /// Asked for since the last revalidation.
+    is_used: bool,
+}
+
+impl CodeCache {
+    /// The frame of `code` at `instruction`.
+    ///
+    /// Where the code object cannot be read, or is none, the frame's kind is [`FrameKind::Unknown`], and the frame counts as
+    /// unreadable.
+    ///
+    /// # Errors
+    /// Only when the target as a whole cannot be read any more.
+    pub fn frame(
+        &mut self,
+        objects: &Objects<'_>,
+        code: Address,
+        instruction: Address,
+    ) -> Result<Frame, Fault> {
+        if !self.entries.contains_key(&code) {
+            match self.load(objects, code) {
+                Ok(entry) => {
+                    self.make_room();
+                    self.entries.insert(code, entry);
+                }
+                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+                Err(_) => {}
+            }
+        }
+        let Some(entry) = self.entries.get_mut(&code) else {
+            self.unreadable += 1;
+            return Ok(self.unreadable_frame());
+        };
+        entry.is_used = true;
+        let base = code.offset(objects.offsets.code.instructions);
+        let line = entry.line(instruction.0.wrapping_sub(base.0).cast_signed());
+        Ok(Frame {
+            function: Arc::clone(&entry.function),
+            file: Arc::clone(&entry.file),
+            line,
+            kind: entry.kind,
+        })
+    }
+
+    /// Reads the headers of the code objects again that were asked for since the last call, and returns the addresses
+    /// of those that have changed: what was said of them since may be wrong. They are forgotten.
+    ///
+    /// # Errors
+    /// Only when the target as a whole cannot be read any more.
+    pub fn revalidate(&mut self, objects: &Objects<'_>) -> Result<Vec<Address>, Fault> {
+        let mut changed = Vec::new();
+        for (&code, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_used) {
+            entry.is_used = false;
+            match fingerprint(objects, code) {
+                Ok(fingerprint) if fingerprint == entry.fingerprint => {}
+                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+                _ => changed.push(code),
+            }
+        }
+        for code in &changed {
+            self.entries.remove(code);
+        }
+        Ok(changed)
+    }
+
+    /// How many frames had code that could not be read, since the last call.
+    pub fn take_unreadable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreadable)
+    }
+
+    /// One allocation for equal texts.
+    pub fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.strings.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.strings.insert(Arc::clone(&new));
+        new
+    }
+
+    fn load(&mut self, objects: &Objects<'_>, code: Address) -> Result<Entry, ReadError> {
+        let fingerprint = fingerprint(objects, code)?;
+        let malformed = |what| ReadError::Malformed { what, address: code };
+        if fingerprint.type_object != objects.types.code {
+            return Err(malformed("code object"));
+        }
+        if !objects.is_exactly(fingerprint.line_table, objects.types.bytes)? {
+            return Err(malformed("line table"));
+        }
+        let text = |address| {
+            if objects.is_exactly(address, objects.types.unicode)? {
+                Ok(objects.text(address)?.into_shown())
+            } else {
+                Err(malformed("name of a code object"))
+            }
+        };
+        let (function, file) = (text(fingerprint.qualified_name)?, text(fingerprint.filename)?);
+        Ok(Entry {
+            fingerprint,
+            function: self.intern(&function),
+            file: self.intern(&file),
+            kind: kind(fingerprint.flags),
+            line_table: objects.bytes(fingerprint.line_table, MAX_LINE_TABLE_BYTES)?,
+            lines: HashMap::new(),
+            is_used: false,
+        })
+    }
+
+    fn make_room(&mut self) {
+        if self.entries.len() >= MAX_CODE_OBJECTS {
+            self.entries.clear();
+            self.strings.clear();
+        }
+    }
+
+    fn unreadable_frame(&mut self) -> Frame {
+        Frame {
+            function: self.intern("<unreadable>"),
+            file: self.intern(""),
+            line: 0,
+            kind: FrameKind::Unknown,
+        }
+    }
+}
+
+impl Entry {
+    /// The line of the instruction at `offset`, 0 where it has none.
+    fn line(&mut self, offset: i64) -> u32 {
+        let (table, first_line) = (&self.line_table, self.fingerprint.first_line);
+        *self
+            .lines
+            .entry(offset)
+            .or_insert_with(|| line_table::line_at(table, first_line, offset).unwrap_or(0))
+    }
+}
+
+fn kind(bits: u32) -> FrameKind {
+    if bits & flags::COROUTINE != 0 {
+        FrameKind::Coroutine
+    } else if bits & flags::ASYNC_GENERATOR != 0 {
+        FrameKind::AsyncGenerator
+    } else if bits & flags::GENERATOR != 0 {
+        FrameKind::Generator
+    } else {
+        FrameKind::Function
+    }
+}
+
+fn fingerprint(objects: &Objects<'_>, code: Address) -> Result<Fingerprint, ReadError> {
+    let offsets = &objects.offsets.code;
+    let pointer = |offset| objects.memory.read_address(code.offset(offset));
+    Ok(Fingerprint {
+        type_object: objects.type_of(code)?,
+        flags: objects.read_u32(code.offset(offsets.flags))?,
+        first_line: objects.read_u32(code.offset(offsets.first_line))?,
+        filename: pointer(offsets.filename)?,
+        qualified_name: pointer(offsets.qualified_name)?,
+        line_table: pointer(offsets.line_table)?,
+        local_names: pointer(offsets.local_names)?,
+    })
+}

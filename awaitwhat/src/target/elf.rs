@@ -1,0 +1,247 @@
+//! Dynamic symbols of an ELF image, read from the memory that it is mapped into.
+//!
+//! Reading the mapped image instead of the file works in any mount namespace, for deleted and replaced files, and
+//! without any access to the target's `/proc`. Everything is bounded: the image is as hostile as the rest.
+
+use object::LittleEndian;
+use object::elf::{
+    DT_GNU_HASH, DT_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB, Dyn64, EM_X86_64, FileHeader64, GnuHashHeader,
+    PT_DYNAMIC, PT_LOAD, ProgramHeader64, SHN_UNDEF, Sym64, gnu_hash, hash,
+};
+use object::pod::{Pod, from_bytes};
+
+use crate::memory::{Address, Fault, Memory};
+
+/// Program headers of an image that are looked at.
+const MAX_PROGRAM_HEADERS: u16 = 64;
+/// Entries of a dynamic section that are looked at.
+const MAX_DYNAMIC_ENTRIES: u64 = 512;
+/// Symbols of one hash bucket that are looked at.
+const MAX_BUCKET_SYMBOLS: u32 = 4096;
+/// Largest structure of an ELF file that is read here ([`FileHeader64`]).
+const MAX_STRUCT_BYTES: usize = 64;
+
+/// Bits of a word of the Bloom filter.
+const BLOOM_BITS: u32 = 64;
+
+type Header = FileHeader64<LittleEndian>;
+type ProgramHeader = ProgramHeader64<LittleEndian>;
+type Dynamic = Dyn64<LittleEndian>;
+type Symbol = Sym64<LittleEndian>;
+type GnuHash = GnuHashHeader<LittleEndian>;
+
+const LE: LittleEndian = LittleEndian;
+
+/// The dynamic symbol table of one mapped image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What is added to an address of the file to get one of memory.
+    bias: u64,
+    symbols: Address,
+    strings: Address,
+    table: HashTable,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HashTable {
+    Gnu(Address),
+    SystemV(Address),
+}
+
+impl Image {
+    /// Reads the headers of the image whose first byte is mapped at `base`.
+    ///
+    /// `None` where there is no usable x86-64 ELF image with dynamic symbols.
+    ///
+    /// # Errors
+    /// Only when the target as a whole cannot be read any more.
+    pub fn read(memory: &dyn Memory, base: Address) -> Result<Option<Self>, Fault> {
+        absent_if_unreadable(Self::try_read(memory, base))
+    }
+
+    /// Address of the symbol `name` that this image defines.
+    ///
+    /// # Errors
+    /// Only when the target as a whole cannot be read any more.
+    pub fn find(&self, memory: &dyn Memory, name: &str) -> Result<Option<Address>, Fault> {
+        absent_if_unreadable(match self.table {
+            HashTable::Gnu(table) => self.find_gnu(memory, table, name.as_bytes()),
+            HashTable::SystemV(table) => self.find_system_v(memory, table, name.as_bytes()),
+        })
+    }
+
+    fn try_read(memory: &dyn Memory, base: Address) -> Result<Option<Self>, Fault> {
+        let header: Header = read_struct(memory, base)?;
+        // Class 2 is 64 bits, data 1 is little-endian (elf.h: ELFCLASS64, ELFDATA2LSB).
+        let identity = &header.e_ident;
+        if identity.magic != object::elf::ELFMAG
+            || identity.class != object::elf::ELFCLASS64
+            || identity.data != object::elf::ELFDATA2LSB
+            || header.e_machine.get(LE) != EM_X86_64
+        {
+            return Ok(None);
+        }
+        let mut load = None;
+        let mut dynamic = None;
+        let headers = base.offset(header.e_phoff.get(LE));
+        for index in 0..header.e_phnum.get(LE).min(MAX_PROGRAM_HEADERS) {
+            let entry: ProgramHeader = read_struct(
+                memory,
+                headers.offset(u64::from(index) * size_of::<ProgramHeader>() as u64),
+            )?;
+            match entry.p_type.get(LE) {
+                PT_LOAD if load.is_none() => {
+                    load = Some(entry.p_vaddr.get(LE).wrapping_sub(entry.p_offset.get(LE)));
+                }
+                PT_DYNAMIC => dynamic = Some(entry.p_vaddr.get(LE)),
+                _ => {}
+            }
+        }
+        let (Some(load), Some(dynamic)) = (load, dynamic) else {
+            return Ok(None);
+        };
+        let bias = base.0.wrapping_sub(load);
+        Self::from_dynamic(memory, base, bias, Address(dynamic).offset(bias))
+    }
+
+    fn from_dynamic(
+        memory: &dyn Memory,
+        base: Address,
+        bias: u64,
+        section: Address,
+    ) -> Result<Option<Self>, Fault> {
+        let (mut symbols, mut strings, mut gnu, mut system_v) = (None, None, None, None);
+        for index in 0..MAX_DYNAMIC_ENTRIES {
+            let entry: Dynamic = read_struct(memory, section.offset(index * size_of::<Dynamic>() as u64))?;
+            // glibc relocates these pointers in place, musl does not.
+            let value = entry.d_val.get(LE);
+            let address = Some(if value < base.0 {
+                Address(value).offset(bias)
+            } else {
+                Address(value)
+            });
+            match entry.d_tag.get(LE) {
+                DT_NULL => break,
+                DT_SYMTAB => symbols = address,
+                DT_STRTAB => strings = address,
+                DT_GNU_HASH => gnu = address,
+                DT_HASH => system_v = address,
+                _ => {}
+            }
+        }
+        let table = gnu.map(HashTable::Gnu).or(system_v.map(HashTable::SystemV));
+        Ok(match (symbols, strings, table) {
+            (Some(symbols), Some(strings), Some(table)) => Some(Self {
+                bias,
+                symbols,
+                strings,
+                table,
+            }),
+            _ => None,
+        })
+    }
+
+    fn find_gnu(&self, memory: &dyn Memory, table: Address, name: &[u8]) -> Result<Option<Address>, Fault> {
+        let header: GnuHash = read_struct(memory, table)?;
+        let (buckets, first) = (header.bucket_count.get(LE), header.symbol_base.get(LE));
+        let (bloom_words, bloom_shift) = (header.bloom_count.get(LE), header.bloom_shift.get(LE));
+        if buckets == 0 || bloom_words == 0 {
+            return Ok(None);
+        }
+        let hash = gnu_hash(name);
+        let bloom = table.offset(size_of::<GnuHash>() as u64);
+        let word = memory.read_u64(bloom.offset(u64::from(hash / BLOOM_BITS % bloom_words) * 8))?;
+        let second = hash.checked_shr(bloom_shift).unwrap_or(0);
+        if word >> (hash % BLOOM_BITS) & word >> (second % BLOOM_BITS) & 1 == 0 {
+            return Ok(None);
+        }
+        let bucket_table = bloom.offset(u64::from(bloom_words) * 8);
+        let chains = bucket_table.offset(u64::from(buckets) * 4);
+        let start = read_u32(memory, bucket_table.offset(u64::from(hash % buckets) * 4))?;
+        if start < first {
+            return Ok(None);
+        }
+        for index in (start..=u32::MAX).take(MAX_BUCKET_SYMBOLS as usize) {
+            let entry = read_u32(memory, chains.offset(u64::from(index - first) * 4))?;
+            // The lowest bit marks the end of the chain; the others are the hash.
+            if entry | 1 == hash | 1
+                && let Some(address) = self.match_symbol(memory, index, name)?
+            {
+                return Ok(Some(address));
+            }
+            if entry & 1 == 1 {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_system_v(
+        &self,
+        memory: &dyn Memory,
+        table: Address,
+        name: &[u8],
+    ) -> Result<Option<Address>, Fault> {
+        let buckets = read_u32(memory, table)?;
+        if buckets == 0 {
+            return Ok(None);
+        }
+        let bucket_table = table.offset(8);
+        let chains = bucket_table.offset(u64::from(buckets) * 4);
+        let mut index = read_u32(memory, bucket_table.offset(u64::from(hash(name) % buckets) * 4))?;
+        for _ in 0..MAX_BUCKET_SYMBOLS {
+            if index == 0 {
+                break;
+            }
+            if let Some(address) = self.match_symbol(memory, index, name)? {
+                return Ok(Some(address));
+            }
+            index = read_u32(memory, chains.offset(u64::from(index) * 4))?;
+        }
+        Ok(None)
+    }
+
+    /// The address of symbol number `index` if it is defined and has this name.
+    fn match_symbol(&self, memory: &dyn Memory, index: u32, name: &[u8]) -> Result<Option<Address>, Fault> {
+        let symbol: Symbol = read_struct(
+            memory,
+            self.symbols.offset(u64::from(index) * size_of::<Symbol>() as u64),
+        )?;
+        if symbol.st_shndx.get(LE) == SHN_UNDEF {
+            return Ok(None);
+        }
+        let mut found = vec![0; name.len() + 1];
+        memory.read(self.strings.offset(u64::from(symbol.st_name.get(LE))), &mut found)?;
+        let is_equal = found
+            .split_last()
+            .is_some_and(|(end, text)| *end == 0 && text == name);
+        Ok(is_equal.then(|| Address(symbol.st_value.get(LE)).offset(self.bias)))
+    }
+}
+
+/// A part of an image that cannot be read is an image without that symbol; a target that is gone is an error.
+fn absent_if_unreadable<T>(result: Result<Option<T>, Fault>) -> Result<Option<T>, Fault> {
+    match result {
+        Err(Fault::Unreadable { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+fn read_u32(memory: &dyn Memory, address: Address) -> Result<u32, Fault> {
+    let mut bytes = [0; 4];
+    memory.read(address, &mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn read_struct<T: Pod + Copy>(memory: &dyn Memory, address: Address) -> Result<T, Fault> {
+    let mut bytes = [0; MAX_STRUCT_BYTES];
+    let unreadable = Fault::Unreadable {
+        address,
+        length: size_of::<T>(),
+    };
+    let bytes = bytes.get_mut(..size_of::<T>()).ok_or(unreadable)?;
+    memory.read(address, bytes)?;
+    from_bytes::<T>(bytes)
+        .map(|(value, _)| *value)
+        .map_err(|()| unreadable)
+}

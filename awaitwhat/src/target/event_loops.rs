@@ -1,0 +1,245 @@
+//! Which threads run event loops, and where their tasks are registered.
+
+use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
+use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
+
+use super::Interpreter;
+use super::asyncio::{Asyncio, AsyncioError};
+use crate::layout::RunningLoop;
+use crate::memory::{Address, Fault, Memory};
+use crate::python::{Objects, ReadError};
+
+/// Sub-interpreters that are looked at.
+const MAX_INTERPRETERS: usize = 256;
+/// Threads of all interpreters that are looked at.
+const MAX_THREADS: usize = 16_384;
+/// The key of a thread's dict under which its running loop is (3.11, 3.12).
+const LOOP_KEY: &str = "__asyncio_running_event_loop__";
+
+/// The event loops of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventLoops {
+    /// What to walk, and in which thread's context; budgets and `tgid` are 0, and `tid` is as in [`EventLoop::tid`].
+    ///
+    /// One plan for each thread that runs an event loop. Where none does, but tasks are left over from loops that were
+    /// stopped, there is one plan, for the main thread.
+    pub plans: Vec<ThreadPlan>,
+    /// The loops that are running. A task of any other loop belongs to no thread.
+    pub running: Vec<EventLoop>,
+    /// Registries and loops of other threads that no plan had room for: tasks of theirs may be missing, or seen twice.
+    pub left_out: usize,
+}
+
+/// A loop that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLoop {
+    /// Address of the loop object, as a task refers to it.
+    pub address: Address,
+    /// Id of its thread (`PyThreadState.native_thread_id`), in the target's own PID namespace.
+    pub tid: u32,
+}
+
+/// A thread state.
+struct Thread {
+    state: Address,
+    tid: u32,
+    event_loop: Option<Address>,
+    /// Its list of tasks (3.14).
+    own: Option<Root>,
+    /// Its interpreter's list of tasks whose threads have ended (3.14).
+    lingering: Option<Root>,
+}
+
+impl Interpreter {
+    /// The threads that run an event loop at the moment, with what to walk for each. Empty where asyncio is not
+    /// imported, or there is neither a running loop nor a task.
+    ///
+    /// # Errors
+    /// When the interpreter's memory cannot be read or is not laid out as expected.
+    pub fn event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
+        let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
+        let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
+        let Some(&main) = states.first() else {
+            return Ok(EventLoops::default());
+        };
+        let Some(asyncio) = self.resolve_asyncio(memory, main)?.cloned() else {
+            return Ok(EventLoops::default());
+        };
+        let mut threads = Vec::new();
+        for state in states {
+            self.add_threads(memory, &asyncio, state, &mut threads)?;
+        }
+        self.plan(memory, &asyncio, &threads)
+    }
+
+    fn add_threads(
+        &self,
+        memory: &dyn Memory,
+        asyncio: &Asyncio,
+        interpreter: Address,
+        threads: &mut Vec<Thread>,
+    ) -> Result<(), AsyncioError> {
+        let offsets = &self.offsets.thread;
+        let debug = asyncio.debug.as_ref();
+        let head = interpreter.offset(self.offsets.interpreter.threads_head);
+        let room = MAX_THREADS.saturating_sub(threads.len());
+        for state in list(memory, head, offsets.next, room)? {
+            let tid = memory.read_u64(state.offset(offsets.native_thread_id))?;
+            threads.push(Thread {
+                state,
+                tid: u32::try_from(tid).unwrap_or(0),
+                event_loop: self.running_loop(memory, asyncio, state)?,
+                own: debug.map(|debug| list_root(state.offset(debug.thread_tasks_head))),
+                lingering: debug.map(|debug| list_root(interpreter.offset(debug.interpreter_tasks_head))),
+            });
+        }
+        Ok(())
+    }
+
+    fn running_loop(
+        &self,
+        memory: &dyn Memory,
+        asyncio: &Asyncio,
+        thread: Address,
+    ) -> Result<Option<Address>, ReadError> {
+        let objects = self.objects(memory);
+        let at = |address| memory.read_address(address).map(Some);
+        let found = match (self.offsets.running_loop, &asyncio.debug) {
+            (RunningLoop::Published, Some(debug)) => at(thread.offset(debug.thread_running_loop))?,
+            (RunningLoop::Published, None) => None,
+            (RunningLoop::ThreadState(offset), _) => at(thread.offset(offset))?,
+            (RunningLoop::ThreadDict, _) => self.loop_entry(&objects, thread)?,
+            (RunningLoop::Holder(offset), _) => match self.loop_entry(&objects, thread)? {
+                Some(holder) => at(holder.offset(offset))?,
+                None => None,
+            },
+        };
+        Ok(found.filter(|found| !found.is_null() && *found != self.types.none))
+    }
+
+    fn loop_entry(&self, objects: &Objects<'_>, thread: Address) -> Result<Option<Address>, ReadError> {
+        let dict = objects
+            .memory
+            .read_address(thread.offset(self.offsets.thread.dict))?;
+        if dict.is_null() {
+            Ok(None)
+        } else {
+            objects.dict_get(dict, LOOP_KEY)
+        }
+    }
+
+    /// Divides the tasks among the threads that run a loop: each takes its own loop's, wherever they are registered, and
+    /// the first one those of loops that run nowhere, too. So every task is visited by exactly one.
+    fn plan(
+        &self,
+        memory: &dyn Memory,
+        asyncio: &Asyncio,
+        threads: &[Thread],
+    ) -> Result<EventLoops, AsyncioError> {
+        let mut result = EventLoops::default();
+        let lists = self.used_lists(memory, threads)?;
+        for thread in threads {
+            if let Some(address) = thread.event_loop {
+                result.running.push(EventLoop {
+                    address,
+                    tid: thread.tid,
+                });
+                result.add_plan(thread, asyncio, &lists);
+            }
+        }
+        if result.plans.is_empty() {
+            let is_used = self.has_members(memory, asyncio)? || !lists.is_empty();
+            // New threads are put in front, and sub-interpreters too, so this is the one that began first.
+            if let Some(thread) = threads.last().filter(|_| is_used) {
+                result.add_plan(thread, asyncio, &lists);
+            }
+        }
+        result.share_tasks_without_thread();
+        Ok(result)
+    }
+
+    /// The linked lists that have members.
+    fn used_lists(&self, memory: &dyn Memory, threads: &[Thread]) -> Result<Vec<Root>, Fault> {
+        let mut lists = Vec::new();
+        for root in threads
+            .iter()
+            .flat_map(|thread| [thread.own, thread.lingering])
+            .flatten()
+        {
+            let head = Address(root.address);
+            if !lists.contains(&root) && memory.read_address(head)? != head {
+                lists.push(root);
+            }
+        }
+        Ok(lists)
+    }
+
+    /// Whether a registry that all threads share has members.
+    fn has_members(&self, memory: &dyn Memory, asyncio: &Asyncio) -> Result<bool, Fault> {
+        for root in &asyncio.registries {
+            if memory.read_u64(Address(root.address).offset(self.offsets.set.used))? != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl EventLoops {
+    fn add_plan(&mut self, thread: &Thread, asyncio: &Asyncio, lists: &[Root]) {
+        let mut roots: Vec<Root> = thread
+            .own
+            .into_iter()
+            .chain(asyncio.registries.iter().copied())
+            .collect();
+        // A task is in the list of the thread that made it, which need not be the one that runs it.
+        roots.extend(lists.iter().filter(|root| Some(**root) != thread.own));
+        self.left_out += roots.len().saturating_sub(MAX_ROOTS);
+        self.plans.push(ThreadPlan {
+            tgid: 0,
+            tid: thread.tid,
+            thread_state: thread.state.0,
+            event_loop: thread.event_loop.unwrap_or_default().0,
+            foreign_loops: [0; MAX_FOREIGN_LOOPS],
+            roots: std::array::from_fn(|index| roots.get(index).copied().unwrap_or_default()),
+            root_count: roots.len().min(MAX_ROOTS) as u32,
+            max_frames: MAX_FRAMES as u32,
+            context_budget_ns: 0,
+            iterator_budget_ns: 0,
+        });
+    }
+
+    fn share_tasks_without_thread(&mut self) {
+        let Some((first, others)) = self.plans.split_first_mut() else {
+            return;
+        };
+        self.left_out += others.len().saturating_sub(MAX_FOREIGN_LOOPS);
+        first.event_loop = 0;
+        for (foreign, other) in first.foreign_loops.iter_mut().zip(others) {
+            *foreign = other.event_loop;
+        }
+    }
+}
+
+/// Follows a linked list of states from the pointer at `head`, at most `limit` of them.
+fn list(memory: &dyn Memory, head: Address, next: u64, limit: usize) -> Result<Vec<Address>, Fault> {
+    let mut found = Vec::new();
+    let mut link = head;
+    while found.len() < limit {
+        let state = memory.read_address(link)?;
+        if state.is_null() {
+            break;
+        }
+        found.push(state);
+        link = state.offset(next);
+    }
+    Ok(found)
+}
+
+fn list_root(address: Address) -> Root {
+    Root {
+        kind: root_kind::LIST,
+        reserved: 0,
+        address: address.0,
+    }
+}

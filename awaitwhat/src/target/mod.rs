@@ -1,0 +1,301 @@
+//! Finds the interpreter in a process, and its event loops, from memory and mappings alone.
+
+mod asyncio;
+pub(crate) mod data;
+pub mod elf;
+mod event_loops;
+
+use awaitwhat_common::layout::Layout;
+
+pub use self::asyncio::AsyncioError;
+use self::asyncio::{Asyncio, Wrappers};
+use self::elf::Image;
+pub use self::event_loops::{EventLoop, EventLoops};
+use crate::layout::{LayoutError, Offsets, Table, Version};
+use crate::memory::{Address, Fault, Mapping, Memory};
+use crate::python::frame::Frames;
+use crate::python::waits::FutureTypes;
+use crate::python::{Objects, ReadError, Types};
+
+/// Images of a process that are searched for an interpreter.
+const MAX_IMAGES: usize = 4096;
+
+/// Why no interpreter was found, or why it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    #[error(
+        "no Python interpreter was found in the process (none of its {images} mapped files defines `_PyRuntime`)"
+    )]
+    NotPython { images: usize },
+    #[error("the process runs PyPy; awaitwhat reads CPython 3.11 to 3.14")]
+    PyPy,
+    #[error("the process runs a CPython older than 3.11 (`{image}`); awaitwhat reads 3.11 to 3.14")]
+    TooOld { image: String },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A program that has just started; worth trying again a little later.
+    #[error("the Python interpreter of the process has not been initialised yet")]
+    NotInitialised,
+    #[error(
+        "the interpreter (CPython {version}, `{image}`) has no symbol `{symbol}`: this build of CPython is not supported"
+    )]
+    MissingSymbol {
+        version: Version,
+        image: String,
+        symbol: &'static str,
+    },
+    #[error(
+        "the interpreter is not laid out like a standard build of CPython {version}: {what} should be {expected}, and is {found}"
+    )]
+    SelfCheck {
+        version: Version,
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
+    #[error("the interpreter's memory cannot be read: {0}")]
+    Read(#[from] ReadError),
+}
+
+impl From<Fault> for FindError {
+    fn from(fault: Fault) -> Self {
+        Self::Read(fault.into())
+    }
+}
+
+/// A CPython interpreter inside the target.
+#[derive(Debug)]
+pub struct Interpreter {
+    pub version: Version,
+    /// Base name of the file that the interpreter was found in.
+    pub image: String,
+    /// Address of `_PyRuntime`.
+    runtime: Address,
+    offsets: Offsets,
+    types: Types,
+    /// What the walker needs, complete once `asyncio` is there.
+    walk: Layout,
+    wrappers: Wrappers,
+    asyncio: Option<Asyncio>,
+}
+
+/// Finds the interpreter of a process.
+///
+/// # Errors
+/// Where there is none, or none that can be read; [`FindError::NotInitialised`] is worth another try.
+pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Interpreter, FindError> {
+    let images = images(mappings);
+    let mut too_old = None;
+    let mut is_pypy = images.iter().any(|image| image.name.starts_with("libpypy"));
+    for mapping in &images {
+        let Some(image) = Image::read(memory, mapping.start)? else {
+            continue;
+        };
+        let Some(runtime) = image.find(memory, "_PyRuntime")? else {
+            if image.find(memory, "_Py_NoneStruct")?.is_some() {
+                too_old.get_or_insert_with(|| mapping.name.clone());
+            }
+            is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
+            continue;
+        };
+        match image.find(memory, "Py_Version")? {
+            Some(version) => return Interpreter::read(memory, mapping, &image, runtime, version),
+            None => too_old = Some(mapping.name.clone()),
+        }
+    }
+    Err(match too_old {
+        _ if is_pypy => FindError::PyPy,
+        Some(image) => FindError::TooOld { image },
+        None => FindError::NotPython { images: images.len() },
+    })
+}
+
+/// The first mapping of each mapped file, the likeliest first: the main executable (it has the lowest address), then
+/// libpython, then the others.
+fn images(mappings: &[Mapping]) -> Vec<&Mapping> {
+    let mut images: Vec<&Mapping> = mappings
+        .iter()
+        .filter(|mapping| mapping.readable && mapping.file_offset == 0 && mapping.file.is_some())
+        .take(MAX_IMAGES)
+        .collect();
+    if let Some(others) = images.get_mut(1..) {
+        others.sort_by_key(|mapping| !mapping.name.contains("libpython"));
+    }
+    images
+}
+
+impl Interpreter {
+    /// What the walker in the kernel needs; `None` until asyncio has been imported and [`Self::event_loops`] has seen it.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.asyncio.as_ref().map(|_| &self.walk)
+    }
+
+    /// Reads objects of this interpreter.
+    pub fn objects<'a>(&'a self, memory: &'a dyn Memory) -> Objects<'a> {
+        Objects {
+            memory,
+            offsets: &self.offsets,
+            types: &self.types,
+        }
+    }
+
+    /// Reads frames of this interpreter; `None` as [`Self::layout`].
+    pub fn frames<'a>(&'a self, memory: &'a dyn Memory) -> Option<Frames<'a>> {
+        let layout = self.layout()?;
+        Some(Frames {
+            objects: self.objects(memory),
+            layout,
+        })
+    }
+
+    /// Types of futures; `None` as [`Self::layout`].
+    pub fn future_types(&self) -> Option<&FutureTypes> {
+        self.asyncio.as_ref().map(|asyncio| &asyncio.types)
+    }
+
+    fn read(
+        memory: &dyn Memory,
+        mapping: &Mapping,
+        image: &Image,
+        runtime: Address,
+        version: Address,
+    ) -> Result<Self, FindError> {
+        // `const unsigned long Py_Version`.
+        let version = Version::from_hex(u32::try_from(memory.read_u64(version)?).unwrap_or(u32::MAX));
+        let Table { offsets, walk } = Table::for_interpreter(memory, version, runtime)?;
+        let types = find_types(memory, image, version, &mapping.name)?;
+        let mut interpreter = Self {
+            version,
+            image: mapping.name.clone(),
+            runtime,
+            offsets,
+            types,
+            walk: Layout {
+                coroutine_type: types.coroutine.0,
+                generator_type: types.generator.0,
+                async_generator_type: types.async_generator.0,
+                none_address: types.none.0,
+                weakref_type: types.weak_reference.0,
+                ..walk
+            },
+            wrappers: Wrappers::default(),
+            asyncio: None,
+        };
+        interpreter.check(memory)?;
+        interpreter.wrappers = Wrappers::find(&interpreter.objects(memory));
+        Ok(interpreter)
+    }
+
+    /// Compares what must hold in any CPython with what the offsets lead to.
+    fn check(&self, memory: &dyn Memory) -> Result<(), FindError> {
+        let main = memory.read_address(self.runtime.offset(self.offsets.runtime_interpreters_head))?;
+        if main.is_null() {
+            return Err(FindError::NotInitialised);
+        }
+        let thread = memory.read_address(main.offset(self.offsets.interpreter.threads_head))?;
+        let modules = memory.read_address(main.offset(self.offsets.interpreter.modules))?;
+        if thread.is_null() || modules.is_null() {
+            return Err(FindError::NotInitialised);
+        }
+        let objects = self.objects(memory);
+        let types = &self.types;
+        for (what, type_object, expected) in [
+            ("the name of `PyType_Type`", types.type_type, "type"),
+            ("the name of `PyCoro_Type`", types.coroutine, "coroutine"),
+            ("the name of `PyGen_Type`", types.generator, "generator"),
+            (
+                "the name of `PyAsyncGen_Type`",
+                types.async_generator,
+                "async_generator",
+            ),
+            ("the name of `PyCode_Type`", types.code, "code"),
+            (
+                "the name of the type of `sys.modules`",
+                objects.type_of(modules)?,
+                "dict",
+            ),
+            (
+                "the name of the type of `PyCoro_Type`",
+                objects.type_of(types.coroutine)?,
+                "type",
+            ),
+        ] {
+            self.expect(
+                what,
+                expected,
+                objects
+                    .full_type_name(type_object)
+                    .unwrap_or_else(|error| error.to_string()),
+            )?;
+        }
+        let owner = memory.read_address(thread.offset(self.offsets.thread.interpreter))?;
+        self.expect("the interpreter of the first thread", main, owner)?;
+        self.check_sizes(memory)
+    }
+
+    /// A generator's size shows a build whose structures differ from the standard ones.
+    fn check_sizes(&self, memory: &dyn Memory) -> Result<(), FindError> {
+        let basic_size =
+            |type_object: Address| memory.read_u64(type_object.offset(self.offsets.type_object.basic_size));
+        // `offsetof(PyGenObject, gi_iframe.localsplus)`, to which each code object adds its own (genobject.c).
+        let embedded = u64::from(self.walk.generator_frame) + u64::from(self.walk.frame_locals);
+        self.expect(
+            "the basic size of a generator",
+            embedded,
+            basic_size(self.types.generator)?,
+        )?;
+        let set_size = self.offsets.set.table + 8;
+        let is_large_enough = basic_size(self.types.set)? >= set_size;
+        self.expect("a set larger than the offset of its table", true, is_large_enough)
+    }
+
+    fn expect<T: ToString>(
+        &self,
+        what: &'static str,
+        expected: impl ToString + PartialEq<T>,
+        found: T,
+    ) -> Result<(), FindError> {
+        if expected == found {
+            return Ok(());
+        }
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Err(FindError::SelfCheck {
+            version: self.version,
+            what,
+            expected,
+            found,
+        })
+    }
+}
+
+fn find_types(memory: &dyn Memory, image: &Image, version: Version, name: &str) -> Result<Types, FindError> {
+    let find = |symbol: &'static str| {
+        image
+            .find(memory, symbol)?
+            .ok_or_else(|| FindError::MissingSymbol {
+                version,
+                image: name.to_owned(),
+                symbol,
+            })
+    };
+    Ok(Types {
+        type_type: find("PyType_Type")?,
+        unicode: find("PyUnicode_Type")?,
+        bytes: find("PyBytes_Type")?,
+        long: find("PyLong_Type")?,
+        list: find("PyList_Type")?,
+        tuple: find("PyTuple_Type")?,
+        dict: find("PyDict_Type")?,
+        set: find("PySet_Type")?,
+        module: find("PyModule_Type")?,
+        code: find("PyCode_Type")?,
+        function: find("PyFunction_Type")?,
+        method: find("PyMethod_Type")?,
+        cell: find("PyCell_Type")?,
+        coroutine: find("PyCoro_Type")?,
+        generator: find("PyGen_Type")?,
+        async_generator: find("PyAsyncGen_Type")?,
+        weak_reference: find("_PyWeakref_RefType")?,
+        none: find("_Py_NoneStruct")?,
+    })
+}

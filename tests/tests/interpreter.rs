@@ -1,0 +1,268 @@
+//! What user space finds in live interpreters, through `process_vm_readv`: versions, event loops, tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use awaitwhat::memory::{Address, Memory};
+use awaitwhat::python::waits::{WaitReader, Waiter};
+use awaitwhat::symbolize::CodeCache;
+use awaitwhat::target::{EventLoop, Interpreter, find_interpreter};
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, task};
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::limits::WINDOW_WORDS;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+use awaitwhat_tests::compare::differences;
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::output::{Frame, Snapshot, Task, WaitsOn};
+use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::trials::shapes;
+use awaitwhat_walker::{Flow, Host, Record, Walk};
+
+/// A task of the pure-Python implementation, named `pure`, among others.
+const PURE_PYTHON: &str = "pure_python_tasks.py";
+
+/// Drives the walker over the memory of a process at rest.
+struct PeerHost<'a> {
+    memory: &'a PeerMemory,
+    records: Vec<Vec<u64>>,
+}
+
+impl Host for PeerHost<'_> {
+    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+        let mut is_readable = false;
+        for (index, word) in window.iter_mut().enumerate() {
+            let read = self.memory.read_u64(Address(address + index as u64 * 8));
+            is_readable |= read.is_ok();
+            *word = read.unwrap_or(0);
+        }
+        is_readable
+    }
+
+    fn read_word(&mut self, address: u64) -> Option<u64> {
+        self.memory.read_u64(Address(address)).ok()
+    }
+
+    fn is_undisturbed(&mut self) -> bool {
+        true
+    }
+
+    fn is_over_budget(&mut self) -> bool {
+        false
+    }
+
+    fn emit(&mut self, record: &Record) {
+        self.records.push(record.words().collect());
+    }
+}
+
+fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<Vec<Vec<u64>>> {
+    let mut host = PeerHost {
+        memory,
+        records: Vec::new(),
+    };
+    let mut walk = Walk::NEW;
+    walk.begin_slice(plan, false, 0, 0, 0);
+    loop {
+        if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
+            ensure!(
+                status == SliceStatus::PassComplete,
+                "the walk ended with {status:?}"
+            );
+            return Ok(host.records);
+        }
+    }
+}
+
+/// Whether the tests can run; prints why not.
+fn pythons() -> Vec<Python> {
+    match environment::pythons() {
+        Ok(pythons) => pythons,
+        Err(error) if environment::is_ci() => panic!("{error:#}"),
+        Err(error) => {
+            println!("skipped: {error:#}");
+            Vec::new()
+        }
+    }
+}
+
+fn find(target: &Target) -> Result<(PeerMemory, Interpreter)> {
+    let memory = PeerMemory::new(target.pid)?;
+    let interpreter = find_interpreter(&memory, &mappings(target.pid)?)?;
+    Ok((memory, interpreter))
+}
+
+#[test]
+fn tells_the_truth_about_every_shape() -> Result<()> {
+    let mut failures = Vec::new();
+    for python in pythons() {
+        for shape in shapes()? {
+            if shape.missing(&python).is_some() {
+                continue;
+            }
+            if let Err(error) = check_shape(&python, &shape.file()) {
+                failures.push(format!("{} {}: {error:#}", python.label, shape.name));
+            }
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+fn check_shape(python: &Python, file: &str) -> Result<()> {
+    let target = Target::start::<&str>(python, file, &[])?;
+    let (memory, mut interpreter) = find(&target)?;
+    ensure!(target.announced["python"] == interpreter.version.to_string().as_str());
+    let loops = interpreter.event_loops(&memory)?;
+    let opaque = interpreter.count_opaque_tasks(&memory)?;
+    ensure!(
+        (opaque == 1) == (file == PURE_PYTHON),
+        "{opaque} tasks are opaque"
+    );
+    let mut truth = target.tasks()?;
+    truth.retain(|task| opaque == 0 || task.name.as_deref() != Some("pure"));
+    let mut look = Look {
+        memory: &memory,
+        interpreter: &interpreter,
+        running: &loops.running,
+        code: CodeCache::default(),
+        waits: WaitReader::default(),
+        edges: BTreeSet::new(),
+    };
+    let mut tasks = Vec::new();
+    for plan in &loops.plans {
+        let layout = interpreter.layout().context("there is a plan, but no layout")?;
+        for record in walk(&memory, layout, plan)? {
+            tasks.extend(look.task(&record)?);
+        }
+    }
+    ensure!(look.code.take_unreadable() == 0, "code objects could not be read");
+    ensure!(
+        look.code.revalidate(&interpreter.objects(&memory))?.is_empty(),
+        "code objects are stale"
+    );
+    look.add_awaiters(&mut tasks);
+    let snapshot = Snapshot {
+        schema: String::new(),
+        pid: target.pid,
+        python: interpreter.version.to_string(),
+        captured_at: String::new(),
+        tasks,
+        lost: BTreeMap::new(),
+    };
+    let found = differences(&truth, &snapshot);
+    ensure!(
+        found.is_empty(),
+        "{}",
+        found.into_iter().take(3).collect::<Vec<_>>().join("\n")
+    );
+    Ok(())
+}
+
+/// Turns records into what the program is to show.
+struct Look<'a> {
+    memory: &'a PeerMemory,
+    interpreter: &'a Interpreter,
+    running: &'a [EventLoop],
+    code: CodeCache,
+    waits: WaitReader,
+    /// Who (first) waits for whom.
+    edges: BTreeSet<(Address, Address)>,
+}
+
+impl Look<'_> {
+    /// The task of a record; `None` where it is none.
+    fn task(&mut self, record: &[u64]) -> Result<Option<Task>> {
+        let word = |at: usize| record.get(at).copied().unwrap_or(0);
+        let address = Address(word(task::ADDRESS));
+        if address.is_null()
+            || !self
+                .interpreter
+                .is_task_type(self.memory, Address(word(task::TYPE)))?
+        {
+            return Ok(None);
+        }
+        let [_, status, state, _, frame_count, _, awaiters, _] = word(HEAD).to_le_bytes();
+        let frame_count = usize::from(frame_count) | (word(HEAD) >> 40 & 0xff) as usize * 256;
+        ensure!(
+            TaskStatus::from_u8(status).is_some_and(|it| it != TaskStatus::Fault),
+            "status {status}"
+        );
+        let is_running = TaskState::from_u8(state) == Some(TaskState::Running);
+        let objects = self.interpreter.objects(self.memory);
+        let mut stack = Vec::new();
+        for at in (TASK_HEADER_WORDS..).step_by(FRAME_WORDS).take(frame_count) {
+            stack.push(
+                self.code
+                    .frame(&objects, Address(word(at)), Address(word(at + 1)))?,
+            );
+        }
+        if !is_running {
+            stack.reverse();
+        }
+        let end = TASK_HEADER_WORDS + frame_count * FRAME_WORDS;
+        self.edges
+            .extend((end..end + usize::from(awaiters)).map(|at| (Address(word(at)), address)));
+        let terminal = if word(task::TERMINAL) == 0 {
+            word(task::FUT_WAITER)
+        } else {
+            word(task::TERMINAL)
+        };
+        let mut waits_on = None;
+        if !is_running && terminal != 0 && status == 0 {
+            let waiter = Waiter {
+                coroutine: Address(word(task::CORO)),
+                terminal: Address(terminal),
+                innermost: stack.first(),
+            };
+            let frames = self.interpreter.frames(self.memory).context("no layout")?;
+            let types = self.interpreter.future_types().context("no types")?;
+            let found = self.waits.describe(frames, types, &waiter)?;
+            ensure!(objects.still_waits(&frames, address, Address(word(task::FUT_WAITER)))?);
+            self.edges
+                .extend(found.tasks.iter().map(|awaited| (address, *awaited)));
+            waits_on = Some(WaitsOn {
+                kind: as_text(found.kind)?,
+                id: found.id.to_string(),
+                type_name: found.type_name.to_string(),
+            });
+        }
+        let is_loop = |it: &&EventLoop| it.address.0 == word(task::LOOP);
+        Ok(Some(Task {
+            id: address.to_string(),
+            name: Some(objects.task_name(Address(word(task::NAME)))?),
+            tid: self.running.iter().find(is_loop).map(|it| it.tid),
+            state: if is_running { "running" } else { "pending" }.to_owned(),
+            stack: stack.iter().map(shown).collect::<Result<_>>()?,
+            waits_on,
+            awaited_by: Vec::new(),
+            optional_awaited_by: Vec::new(),
+            truncated: status == TaskStatus::Truncated as u8,
+        }))
+    }
+
+    fn add_awaiters(&self, tasks: &mut [Task]) {
+        for task in tasks {
+            let waiters = self
+                .edges
+                .iter()
+                .filter(|(_, awaited)| awaited.to_string() == task.id);
+            task.awaited_by = waiters.map(|(waiter, _)| waiter.to_string()).collect();
+        }
+    }
+}
+
+fn shown(frame: &awaitwhat::snapshot::Frame) -> Result<Frame> {
+    Ok(Frame {
+        function: frame.function.to_string(),
+        file: frame.file.to_string(),
+        line: frame.line,
+        kind: Some(as_text(frame.kind)?),
+    })
+}
+
+/// How a unit variant is written.
+fn as_text(value: impl serde::Serialize) -> Result<String> {
+    Ok(serde_json::from_value(serde_json::to_value(value)?)?)
+}
