@@ -183,8 +183,8 @@ impl Look<'_> {
         {
             return Ok(None);
         }
-        let [_, status, state, _, frame_count, _, awaiters, _] = word(HEAD).to_le_bytes();
-        let frame_count = usize::from(frame_count) | (word(HEAD) >> 40 & 0xff) as usize * 256;
+        let [_, status, state, _, low, high, ..] = word(HEAD).to_le_bytes();
+        let frame_count = usize::from(u16::from_le_bytes([low, high]));
         ensure!(
             TaskStatus::from_u8(status).is_some_and(|it| it != TaskStatus::Fault),
             "status {status}"
@@ -201,9 +201,6 @@ impl Look<'_> {
         if !is_running {
             stack.reverse();
         }
-        let end = TASK_HEADER_WORDS + frame_count * FRAME_WORDS;
-        self.edges
-            .extend((end..end + usize::from(awaiters)).map(|at| (Address(word(at)), address)));
         let terminal = if word(task::TERMINAL) == 0 {
             word(task::FUT_WAITER)
         } else {
