@@ -2,12 +2,18 @@
 
 use std::io::{self, Write};
 
-use inferno::flamegraph::color::{BasicPalette, Palette};
+use inferno::flamegraph::color::{BasicPalette, Color, Palette, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 
 use super::folded;
+use crate::origin;
 use crate::profile::{ChainState, Profile};
 use crate::view::escape::Escaped;
+
+/// Frames of the standard library and of installed packages: pale, so that the application stands out. Neighbours differ.
+const LIBRARY_COLORS: [Color; 3] = [color(206, 209, 219), color(214, 217, 226), color(222, 224, 232)];
+/// The end of a chain that ran.
+const RUNNING_COLOR: Color = color(110, 190, 110);
 
 /// Writes `profile` as SVG. Widths are microseconds of task time.
 ///
@@ -15,7 +21,9 @@ use crate::view::escape::Escaped;
 /// When `output` fails.
 pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
     let lines = folded::lines(profile);
+    let mut colors = colors(profile);
     let mut options = options(profile);
+    options.palette_map = Some(&mut colors);
     if lines.is_empty() {
         // The library takes no stacks at all for an error; a target without tasks is none.
         "no tasks seen".clone_into(&mut options.title);
@@ -24,7 +32,7 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
     from_lines(&mut options, lines.iter().map(String::as_str), output)
 }
 
-fn options(profile: &Profile) -> Options<'static> {
+fn options<'a>(profile: &Profile) -> Options<'a> {
     let mut options = Options::default();
     options.title = format!("What the tasks of process {} await", profile.pid);
     options.subtitle = Some(subtitle(profile));
@@ -34,6 +42,27 @@ fn options(profile: &Profile) -> Options<'static> {
     options.colors = Palette::Basic(BasicPalette::Blue);
     options.hash = true;
     options
+}
+
+/// Colours of the frames that do not take the usual one.
+fn colors(profile: &Profile) -> PaletteMap {
+    let mut colors = PaletteMap::default();
+    for frame in profile.chains.iter().flat_map(|chain| chain.stack.iter()) {
+        if !origin::is_application(&frame.file) {
+            let shade = LIBRARY_COLORS[frame.function.len() % LIBRARY_COLORS.len()];
+            colors.insert(folded::FrameName(frame), shade);
+        }
+    }
+    colors.insert(folded::RUNNING, RUNNING_COLOR);
+    colors
+}
+
+const fn color(red: u8, green: u8, blue: u8) -> Color {
+    Color {
+        r: red,
+        g: green,
+        b: blue,
+    }
 }
 
 fn subtitle(profile: &Profile) -> String {

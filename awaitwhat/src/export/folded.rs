@@ -3,7 +3,7 @@
 //! Weights are microseconds of task time. The leaf names what ends the chain: the terminal awaitable's type for one that waits,
 //! `[running]` for one that ran. Frames are `function (file:line)`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use crate::origin;
@@ -34,23 +34,41 @@ fn line(chain: &Chain) -> Option<String> {
         return None;
     }
     let mut line = String::new();
+    // Writing into a string cannot fail.
     for frame in chain.stack.iter().rev() {
-        push_frame(&mut line, frame);
-        line.push(';');
+        let _ = write!(line, "{};", FrameName(frame));
     }
-    let leaf = match chain.state {
-        ChainState::Running => "running",
-        ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
+    let _ = match chain.state {
+        ChainState::Running => line.write_str(RUNNING),
+        ChainState::Waiting => write!(
+            line,
+            "[{}]",
+            FoldedEscaped(chain.terminal.as_deref().unwrap_or("?"))
+        ),
     };
-    // Writing into a string cannot fail; a float turns into the nearest integer of the type.
-    let _ = write!(line, "[{}] {}", FoldedEscaped(leaf), microseconds as u64);
+    // The float becomes the nearest integer of the type.
+    let _ = write!(line, " {}", microseconds as u64);
     Some(line)
 }
 
-fn push_frame(line: &mut String, frame: &Frame) {
-    let function = FoldedEscaped(&frame.function);
-    let file = FoldedEscaped(origin::short(&frame.file));
-    let _ = write!(line, "{function} ({file}:{})", frame.line);
+/// The leaf of a chain that ran.
+pub(super) const RUNNING: &str = "[running]";
+
+/// A frame as the folded format has it: `function (file:line)`.
+pub(super) struct FrameName<'a>(pub(super) &'a Frame);
+
+impl fmt::Display for FrameName<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame {
+            function, file, line, ..
+        } = self.0;
+        write!(
+            formatter,
+            "{} ({}:{line})",
+            FoldedEscaped(function),
+            FoldedEscaped(origin::short(file))
+        )
+    }
 }
 
 #[cfg(test)]
