@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::DoctorArgs;
 use super::exit::Exit;
-use super::people_stdout;
+use super::{people_stdout, probe};
 use crate::check::{Check, CheckStatus, Concern};
 use crate::view;
 
@@ -20,9 +20,7 @@ const CAP_BPF: u32 = 39;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let mut checks = machine();
-    if let Some(pid) = args.pid {
-        checks.extend(target(pid));
-    }
+    checks.extend(probe::probe(args.pid));
     let mut stdout = people_stdout();
     view::doctor::write(&checks, &mut stdout)?;
     stdout.flush()?;
@@ -163,25 +161,9 @@ fn lockdown(modes: &str) -> Option<Check> {
         .then(|| Check::ok(Concern::Machine, name, modes.trim()))
 }
 
-/// The parts of `/proc/PID` that are read to find the interpreter.
-fn target(pid: u32) -> Vec<Check> {
-    let name = format!("process {pid}");
-    if !Path::new(&format!("/proc/{pid}")).exists() {
-        let remedy = Some("pgrep -af python shows processes that may be meant".to_owned());
-        return vec![Check::missing(
-            Concern::Target,
-            name,
-            "there is no such process",
-            remedy,
-        )];
-    }
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    vec![Check::ok(Concern::Target, name, command.trim())]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Exit, capabilities, exit, kernel, kernel_version, lockdown, target};
+    use super::{Exit, capabilities, exit, kernel, kernel_version, lockdown};
     use crate::check::{Check, CheckStatus, Concern};
 
     fn statuses(checks: &[Check]) -> Vec<CheckStatus> {
@@ -237,12 +219,5 @@ mod tests {
             exit(&[missing(Concern::Target), missing(Concern::Machine)]),
             Exit::Privilege
         );
-    }
-
-    #[test]
-    fn a_process_that_is_not_there_is_said_not_to_be() {
-        // Process ids end at 2^22.
-        assert_eq!(statuses(&target(1 << 23)), [CheckStatus::Missing]);
-        assert_eq!(statuses(&target(std::process::id())), [CheckStatus::Ok]);
     }
 }

@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 pub mod exit;
 mod output;
+mod probe;
 mod program;
 mod snapshot;
 mod trace;

@@ -41,13 +41,15 @@ fn write_check(check: &Check, output: &mut impl Write) -> io::Result<()> {
         CheckStatus::Missing => (ERROR, "missing"),
         CheckStatus::Unknown => (WARNING, "unclear"),
     };
+    let mut lines = check.meaning.lines();
+    let first = Escaped(lines.next().unwrap_or_default());
     writeln!(
         output,
-        "  {}  {}: {}",
+        "  {}  {}: {first}",
         styled(style, word),
-        Escaped(&check.name),
-        Escaped(&check.meaning)
+        Escaped(&check.name)
     )?;
+    lines.try_for_each(|line| writeln!(output, "           {}", Escaped(line)))?;
     match &check.remedy {
         Some(remedy) => writeln!(
             output,
@@ -85,6 +87,7 @@ mod tests {
         This machine
           ok       kernel: 6.18.0
           missing  CAP_BPF: loads programs
+                   and maps
                    to mend it: sudo awaitwhat
         The target
           unclear  Python: version \x1b unknown
