@@ -92,7 +92,7 @@ pub struct SliceRecord {
 /// # Errors
 /// When the bytes are none.
 pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
-    if bytes.len() < SLICE_WORDS * WORD || bytes.len() % WORD != 0 {
+    if bytes.len() < SLICE_WORDS * WORD || !bytes.len().is_multiple_of(WORD) {
         return Err(DecodeError::Length(bytes.len()));
     }
     let head = word(bytes, HEAD);
@@ -255,17 +255,15 @@ mod tests {
             decode(&task_bytes(head | 9 << 16, &[])),
             Err(DecodeError::State(9))
         );
-        let missing = decode(&task_bytes(head | 3 << 32, &[1, 2]));
         assert_eq!(
-            missing,
+            decode(&task_bytes(head | 3 << 32, &[1, 2])),
             Err(DecodeError::Counts {
                 frames: 3,
                 awaiters: 0
             })
         );
-        let beyond = decode(&task_bytes(head | 0xffff << 32, &[]));
         assert_eq!(
-            beyond,
+            decode(&task_bytes(head | 0xffff << 32, &[])),
             Err(DecodeError::Counts {
                 frames: 0xffff,
                 awaiters: 0

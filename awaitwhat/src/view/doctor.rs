@@ -87,7 +87,6 @@ mod tests {
         This machine
           ok       kernel: 6.18.0
           missing  CAP_BPF: loads programs
-                   and maps
                    to mend it: sudo awaitwhat
         The target
           unclear  Python: version \x1b unknown
