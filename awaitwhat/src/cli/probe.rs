@@ -33,7 +33,8 @@ pub(super) fn probe(pid: Option<u32>) -> Vec<Check> {
 
 fn perf_events(capture: &mut Capture) -> Check {
     let name = "perf events";
-    let here = rustix::thread::gettid().as_raw_pid().unsigned_abs();
+    // The id of the main thread.
+    let here = std::process::id();
     let tried = capture.start_sampling(here, PERIOD);
     capture.stop_sampling(here);
     match tried {

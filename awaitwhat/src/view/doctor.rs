@@ -78,7 +78,7 @@ mod tests {
             Check::missing(
                 Concern::Machine,
                 "CAP_BPF",
-                "loads programs",
+                "loads programs\nand maps",
                 Some("sudo awaitwhat".to_owned()),
             ),
             Check::unknown(Concern::Target, "Python", "version \x1b unknown", None),
@@ -87,6 +87,7 @@ mod tests {
         This machine
           ok       kernel: 6.18.0
           missing  CAP_BPF: loads programs
+                   and maps
                    to mend it: sudo awaitwhat
         The target
           unclear  Python: version \x1b unknown
