@@ -74,7 +74,13 @@ impl ChainTable {
         let frames = frames_innermost_first(&key.frames, key.state);
         let (stack, terminal) = describe(&frames)?;
         let id = ChainId(self.chains.len() as u32);
-        self.chains.push(Chain { state: key.state, terminal_type: key.terminal_type, frames, stack, terminal });
+        self.chains.push(Chain {
+            state: key.state,
+            terminal_type: key.terminal_type,
+            frames,
+            stack,
+            terminal,
+        });
         self.ids.insert(key, id);
         Ok(Some(id))
     }
@@ -86,13 +92,20 @@ impl ChainTable {
 
     /// Every chain, with its id.
     pub fn iter(&self) -> impl Iterator<Item = (ChainId, &Chain)> {
-        self.chains.iter().enumerate().map(|(index, chain)| (ChainId(index as u32), chain))
+        self.chains
+            .iter()
+            .enumerate()
+            .map(|(index, chain)| (ChainId(index as u32), chain))
     }
 
     /// Makes chains with one of these code objects unknown, as another code object lies there now; returns their ids.
     pub fn retire(&mut self, codes: &[Address]) -> Vec<ChainId> {
         let is_stale = |chain: &Chain| chain.frames.iter().any(|(code, _)| codes.contains(code));
-        let stale: Vec<_> = self.iter().filter(|(_, chain)| is_stale(chain)).map(|(id, _)| id).collect();
+        let stale: Vec<_> = self
+            .iter()
+            .filter(|(_, chain)| is_stale(chain))
+            .map(|(id, _)| id)
+            .collect();
         self.ids.retain(|_, id| !stale.contains(id));
         stale
     }

@@ -161,6 +161,11 @@ impl Capture {
         Ok(())
     }
 
+    /// Whether the thread is being sampled.
+    pub fn is_sampling(&self, tid: u32) -> bool {
+        self.samplers.contains_key(&tid)
+    }
+
     /// Stops what [`Capture::start_sampling`] began.
     pub fn stop_sampling(&mut self, tid: u32) {
         if let Some(link) = self.samplers.remove(&tid)

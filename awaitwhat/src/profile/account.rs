@@ -99,10 +99,16 @@ impl Account {
             Some(visit) => {
                 let constant = stratum.constant_until.clamp(visit.clock, clock.max(visit.clock));
                 let changed = clock.saturating_sub(constant) as f64 / 2.0;
-                self.weights.credit(visit.chain, (constant - visit.clock) as f64 + changed);
+                self.weights
+                    .credit(visit.chain, (constant - visit.clock) as f64 + changed);
                 self.weights.credit(chain, changed);
                 stratum.period = clock.saturating_sub(visit.clock);
-                *visit = Visit { clock, pass, chain, ..*visit };
+                *visit = Visit {
+                    clock,
+                    pass,
+                    chain,
+                    ..*visit
+                };
             }
             None => {
                 // A task that was there from the beginning was there all the time; another one appeared between two passes.
@@ -114,7 +120,15 @@ impl Account {
                 };
                 self.weights.credit(chain, since);
                 let first_clock = if is_first_pass { stratum.start } else { clock };
-                stratum.visits.insert(record.address, Visit { first_clock, clock, pass, chain });
+                stratum.visits.insert(
+                    record.address,
+                    Visit {
+                        first_clock,
+                        clock,
+                        pass,
+                        chain,
+                    },
+                );
             }
         }
     }
@@ -132,7 +146,8 @@ impl Account {
         } else {
             stratum.running = announced;
         }
-        self.weights.credit(stratum.running, clock.saturating_sub(stratum.last_slice) as f64);
+        self.weights
+            .credit(stratum.running, clock.saturating_sub(stratum.last_slice) as f64);
         stratum.last_slice = clock;
         if record.status == SliceStatus::PassComplete {
             stratum.passes += 1;
@@ -185,18 +200,34 @@ impl Account {
 
     /// Confirmed task time of a chain, in seconds.
     pub fn task_seconds(&self, chain: ChainId) -> f64 {
-        self.weights.0.get(chain.index()).map_or(0.0, |weight| weight.confirmed / 1e9)
+        self.weights
+            .0
+            .get(chain.index())
+            .map_or(0.0, |weight| weight.confirmed / 1e9)
     }
 
     /// CPU time of all event-loop threads while they were traced, in seconds.
     pub fn busy_seconds(&self) -> f64 {
-        self.threads.values().map(|thread| thread.last.1.saturating_sub(thread.first.1) as f64 / 1e9).sum()
+        self.threads
+            .values()
+            .map(|thread| thread.last.1.saturating_sub(thread.first.1) as f64 / 1e9)
+            .sum()
     }
 
     /// From the first sample to the last one, in seconds.
     pub fn duration_seconds(&self) -> f64 {
-        let first = self.threads.values().map(|thread| thread.first.0).min().unwrap_or(0);
-        let last = self.threads.values().map(|thread| thread.last.0).max().unwrap_or(0);
+        let first = self
+            .threads
+            .values()
+            .map(|thread| thread.first.0)
+            .min()
+            .unwrap_or(0);
+        let last = self
+            .threads
+            .values()
+            .map(|thread| thread.last.0)
+            .max()
+            .unwrap_or(0);
         last.saturating_sub(first) as f64 / 1e9
     }
 
@@ -218,11 +249,23 @@ fn stratum<'a>(threads: &'a mut HashMap<u32, Thread>, origin: &Origin) -> (u64, 
     let thread = threads.entry(origin.tid).or_insert_with(|| Thread {
         first: (origin.time, origin.runtime),
         last: (origin.time, origin.runtime),
-        resting: Stratum { start: resting, last_slice: resting, ..Stratum::default() },
-        busy: Stratum { start: origin.runtime, last_slice: origin.runtime, ..Stratum::default() },
+        resting: Stratum {
+            start: resting,
+            last_slice: resting,
+            ..Stratum::default()
+        },
+        busy: Stratum {
+            start: origin.runtime,
+            last_slice: origin.runtime,
+            ..Stratum::default()
+        },
     });
     thread.last = thread.last.max((origin.time, origin.runtime));
-    if origin.in_context { (origin.runtime, &mut thread.busy) } else { (resting, &mut thread.resting) }
+    if origin.in_context {
+        (origin.runtime, &mut thread.busy)
+    } else {
+        (resting, &mut thread.resting)
+    }
 }
 
 impl Thread {

@@ -1,11 +1,19 @@
 //! From a process id to a model: everything that reads the target, behind two functions.
 
+mod assemble;
+mod observer;
+mod once;
+mod process;
+mod tracer;
+
 use std::error::Error as StdError;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::capture::CaptureError;
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
+use observer::AttachError;
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +71,10 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn snapshot(pid: u32, _options: &Options) -> Result<Snapshot, Error> {
-    Err(not_wired(pid))
+pub async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, Error> {
+    once::snapshot(pid, options)
+        .await
+        .map_err(|error| error.for_process(pid))
 }
 
 /// Reads the tasks of process `pid` again and again, until the time is over, `stop` is ready, or the process ends.
@@ -73,16 +83,41 @@ pub async fn snapshot(pid: u32, _options: &Options) -> Result<Snapshot, Error> {
 /// See [`Error`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
 pub async fn trace(
     pid: u32,
-    _options: &TraceOptions,
-    _stop: impl Future<Output = ()>,
-    _progress: impl FnMut(Progress),
+    options: &TraceOptions,
+    stop: impl Future<Output = ()>,
+    progress: impl FnMut(Progress),
 ) -> Result<Profile, Error> {
-    Err(not_wired(pid))
+    tracer::trace(pid, options, stop, progress)
+        .await
+        .map_err(|error| error.for_process(pid))
 }
 
-fn not_wired(pid: u32) -> Error {
-    Error::Failed {
-        pid,
-        source: "the capture side is not wired to the command line yet".into(),
+impl AttachError {
+    /// Sorts the error by who has to mend what.
+    fn for_process(self, pid: u32) -> Error {
+        match self {
+            Self::Capture(
+                error @ (CaptureError::Permission { .. }
+                | CaptureError::Btf(_)
+                | CaptureError::KernelType(_)
+                | CaptureError::Load { .. }),
+            ) => Error::Privilege { source: error.into() },
+            Self::Capture(error @ CaptureError::Gone) => Error::Target {
+                pid,
+                source: error.into(),
+            },
+            Self::Capture(error) => Error::Failed {
+                pid,
+                source: error.into(),
+            },
+            Self::Watch(error) => Error::Failed {
+                pid,
+                source: error.into(),
+            },
+            other => Error::Target {
+                pid,
+                source: other.into(),
+            },
+        }
     }
 }

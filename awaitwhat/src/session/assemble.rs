@@ -1,0 +1,253 @@
+//! Records of one pass to a snapshot: marks what was truncated or lost, and never guesses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use awaitwhat_common::event::TaskState as RawState;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+
+use super::observer::{AttachError, Observer};
+use crate::chains::ChainId;
+use crate::decode::{SliceRecord, TaskRecord};
+use crate::graph;
+use crate::memory::{Address, Fault, Memory as _};
+use crate::python::ReadError;
+use crate::python::waits::Waiter;
+use crate::snapshot::{Snapshot, Task, TaskState, WaitsOn};
+
+/// One task as it was visited.
+#[derive(Clone, Debug)]
+struct Visit {
+    chain: ChainId,
+    state: RawState,
+    is_truncated: bool,
+    task_type: Address,
+    name: Address,
+    event_loop: Address,
+    fut_waiter: Address,
+    coroutine: Address,
+    terminal: Address,
+    awaiters: Vec<Address>,
+}
+
+/// What a pass has gathered so far.
+#[derive(Default)]
+pub(super) struct Gathering {
+    order: Vec<Address>,
+    visits: HashMap<Address, Visit>,
+    torn: u64,
+    faults: u64,
+    lost: u64,
+    restarts: u64,
+    /// Times of the first and of the last slice's end, in ns.
+    span: Option<(u64, u64)>,
+    pub(super) is_complete: bool,
+}
+
+impl Gathering {
+    /// Takes one visit; a later one of the same task replaces it.
+    pub(super) fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
+        if record.address.is_null() || self.is_complete {
+            return;
+        }
+        let visit = Visit {
+            chain,
+            state: record.state,
+            is_truncated: record.status == TaskStatus::Truncated,
+            task_type: record.task_type,
+            name: record.name,
+            event_loop: record.event_loop,
+            fut_waiter: record.fut_waiter,
+            coroutine: record.coroutine,
+            terminal: record.terminal,
+            awaiters: record.awaiters().collect(),
+        };
+        if self.visits.insert(record.address, visit).is_none() {
+            self.order.push(record.address);
+        }
+    }
+
+    /// Takes the end of a slice.
+    pub(super) fn slice(&mut self, slice: &SliceRecord) {
+        if self.is_complete {
+            return;
+        }
+        self.torn += slice.torn;
+        self.faults += slice.faults;
+        self.lost = slice.lost;
+        let end = slice.origin.time.saturating_add(slice.duration);
+        let (first, _) = self.span.unwrap_or((slice.origin.time, end));
+        self.span = Some((first, end));
+        match slice.status {
+            SliceStatus::PassComplete => self.is_complete = true,
+            SliceStatus::RegistryTorn => self.restarts += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Puts the passes of all threads together. `is_proven` says that no thread has run since its pass, so that what is read now
+/// belongs to what was read then.
+pub(super) fn assemble(
+    observer: &mut Observer,
+    gathered: Vec<Gathering>,
+    captured_at: jiff::Timestamp,
+    is_proven: bool,
+) -> Result<Snapshot, AttachError> {
+    if !is_proven {
+        observer.memory.forget();
+    }
+    let mut span = 0.0_f64;
+    let mut tasks = Vec::new();
+    let mut seen = Vec::new();
+    for gathering in gathered {
+        observer.losses.torn += gathering.torn;
+        observer.losses.faults += gathering.faults;
+        observer.losses.ring_buffer_full += gathering.lost;
+        observer.losses.restarts += gathering.restarts;
+        let (first, last) = gathering.span.unwrap_or_default();
+        span = span.max(last.saturating_sub(first) as f64 / 1e9);
+        let mut visits = gathering.visits;
+        for id in gathering.order {
+            let Some(visit) = visits.remove(&id) else { continue };
+            if let Some(task) = task(observer, id, &visit).map_err(FindFault)? {
+                tasks.push(task);
+                seen.push(visit);
+            }
+        }
+    }
+    if !is_proven {
+        drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
+    }
+    add_known_awaiters(&mut tasks, &seen);
+    graph::link(&mut tasks);
+    observer.losses.stale += observer.names.codes.take_unreadable();
+    observer.losses.opaque += observer
+        .interpreter
+        .count_opaque_tasks(&observer.memory)
+        .unwrap_or(0);
+    Ok(Snapshot {
+        pid: observer.pid,
+        python: observer.interpreter.version.to_string(),
+        captured_at,
+        span_seconds: span,
+        tasks,
+        losses: observer.losses.clone(),
+    })
+}
+
+/// A fault that ends everything.
+struct FindFault(Fault);
+
+impl From<FindFault> for AttachError {
+    fn from(FindFault(fault): FindFault) -> Self {
+        Self::Find(fault.into())
+    }
+}
+
+/// The value, `None` where it cannot be read, or the fault where nothing can any more.
+fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The task of a visit; `None` where it turns out to be none.
+fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Option<Task>, Fault> {
+    if readable(
+        observer
+            .interpreter
+            .is_task_type(&observer.memory, visit.task_type),
+    )? != Some(true)
+    {
+        return Ok(None);
+    }
+    let name = readable(
+        observer
+            .interpreter
+            .objects(&observer.memory)
+            .task_name(visit.name),
+    )?;
+    let chain = observer.names.chains.get(visit.chain);
+    let stack = Arc::clone(&chain.stack);
+    let waits_on = match visit.state {
+        RawState::Waiting => waits_on(observer, visit, &stack)?,
+        RawState::Running | RawState::Created => None,
+    };
+    Ok(Some(Task {
+        id,
+        name: name.map(Arc::from),
+        tid: observer.thread_of(visit.event_loop),
+        state: if visit.state == RawState::Running {
+            TaskState::Running
+        } else {
+            TaskState::Pending
+        },
+        stack,
+        waits_on,
+        awaited_by: Vec::new(),
+        truncated: visit.is_truncated,
+    }))
+}
+
+fn waits_on(
+    observer: &mut Observer,
+    visit: &Visit,
+    stack: &[crate::snapshot::Frame],
+) -> Result<Option<WaitsOn>, Fault> {
+    let terminal = if visit.terminal.is_null() {
+        visit.fut_waiter
+    } else {
+        visit.terminal
+    };
+    let (Some(frames), Some(types)) = (
+        observer.interpreter.frames(&observer.memory),
+        observer.interpreter.future_types(),
+    ) else {
+        return Ok(None);
+    };
+    if terminal.is_null() || visit.is_truncated {
+        return Ok(None);
+    }
+    let waiter = Waiter {
+        coroutine: visit.coroutine,
+        terminal,
+        innermost: stack.first(),
+    };
+    readable(observer.names.waits.describe(frames, types, &waiter))
+}
+
+/// The target went on while names and edges were read: those of tasks that have moved meanwhile are taken back.
+fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> Result<(), Fault> {
+    observer.memory.forget();
+    let Some(layout) = observer.interpreter.layout() else {
+        return Ok(());
+    };
+    for (task, visit) in tasks.iter_mut().zip(visits) {
+        let is_still = |offset: u16, expected: Address| {
+            let read = observer.memory.read_address(task.id.offset(u64::from(offset)));
+            readable(read.map_err(ReadError::from)).map(|found| found == Some(expected))
+        };
+        let is_same_task = is_still(layout.task_name, visit.name)?
+            && is_still(layout.object_type, visit.task_type)?
+            && is_still(layout.task_loop, visit.event_loop)?;
+        if !is_same_task {
+            task.name = None;
+        }
+        if let Some(waits_on) = &mut task.waits_on
+            && !(is_same_task && is_still(layout.task_fut_waiter, visit.fut_waiter)?)
+        {
+            waits_on.tasks.clear();
+        }
+    }
+    Ok(())
+}
+
+/// Adds what the interpreter knows itself (3.14+) of who waits for whom.
+fn add_known_awaiters(tasks: &mut [Task], visits: &[Visit]) {
+    for (task, visit) in tasks.iter_mut().zip(visits) {
+        task.awaited_by.extend(&visit.awaiters);
+    }
+}

@@ -1,0 +1,277 @@
+//! Everything that looks at one target: the eBPF side, the interpreter, and what is remembered of both.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::TaskStatus;
+
+use super::Options;
+use super::process::Process;
+use crate::capture::{Capture, CaptureError, LiveMemory};
+use crate::chains::{ChainId, ChainTable};
+use crate::decode::{Record, SliceRecord, TaskRecord, decode};
+use crate::memory::{Address, Fault};
+use crate::python::ReadError;
+use crate::python::waits::WaitReader;
+use crate::snapshot::{Losses, Stack};
+use crate::symbolize::CodeCache;
+use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_interpreter};
+
+/// Size of the ring buffer in bytes: room for some 60,000 tasks with ten frames each.
+const RING_BYTES: u32 = 16 << 20;
+/// Names a smaller ring buffer, in bytes, to see what a full one does.
+const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
+
+/// Why a target cannot be looked at, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    #[error("there is no such process")]
+    NoSuchProcess,
+    #[error("this is the id of a thread; give the id of its process (`ps -T` shows both)")]
+    Thread,
+    #[error("it has no memory of its own: it is a kernel thread, or has ended already")]
+    NoMemory,
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Find(#[from] FindError),
+    #[error(transparent)]
+    Asyncio(#[from] AsyncioError),
+    #[error("the end of the process cannot be waited for: {0}")]
+    Watch(io::Error),
+}
+
+impl AttachError {
+    /// Whether the process was only just started and may become readable.
+    pub(super) fn is_too_early(&self) -> bool {
+        match self {
+            Self::Find(FindError::Read(_) | FindError::NotInitialised | FindError::NotPython { .. })
+            | Self::Asyncio(AsyncioError::Read(_)) => true,
+            // What a program looks like while it replaces itself by another.
+            Self::NoMemory => true,
+            _ => false,
+        }
+    }
+}
+
+/// Looks at one target.
+pub(super) struct Observer {
+    pub(super) pid: u32,
+    pub(super) process: Process,
+    pub(super) capture: Capture,
+    pub(super) memory: LiveMemory,
+    pub(super) interpreter: Interpreter,
+    pub(super) loops: EventLoops,
+    pub(super) names: Names,
+    pub(super) losses: Losses,
+}
+
+/// What chains, frames and awaitables are called.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) chains: ChainTable,
+    pub(super) codes: CodeCache,
+    pub(super) waits: WaitReader,
+}
+
+/// A record, with its chain where it is one of a task.
+pub(super) enum Seen<'a> {
+    Task(TaskRecord<'a>, ChainId),
+    Slice(SliceRecord),
+}
+
+impl Observer {
+    /// Loads the eBPF programs, and finds the interpreter and its event loops.
+    pub(super) fn attach(pid: u32, options: &Options) -> Result<Self, AttachError> {
+        let process = Process::open(pid)?;
+        let capture = Capture::load(ring_bytes())?;
+        Self::attach_with(capture, process, pid, options).map_err(|(error, _)| error)
+    }
+
+    /// As [`Observer::attach`], with programs that are loaded already; they are handed back where the target is not ready.
+    pub(super) fn attach_with(
+        mut capture: Capture,
+        process: Process,
+        pid: u32,
+        options: &Options,
+    ) -> Result<Self, (AttachError, Option<(Capture, Process)>)> {
+        let find = |capture: &mut Capture| -> Result<(LiveMemory, Interpreter, EventLoops), AttachError> {
+            let memory = capture.memory(pid)?;
+            if memory.mappings().is_empty() {
+                return Err(AttachError::NoMemory);
+            }
+            let mut interpreter = find_interpreter(&memory, memory.mappings())?;
+            let loops = interpreter.event_loops(&memory)?;
+            Ok((memory, interpreter, loops))
+        };
+        let (memory, interpreter, loops) = match find(&mut capture) {
+            Ok(found) => found,
+            Err(error) => return Err((error, Some((capture, process)))),
+        };
+        let mut observer = Self {
+            pid,
+            process,
+            capture,
+            memory,
+            interpreter,
+            loops: EventLoops::default(),
+            names: Names::default(),
+            losses: Losses::default(),
+        };
+        observer
+            .follow(loops, options, Duration::ZERO)
+            .map_err(|error| (error.into(), None))?;
+        Ok(observer)
+    }
+
+    /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns the threads whose
+    /// loops have gone.
+    pub(super) fn refresh(
+        &mut self,
+        options: &Options,
+        iterator_budget: Duration,
+    ) -> Result<Vec<u32>, AttachError> {
+        self.memory.forget();
+        let loops = self.interpreter.event_loops(&self.memory)?;
+        Ok(self.follow(loops, options, iterator_budget)?)
+    }
+
+    fn follow(
+        &mut self,
+        mut loops: EventLoops,
+        options: &Options,
+        iterator_budget: Duration,
+    ) -> Result<Vec<u32>, CaptureError> {
+        if let Some(layout) = self.interpreter.layout() {
+            self.capture.set_layout(self.pid, layout)?;
+        }
+        for plan in &mut loops.plans {
+            plan.tgid = self.pid;
+            plan.max_frames = u32::try_from(options.max_frames).unwrap_or(u32::MAX);
+            plan.context_budget_ns = nanoseconds(options.budget);
+            plan.iterator_budget_ns = nanoseconds(iterator_budget);
+        }
+        let is_kept = |plan: &ThreadPlan| loops.plans.contains(plan);
+        let gone: Vec<u32> = self
+            .loops
+            .plans
+            .iter()
+            .filter(|plan| !is_kept(plan))
+            .map(|plan| plan.tid)
+            .collect();
+        for &tid in &gone {
+            self.capture.remove_thread(tid);
+        }
+        let is_known = |plan: &ThreadPlan| self.loops.plans.contains(plan);
+        let new: Vec<ThreadPlan> = loops
+            .plans
+            .iter()
+            .filter(|plan| !is_known(plan))
+            .copied()
+            .collect();
+        for plan in &new {
+            match self.capture.set_thread(plan) {
+                // A thread that has just ended has no tasks that wait.
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.loops = loops;
+        Ok(gone)
+    }
+
+    /// Hands over all that the eBPF side has sent, in order. What was lost on the way is counted.
+    pub(super) fn drain(&mut self, mut receive: impl FnMut(Seen<'_>)) -> Result<(), Fault> {
+        let mut result = Ok(());
+        let Self {
+            capture,
+            memory,
+            interpreter,
+            names,
+            losses,
+            ..
+        } = self;
+        capture.drain(|bytes| {
+            let Ok(record) = decode(bytes) else {
+                losses.undecodable += 1;
+                return;
+            };
+            let task = match record {
+                Record::Slice(slice) => return receive(Seen::Slice(slice)),
+                Record::Task(task) => task,
+            };
+            match task.status {
+                TaskStatus::Torn | TaskStatus::Fault => return,
+                TaskStatus::Truncated => losses.truncated += 1,
+                TaskStatus::Complete => {}
+            }
+            match names.chain_of(interpreter, memory, &task) {
+                Ok(Some(chain)) => receive(Seen::Task(task, chain)),
+                Ok(None) => losses.undecodable += 1,
+                Err(fault) => result = Err(fault),
+            }
+        });
+        result
+    }
+
+    /// Reads the code objects again whose names were used since the last time. Returns the chains that can no longer be told.
+    pub(super) fn revalidate(&mut self) -> Result<Vec<ChainId>, Fault> {
+        self.memory.forget();
+        let objects = self.interpreter.objects(&self.memory);
+        let changed = self.names.codes.revalidate(&objects)?;
+        self.losses.stale += self.names.codes.take_unreadable();
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stale = self.names.chains.retire(&changed);
+        self.losses.stale += stale.len() as u64;
+        Ok(stale)
+    }
+
+    /// The thread that runs `event_loop`.
+    pub(super) fn thread_of(&self, event_loop: Address) -> Option<u32> {
+        self.loops
+            .running
+            .iter()
+            .find(|running| running.address == event_loop)
+            .map(|running| running.tid)
+    }
+}
+
+impl Names {
+    /// The chain of a record, named when it is seen for the first time.
+    fn chain_of(
+        &mut self,
+        interpreter: &Interpreter,
+        memory: &LiveMemory,
+        task: &TaskRecord<'_>,
+    ) -> Result<Option<ChainId>, Fault> {
+        let Self { chains, codes, .. } = self;
+        let objects = interpreter.objects(memory);
+        chains.intern(task, |frames| {
+            let frame = |&(code, instruction)| codes.frame(&objects, code, instruction);
+            let stack: Stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?.into();
+            let terminal: Option<Arc<str>> = match objects.type_name(task.terminal_type) {
+                _ if task.terminal_type.is_null() => None,
+                Ok(name) => Some(codes.intern(&name)),
+                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+                Err(_) => None,
+            };
+            Ok((stack, terminal))
+        })
+    }
+}
+
+/// The size of the ring buffer: a power of two, a page at least.
+pub(super) fn ring_bytes() -> u32 {
+    let wanted = std::env::var(RING_VARIABLE)
+        .ok()
+        .and_then(|text| text.parse::<u32>().ok());
+    wanted.map_or(RING_BYTES, |bytes| bytes.clamp(4096, 1 << 30).next_power_of_two())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,90 @@
+//! One snapshot: a pass over all tasks of every event loop.
+
+use std::time::{Duration, Instant};
+
+use awaitwhat_common::status::SliceStatus;
+
+use super::Options;
+use super::assemble::{Gathering, assemble};
+use super::observer::{AttachError, Observer, Seen};
+use crate::capture::CaptureError;
+use crate::snapshot::Snapshot;
+
+/// A thread that keeps running is sampled once per so much of its CPU time, in ns.
+const BUSY_PERIOD: u64 = 1_000_000;
+/// How long the observer waits for such a thread to get on.
+const PAUSE: Duration = Duration::from_millis(1);
+/// A pass that is not complete after so long is given as far as it is: its missing tasks count as torn.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reads every task once.
+pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, AttachError> {
+    let mut observer = Observer::attach(pid, options)?;
+    let captured_at = jiff::Timestamp::now();
+    let mut gathered = Vec::new();
+    let mut is_proven = true;
+    let threads: Vec<u32> = observer.loops.plans.iter().map(|plan| plan.tid).collect();
+    for tid in threads {
+        match one_pass(&mut observer, tid).await {
+            Ok((gathering, proven)) => {
+                is_proven &= proven;
+                gathered.push(gathering);
+            }
+            // The thread has ended, and its loop with it.
+            Err(AttachError::Capture(CaptureError::Gone)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    assemble(&mut observer, gathered, captured_at, is_proven)
+}
+
+/// Walks the tasks of one thread. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
+/// context, slice by slice. Both go on until either has made a complete pass.
+///
+/// Also tells whether the thread has provably not run since its pass.
+async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool), AttachError> {
+    let mut at_rest = Gathering::default();
+    let mut in_context = Gathering::default();
+    let started = Instant::now();
+    let mut is_sampling = false;
+    loop {
+        observer.capture.walk(tid)?;
+        let mut last = None;
+        let result = observer.drain(|seen| match seen {
+            Seen::Task(record, chain) if record.origin.in_context => in_context.visit(&record, chain),
+            Seen::Task(record, chain) => at_rest.visit(&record, chain),
+            Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
+            Seen::Slice(slice) => {
+                last = Some(slice.status);
+                at_rest.slice(&slice);
+            }
+        });
+        result.map_err(|fault| AttachError::Find(fault.into()))?;
+        if at_rest.is_complete || in_context.is_complete || started.elapsed() > PATIENCE {
+            break;
+        }
+        match last {
+            Some(SliceStatus::Budget) => {}
+            _ => {
+                if !is_sampling {
+                    observer.capture.start_sampling(tid, BUSY_PERIOD)?;
+                    is_sampling = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    observer.capture.stop_sampling(tid);
+    if at_rest.is_complete {
+        observer.capture.walk(tid)?;
+        let mut is_unchanged = false;
+        let result = observer.drain(|seen| {
+            if let Seen::Slice(slice) = seen {
+                is_unchanged |= slice.status == SliceStatus::Unchanged;
+            }
+        });
+        result.map_err(|fault| AttachError::Find(fault.into()))?;
+        return Ok((at_rest, is_unchanged));
+    }
+    Ok((in_context, false))
+}

@@ -1,0 +1,286 @@
+//! A profile: samples of both kinds for a while, summed up as they come.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+
+use super::observer::{AttachError, Observer, Seen, ring_bytes};
+use super::process::Process;
+use super::{Progress, TraceOptions};
+use crate::capture::{Capture, CaptureError};
+use crate::chains::ChainTable;
+use crate::memory::Fault;
+use crate::profile::{Account, Chain, ChainState, Profile};
+use crate::snapshot::Losses;
+use awaitwhat_common::event::TaskState;
+use awaitwhat_common::status::SliceStatus;
+
+/// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
+const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
+/// How often loops that come and go are looked for, and names are checked.
+const REFRESH: Duration = Duration::from_secs(1);
+/// The same while there is no loop.
+const REFRESH_IDLE: Duration = Duration::from_millis(50);
+/// How often a program that was just started is looked at until it is ready.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// Why a trace ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Time,
+    Exit,
+}
+
+/// Traces process `pid`.
+pub(super) async fn trace(
+    pid: u32,
+    options: &TraceOptions,
+    stop: impl Future<Output = ()>,
+    progress: impl FnMut(Progress),
+) -> Result<Profile, AttachError> {
+    let mut stop = pin!(stop);
+    let observer = tokio::select! {
+        observer = attach(pid, options) => observer?,
+        () = &mut stop => return Err(AttachError::Find(crate::target::FindError::NotInitialised)),
+    };
+    let mut tracer = Tracer::new(observer, options, progress);
+    let end = tracer.run(stop).await?;
+    Ok(tracer.finish(end))
+}
+
+/// Attaches; to a program that was just started as soon as it can be read.
+async fn attach(pid: u32, options: &TraceOptions) -> Result<Observer, AttachError> {
+    let mut parts = (Capture::load(ring_bytes())?, Process::open(pid)?);
+    loop {
+        let (capture, process) = parts;
+        match Observer::attach_with(capture, process, pid, &options.reading) {
+            Ok(observer) => return Ok(observer),
+            Err((error, Some(rest))) if options.just_started && error.is_too_early() => {
+                parts = rest;
+                tokio::time::sleep(RETRY).await;
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+struct Tracer<'a, P> {
+    observer: Observer,
+    options: &'a TraceOptions,
+    account: Account,
+    progress: P,
+    started: Instant,
+    refreshed: Instant,
+    /// Records lost so far by each walk: thread, and whether it is the sampler's.
+    lost: HashMap<(u32, bool), u64>,
+}
+
+impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
+    fn new(observer: Observer, options: &'a TraceOptions, progress: P) -> Self {
+        let now = Instant::now();
+        let account = Account::default();
+        Self {
+            observer,
+            options,
+            account,
+            progress,
+            started: now,
+            refreshed: now,
+            lost: HashMap::new(),
+        }
+    }
+
+    /// Samples until the time is over, `stop` is ready, or the target ends.
+    async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<End, AttachError> {
+        if let End::Exit = self.refresh()? {
+            return Ok(End::Exit);
+        }
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.options.rate_hz);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let until = self
+            .options
+            .duration
+            .map(|duration| tokio::time::Instant::now() + duration);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(End::Time),
+                () = sleep_until(until) => return Ok(End::Time),
+                ended = self.observer.process.ended() => {
+                    ended.map_err(AttachError::Watch)?;
+                    return Ok(End::Exit);
+                }
+                _ = ticks.tick() => {
+                    if self.tick()? == End::Exit {
+                        return Ok(End::Exit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at every thread once, and takes what the samplers have sent meanwhile.
+    fn tick(&mut self) -> Result<End, AttachError> {
+        self.walk_all()?;
+        self.take()?;
+        let elapsed = self.started.elapsed();
+        let (samples, tasks) = (self.account.samples, self.account.tasks() as u64);
+        (self.progress)(Progress {
+            elapsed,
+            samples,
+            tasks,
+        });
+        let pause = if self.observer.loops.plans.is_empty() {
+            REFRESH_IDLE
+        } else {
+            REFRESH
+        };
+        if self.refreshed.elapsed() < pause {
+            return Ok(End::Time);
+        }
+        self.refreshed = Instant::now();
+        self.check_names()?;
+        self.refresh()
+    }
+
+    fn walk_all(&mut self) -> Result<(), AttachError> {
+        for index in 0..self.observer.loops.plans.len() {
+            let tid = self.observer.loops.plans[index].tid;
+            match self.observer.capture.walk(tid) {
+                // The thread has ended; the next refresh finds out.
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<(), AttachError> {
+        let Self {
+            observer,
+            account,
+            lost,
+            ..
+        } = self;
+        let mut losses = Losses::default();
+        let result = observer.drain(|seen| match seen {
+            Seen::Task(record, chain) => account.visit(&record, chain),
+            Seen::Slice(slice) => {
+                losses.torn += slice.torn;
+                losses.faults += slice.faults;
+                losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
+                lost.insert((slice.origin.tid, slice.origin.in_context), slice.lost);
+                account.slice(&slice);
+            }
+        });
+        observer.losses.torn += losses.torn;
+        observer.losses.faults += losses.faults;
+        observer.losses.restarts += losses.restarts;
+        observer.losses.ring_buffer_full = lost.values().sum();
+        match result {
+            // The process watcher tells that it has ended.
+            Ok(()) | Err(Fault::Gone) => Ok(()),
+            Err(fault) => Err(AttachError::Find(fault.into())),
+        }
+    }
+
+    /// Finds loops that have come or gone. A target whose interpreter is no longer there has ended: it runs another program.
+    fn refresh(&mut self) -> Result<End, AttachError> {
+        let before: Vec<u32> = self.observer.loops.plans.iter().map(|plan| plan.tid).collect();
+        let is_first = self.account.samples == 0;
+        match self.observer.refresh(&self.options.reading, ITERATOR_BUDGET) {
+            Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
+            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => return Ok(End::Exit),
+            Err(error) => return Err(error),
+        }
+        let period = 1_000_000_000 / u64::from(self.options.rate_hz);
+        let tids: Vec<u32> = self.observer.loops.plans.iter().map(|plan| plan.tid).collect();
+        for tid in tids {
+            if !is_first && before.contains(&tid) && self.observer.capture.is_sampling(tid) {
+                continue;
+            }
+            match self.observer.capture.start_sampling(tid, period) {
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(End::Time)
+    }
+
+    fn check_names(&mut self) -> Result<(), AttachError> {
+        match self.observer.revalidate() {
+            Ok(stale) => {
+                self.account.confirm(&stale);
+                Ok(())
+            }
+            // Nothing can be read any more: what was named so far stays named.
+            Err(Fault::Gone) => Ok(()),
+            Err(fault) => Err(AttachError::Find(fault.into())),
+        }
+    }
+
+    /// Takes what is left, and sums up.
+    fn finish(mut self, end: End) -> Profile {
+        // The target may be gone; then there is nothing left to take.
+        let _ = self.walk_all();
+        let _ = self.take();
+        self.account.end();
+        if self.check_names().is_err() || end == End::Exit {
+            self.account.confirm(&[]);
+        }
+        Profile {
+            pid: self.observer.pid,
+            python: self.observer.interpreter.version.to_string(),
+            duration_seconds: self.account.duration_seconds(),
+            samples: self.account.samples,
+            task_visits: self.account.task_visits,
+            busy_seconds: self.account.busy_seconds(),
+            threads: self.account.threads(),
+            chains: chains(&self.observer.names.chains, &self.account),
+            losses: self.observer.losses.clone(),
+            target_exited: end == End::Exit,
+        }
+    }
+}
+
+/// Chains with their weights; those that look the same are one.
+fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
+    let mut merged: HashMap<_, Chain> = HashMap::new();
+    for (id, chain) in table.iter() {
+        let task_seconds = account.task_seconds(id);
+        if task_seconds <= 0.0 {
+            continue;
+        }
+        let state = if chain.state == TaskState::Running {
+            ChainState::Running
+        } else {
+            ChainState::Waiting
+        };
+        let key = (chain.stack.clone(), state, chain.terminal.clone());
+        let entry = merged.entry(key).or_insert_with(|| Chain {
+            stack: chain.stack.clone(),
+            state,
+            terminal: chain.terminal.clone(),
+            task_seconds: 0.0,
+        });
+        entry.task_seconds += task_seconds;
+    }
+    let mut chains: Vec<_> = merged.into_values().collect();
+    chains.sort_by(|one, other| {
+        let by_time = other.task_seconds.total_cmp(&one.task_seconds);
+        by_time
+            .then_with(|| one.stack.cmp(&other.stack))
+            .then_with(|| one.terminal.cmp(&other.terminal))
+    });
+    chains
+}
+
+/// Ready at `until`; never without one.
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
