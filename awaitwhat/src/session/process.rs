@@ -27,7 +27,8 @@ impl Process {
             Errno::INVAL | Errno::NOENT => AttachError::Thread,
             error => AttachError::Watch(error.into()),
         })?;
-        let handle = AsyncFd::register_with_interest(handle, Interest::READABLE).map_err(AttachError::Watch)?;
+        let handle = AsyncFd::register_with_interest(handle, Interest::READABLE)
+            .map_err(|error| AttachError::Watch(error.into()))?;
         Ok(Self { handle })
     }
 
