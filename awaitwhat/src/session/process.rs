@@ -1,17 +1,20 @@
 //! The target as a process: that it exists, and when it ends.
 
-use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::observer::AttachError;
 
+/// How often a process is looked at for its end.
+const INTERVAL: Duration = Duration::from_millis(10);
+
 /// A handle of the process that outlives the process: its number may be reused, this is not.
 pub(super) struct Process {
-    handle: AsyncFd<std::os::fd::OwnedFd>,
+    handle: OwnedFd,
 }
 
 impl Process {
@@ -27,13 +30,19 @@ impl Process {
             Errno::INVAL | Errno::NOENT => AttachError::Thread,
             error => AttachError::Watch(error.into()),
         })?;
-        let handle = AsyncFd::register_with_interest(handle, Interest::READABLE)
-            .map_err(|error| AttachError::Watch(error.into()))?;
         Ok(Self { handle })
     }
 
+    /// Whether the process has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut handles = [PollFd::new(&self.handle, PollFlags::IN)];
+        matches!(poll(&mut handles, Some(&Timespec::default())), Ok(1..))
+    }
+
     /// Ready when the process has ended.
-    pub(super) async fn ended(&self) -> io::Result<()> {
-        self.handle.readable().await.map(|mut guard| guard.retain_ready())
+    pub(super) async fn ended(&self) {
+        while !self.has_ended() {
+            tokio::time::sleep(INTERVAL).await;
+        }
     }
 }

@@ -108,10 +108,7 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
                 biased;
                 () = &mut stop => return Ok(End::Time),
                 () = sleep_until(until) => return Ok(End::Time),
-                ended = self.observer.process.ended() => {
-                    ended.map_err(AttachError::Watch)?;
-                    return Ok(End::Exit);
-                }
+                () = self.observer.process.ended() => return Ok(End::Exit),
                 _ = ticks.tick() => {
                     if self.tick()? == End::Exit {
                         return Ok(End::Exit);
