@@ -216,7 +216,7 @@ impl Look<'_> {
             let frames = self.interpreter.frames(self.memory).context("no layout")?;
             let types = self.interpreter.future_types().context("no types")?;
             let found = self.waits.describe(frames, types, &waiter)?;
-            ensure!(objects.still_waits(&frames, address, Address(word(task::FUT_WAITER)))?);
+            ensure!(frames.still_waits(address, Address(word(task::FUT_WAITER)))?);
             self.edges
                 .extend(found.tasks.iter().map(|awaited| (address, *awaited)));
             waits_on = Some(WaitsOn {

@@ -4,9 +4,9 @@ use super::{Objects, ReadError, non_null};
 use crate::memory::Address;
 
 /// Items of a list or tuple that are read.
-pub const MAX_ITEMS: u64 = 1 << 16;
+pub const MAX_ITEMS: u64 = 1 << 20;
 /// Slots of a set that are looked at.
-pub const MAX_SET_SLOTS: u64 = 1 << 20;
+pub const MAX_SET_SLOTS: u64 = 1 << 22;
 /// Slots that are read at a time.
 const CHUNK_SLOTS: u64 = 4096;
 /// Bytes of a slot of a set: `setentry { key, hash }`.

@@ -1,19 +1,19 @@
 //! What a task waits for: the kind of its terminal awaitable, and the tasks behind it.
 //!
-//! Facts: `Lib/asyncio/tasks.py` (`gather`, `wait`, `wait_for`, `shield`, `as_completed`), `Lib/asyncio/taskgroups.py`, in 3.11 to 3.14.
-//! Edges are found from the waiting side, since before 3.14 a task does not know its awaiters, and after that not all
-//! of them.
+//! Facts: `Lib/asyncio/tasks.py` (`gather`, `wait`, `wait_for`, `shield`, `as_completed`) and `Lib/asyncio/taskgroups.py`
+//! of 3.11 to 3.14. Edges are found from the waiting side: before 3.14 a task does not know its awaiters, and since
+//! then it names some that do not wait for it (the parent of a `TaskGroup` whose body goes on) and misses others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::frame::{Chain, Frames};
-use super::{Objects, ReadError, non_null};
+use super::{ReadError, non_null};
 use crate::memory::{Address, Fault};
 use crate::snapshot::{Frame, WaitKind, WaitsOn};
 
-/// Tasks behind one awaitable that are shown.
-const MAX_TASKS: usize = 1 << 16;
+/// Futures behind one awaitable that are looked at.
+const MAX_FUTURES: usize = 1 << 20;
 /// Gathers, or shields, within each other that are looked into.
 const MAX_NESTING: u32 = 16;
 /// Callbacks of a future that are looked at.
@@ -72,16 +72,11 @@ enum Function {
     QueueGet,
 }
 
-/// Reads what is behind one terminal awaitable.
-struct Look<'a> {
-    frames: Frames<'a>,
-    types: &'a FutureTypes,
-}
-
 impl WaitReader {
     /// What `waiter` waits for. Where the tasks behind the awaitable cannot be read, none are named.
     ///
-    /// The target may go on meanwhile: [`Objects::still_waits`] tells afterwards whether the tasks can be believed.
+    /// The target may go on meanwhile: [`Frames::still_waits`], asked afterwards of memory that is read anew, tells
+    /// whether the tasks can be believed.
     ///
     /// # Errors
     /// When the terminal awaitable itself cannot be read.
@@ -91,14 +86,24 @@ impl WaitReader {
         types: &FutureTypes,
         waiter: &Waiter<'_>,
     ) -> Result<WaitsOn, ReadError> {
-        let look = Look { frames, types };
-        let type_object = frames.objects.type_of(waiter.terminal)?;
-        let (class, type_name) = self.classify(&look, type_object)?;
-        let (kind, tasks) = match look.behind(class, waiter) {
-            Ok(found) => found,
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault.into()),
-            Err(_) => (class.kind(), Vec::new()),
+        let mut look = Look {
+            frames,
+            types,
+            kinds: &mut self.kinds,
+            tasks: Vec::new(),
+            seen: HashSet::new(),
         };
+        let (class, type_name) = look.classify(waiter.terminal)?;
+        let kind = match look.behind(class, waiter) {
+            Ok(kind) => kind,
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault.into()),
+            Err(_) => {
+                look.tasks.clear();
+                class.kind()
+            }
+        };
+        let mut tasks = look.tasks;
+        tasks.sort_unstable();
         Ok(WaitsOn {
             kind,
             id: waiter.terminal,
@@ -106,34 +111,16 @@ impl WaitReader {
             tasks,
         })
     }
-
-    fn classify(&mut self, look: &Look<'_>, type_object: Address) -> Result<(Class, Arc<str>), ReadError> {
-        if let Some((class, name)) = self.kinds.get(&type_object) {
-            return Ok((*class, Arc::clone(name)));
-        }
-        let class = look.class(type_object)?;
-        let name: Arc<str> = look.frames.objects.type_name(type_object)?.into();
-        if self.kinds.len() >= MAX_TYPES {
-            self.kinds.clear();
-        }
-        self.kinds.insert(type_object, (class, Arc::clone(&name)));
-        Ok((class, name))
-    }
 }
 
-impl Objects<'_> {
-    /// Whether the task at `task` has not been woken since it was seen to wait for `fut_waiter`.
+impl Frames<'_> {
+    /// Whether the task has not been woken since it was seen to wait for `fut_waiter` (`task_fut_waiter`).
     ///
     /// # Errors
     /// When the task cannot be read.
-    pub fn still_waits(
-        &self,
-        frames: &Frames<'_>,
-        task: Address,
-        fut_waiter: Address,
-    ) -> Result<bool, ReadError> {
-        let at = task.offset(u64::from(frames.layout.task_fut_waiter));
-        Ok(self.memory.read_address(at)? == fut_waiter)
+    pub fn still_waits(&self, task: Address, fut_waiter: Address) -> Result<bool, ReadError> {
+        let at = task.offset(u64::from(self.layout.task_fut_waiter));
+        Ok(self.objects.memory.read_address(at)? == fut_waiter)
     }
 }
 
@@ -148,88 +135,100 @@ impl Class {
     }
 }
 
+/// Reads what is behind one terminal awaitable.
+struct Look<'a> {
+    frames: Frames<'a>,
+    types: &'a FutureTypes,
+    kinds: &'a mut HashMap<Address, (Class, Arc<str>)>,
+    /// The tasks found.
+    tasks: Vec<Address>,
+    /// Every future that was looked at: a gather can be among its own children.
+    seen: HashSet<Address>,
+}
+
 impl Look<'_> {
-    fn class(&self, type_object: Address) -> Result<Class, ReadError> {
-        let types = self.types;
-        for (base, class) in [
-            (types.task, Class::Task),
-            (types.gathering, Class::Gathering),
-            (types.future, Class::Future),
-            (types.python_future, Class::PythonFuture),
+    /// The kind and the name of an object's type.
+    fn classify(&mut self, object: Address) -> Result<(Class, Arc<str>), ReadError> {
+        let objects = &self.frames.objects;
+        let type_object = objects.type_of(object)?;
+        if let Some((class, name)) = self.kinds.get(&type_object) {
+            return Ok((*class, Arc::clone(name)));
+        }
+        let mut class = Class::Other;
+        for (base, known) in [
+            (self.types.python_future, Class::PythonFuture),
+            (self.types.future, Class::Future),
+            (self.types.gathering, Class::Gathering),
+            (self.types.task, Class::Task),
         ] {
-            if !base.is_null() && self.frames.objects.is_subtype(type_object, base)? {
-                return Ok(class);
+            if !base.is_null() && objects.is_subtype(type_object, base)? {
+                class = known;
             }
         }
-        Ok(Class::Other)
+        let name: Arc<str> = objects.type_name(type_object)?.into();
+        if self.kinds.len() >= MAX_TYPES {
+            self.kinds.clear();
+        }
+        self.kinds.insert(type_object, (class, Arc::clone(&name)));
+        Ok((class, name))
     }
 
-    fn behind(&self, class: Class, waiter: &Waiter<'_>) -> Result<(WaitKind, Vec<Address>), ReadError> {
-        let mut tasks = Vec::new();
-        let mut kind = class.kind();
+    fn behind(&mut self, class: Class, waiter: &Waiter<'_>) -> Result<WaitKind, ReadError> {
         match class {
-            Class::Task => tasks.push(waiter.terminal),
-            Class::Gathering => self.add_children(waiter.terminal, 0, &mut tasks)?,
+            Class::Task => self.tasks.push(waiter.terminal),
+            Class::Gathering => self.add_children(waiter.terminal, 0)?,
             Class::Future | Class::PythonFuture => {
-                if let Some(found) = self.by_frame(waiter, &mut tasks)? {
-                    kind = found;
-                } else if class == Class::Future && may_be_shielded(waiter) {
-                    self.add_shielded(waiter.terminal, 0, &mut tasks)?;
+                if let Some(kind) = self.by_frame(waiter)? {
+                    return Ok(kind);
+                }
+                if class == Class::Future && may_be_shielded(waiter) {
+                    self.add_shielded(waiter.terminal, 0)?;
                 }
             }
             Class::Other => {}
         }
-        tasks.sort_unstable();
-        tasks.dedup();
-        Ok((kind, tasks))
+        Ok(class.kind())
     }
 
     /// Adds a future if it is a task, or else what it is known to stand for.
-    fn add(&self, future: Address, nesting: u32, tasks: &mut Vec<Address>) -> Result<(), ReadError> {
-        if nesting > MAX_NESTING || tasks.len() >= MAX_TASKS {
+    fn add(&mut self, future: Address, nesting: u32) -> Result<(), ReadError> {
+        if nesting > MAX_NESTING || self.seen.len() >= MAX_FUTURES || !self.seen.insert(future) {
             return Ok(());
         }
-        match self.class(self.frames.objects.type_of(future)?)? {
-            Class::Task if self.is_pending(future)? => tasks.push(future),
-            Class::Gathering => self.add_children(future, nesting + 1, tasks)?,
-            Class::Future => self.add_shielded(future, nesting + 1, tasks)?,
+        match self.classify(future)?.0 {
+            Class::Task if self.is_pending(future)? => self.tasks.push(future),
+            Class::Gathering => self.add_children(future, nesting + 1)?,
+            Class::Future => self.add_shielded(future, nesting + 1)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn add_all(&self, futures: &[Address], nesting: u32, tasks: &mut Vec<Address>) -> Result<(), ReadError> {
-        futures
-            .iter()
-            .try_for_each(|&future| self.add(future, nesting, tasks))
+    fn add_all(&mut self, futures: &[Address], nesting: u32) -> Result<(), ReadError> {
+        futures.iter().try_for_each(|&future| self.add(future, nesting))
     }
 
-    fn add_children(
-        &self,
-        gathering: Address,
-        nesting: u32,
-        tasks: &mut Vec<Address>,
-    ) -> Result<(), ReadError> {
+    fn add_children(&mut self, gathering: Address, nesting: u32) -> Result<(), ReadError> {
         let objects = &self.frames.objects;
         match objects.attribute(gathering, "_children")? {
-            Some(children) => self.add_all(&objects.list_items(children)?, nesting, tasks),
+            Some(children) => self.add_all(&objects.list_items(children)?, nesting),
             None => Ok(()),
         }
     }
 
     /// The outer future of a `shield` has a callback whose closure holds the inner one.
-    fn add_shielded(&self, outer: Address, nesting: u32, tasks: &mut Vec<Address>) -> Result<(), ReadError> {
+    fn add_shielded(&mut self, outer: Address, nesting: u32) -> Result<(), ReadError> {
         let objects = &self.frames.objects;
         for callback in self.callbacks(outer)? {
-            if objects.is_exactly(callback, objects.types.function)? {
-                let name = objects
-                    .memory
-                    .read_address(callback.offset(objects.offsets.function.qualified_name))?;
-                if objects.str_equals(name, "shield.<locals>._outer_done_callback")?
-                    && let Some(inner) = objects.closure_variable(callback, "inner")?
-                {
-                    self.add(inner, nesting, tasks)?;
-                }
+            if !objects.is_exactly(callback, objects.types.function)? {
+                continue;
+            }
+            let name = callback.offset(objects.offsets.function.qualified_name);
+            let name = objects.memory.read_address(name)?;
+            if objects.str_equals(name, "shield.<locals>._outer_done_callback")?
+                && let Some(inner) = objects.closure_variable(callback, "inner")?
+            {
+                return self.add(inner, nesting);
             }
         }
         Ok(())
@@ -249,7 +248,7 @@ impl Look<'_> {
     }
 
     /// What the innermost frame says, where it is one of asyncio's own that wait for others by a future of theirs.
-    fn by_frame(&self, waiter: &Waiter<'_>, tasks: &mut Vec<Address>) -> Result<Option<WaitKind>, ReadError> {
+    fn by_frame(&mut self, waiter: &Waiter<'_>) -> Result<Option<WaitKind>, ReadError> {
         let Some(innermost) = waiter.innermost else {
             return Ok(None);
         };
@@ -265,14 +264,14 @@ impl Look<'_> {
             return Ok(None);
         }
         match function {
-            Function::TaskGroup => self.task_group(&chain, tasks),
-            Function::Wait => self.wait(&chain, tasks),
-            Function::WaitFor => self.wait_for(&chain, tasks),
-            Function::QueueGet => self.as_completed(&chain, tasks),
+            Function::TaskGroup => self.task_group(&chain),
+            Function::Wait => self.wait(&chain),
+            Function::WaitFor => self.wait_for(&chain),
+            Function::QueueGet => self.as_completed(&chain),
         }
     }
 
-    fn task_group(&self, chain: &Chain, tasks: &mut Vec<Address>) -> Result<Option<WaitKind>, ReadError> {
+    fn task_group(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         let objects = &self.frames.objects;
         let Some(group) = self.local(chain, "self")? else {
             return Ok(None);
@@ -281,51 +280,45 @@ impl Look<'_> {
             return Ok(None);
         }
         if let Some(members) = objects.attribute(group, "_tasks")? {
-            self.add_all(&objects.set_items(members)?, 0, tasks)?;
+            self.add_all(&objects.set_items(members)?, 0)?;
         }
         Ok(Some(WaitKind::TaskGroup))
     }
 
-    fn wait(&self, chain: &Chain, tasks: &mut Vec<Address>) -> Result<Option<WaitKind>, ReadError> {
+    fn wait(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         if self.local(chain, "waiter")? != chain.terminal {
             return Ok(None);
         }
         if let Some(futures) = self.local(chain, "fs")? {
-            self.add_all(&self.collection(futures)?, 0, tasks)?;
+            self.add_all(&self.collection(futures)?, 0)?;
         }
         Ok(Some(WaitKind::Wait))
     }
 
-    /// Until 3.11 `wait_for` waits for a future of its own; since then only for the one that it was given.
-    fn wait_for(&self, chain: &Chain, tasks: &mut Vec<Address>) -> Result<Option<WaitKind>, ReadError> {
+    /// In 3.11 `wait_for` waits for a future of its own, since 3.12 only for the one that it was given; there
+    /// `_cancel_and_wait` still has one.
+    fn wait_for(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         if self.local(chain, "waiter")? != chain.terminal {
             return Ok(None);
         }
         if let Some(future) = self.local(chain, "fut")? {
-            self.add(future, 0, tasks)?;
+            self.add(future, 0)?;
         }
         Ok(Some(WaitKind::Future))
     }
 
-    /// `as_completed` gets what is done from a queue; what is not is in `todo`, of its iterator (3.13+) or its closure.
-    fn as_completed(&self, chain: &Chain, tasks: &mut Vec<Address>) -> Result<Option<WaitKind>, ReadError> {
+    /// `as_completed` of 3.13+ gets what is done from a queue; what is not is in `_todo` of its iterator. Before, nothing
+    /// leads from the coroutine that waits to the tasks.
+    fn as_completed(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         let objects = &self.frames.objects;
         let Some(next) = chain.next else { return Ok(None) };
-        let name = objects
-            .memory
-            .read_address(next.code.offset(objects.offsets.code.qualified_name))?;
-        let todo = if objects.str_equals(name, "as_completed.<locals>._wait_for_one")? {
-            self.frames.local(next, "todo")?
-        } else if objects.str_equals(name, "_AsCompletedIterator._wait_for_one")? {
-            match self.frames.local(next, "self")? {
-                Some(iterator) => objects.attribute(iterator, "_todo")?,
-                None => None,
-            }
-        } else {
-            None
-        };
-        if let Some(todo) = todo {
-            self.add_all(&objects.set_items(todo)?, 0, tasks)?;
+        let name = next.code.offset(objects.offsets.code.qualified_name);
+        let name = objects.memory.read_address(name)?;
+        if objects.str_equals(name, "_AsCompletedIterator._wait_for_one")?
+            && let Some(iterator) = self.frames.local(next, "self")?
+            && let Some(todo) = objects.attribute(iterator, "_todo")?
+        {
+            self.add_all(&objects.set_items(todo)?, 0)?;
         }
         Ok(None)
     }

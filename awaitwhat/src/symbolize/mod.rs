@@ -15,6 +15,9 @@ const MAX_LINE_TABLE_BYTES: usize = 1 << 20;
 /// it remembered.
 const MAX_CODE_OBJECTS: usize = 1 << 17;
 
+/// Instructions of one code object whose lines are remembered.
+const MAX_LINES: usize = 1 << 12;
+
 /// Bits of `co_flags` (cpython/code.h).
 mod flags {
     pub const GENERATOR: u32 = 0x20;
@@ -181,6 +184,9 @@ impl Entry {
     /// The line of the instruction at `offset`, 0 where it has none.
     fn line(&mut self, offset: i64) -> u32 {
         let (table, first_line) = (&self.line_table, self.fingerprint.first_line);
+        if self.lines.len() >= MAX_LINES {
+            self.lines.clear();
+        }
         *self
             .lines
             .entry(offset)

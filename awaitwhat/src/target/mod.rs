@@ -210,14 +210,14 @@ impl Interpreter {
             ),
             ("the name of `PyCode_Type`", types.code, "code"),
             (
-                "the name of the type of `sys.modules`",
-                objects.type_of(modules)?,
-                "dict",
-            ),
-            (
                 "the name of the type of `PyCoro_Type`",
                 objects.type_of(types.coroutine)?,
                 "type",
+            ),
+            (
+                "the name of the type of `sys.modules`",
+                objects.type_of(modules).unwrap_or_default(),
+                "dict",
             ),
         ] {
             self.expect(
@@ -230,7 +230,11 @@ impl Interpreter {
         }
         let owner = memory.read_address(thread.offset(self.offsets.thread.interpreter))?;
         self.expect("the interpreter of the first thread", main, owner)?;
-        self.check_sizes(memory)
+        self.check_sizes(memory)?;
+        match objects.dict_get(modules, "builtins")? {
+            Some(_) => Ok(()),
+            None => Err(FindError::NotInitialised),
+        }
     }
 
     /// A generator's size shows a build whose structures differ from the standard ones.
