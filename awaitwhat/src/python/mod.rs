@@ -5,11 +5,15 @@
 
 mod dict;
 pub mod frame;
+#[cfg(test)]
+pub(crate) mod image;
 mod instance;
 mod number;
 mod sequence;
 mod str;
 mod task;
+#[cfg(test)]
+mod tests;
 mod r#type;
 pub mod waits;
 

@@ -1,0 +1,367 @@
+//! Tests of the readers over synthetic objects, well-formed and hostile.
+
+use proptest::prelude::*;
+
+use super::image::Heap;
+use super::sequence::MAX_ITEMS;
+use super::str::MAX_CHARACTERS;
+use super::{ReadError, Text};
+use crate::layout::{ManagedDict, Offsets, Table, Version};
+use crate::memory::Address;
+use crate::python::image::MemoryImage;
+
+/// Flags of a type made by `class`: heap type with a managed dict, and with values in its instances.
+const HEAP_TYPE: u64 = 1 << 9;
+const MANAGED: u64 = HEAP_TYPE | 1 << 4;
+const INLINE: u64 = MANAGED | 1 << 2;
+
+fn offsets(minor: u32) -> Offsets {
+    let version = Version::from_hex(3 << 24 | minor << 16 | 0xf0);
+    let table = Table::for_interpreter(&MemoryImage::default(), version, Address::NULL);
+    table
+        .map(|table| table.offsets)
+        .expect("3.11 and 3.12 publish nothing")
+}
+
+fn heap() -> Heap {
+    Heap::new(offsets(12))
+}
+
+fn shown(heap: &Heap, object: Address) -> Result<String, ReadError> {
+    heap.objects().text(object).map(Text::into_shown)
+}
+
+#[test]
+fn reads_text_of_every_width() {
+    let mut heap = heap();
+    let ascii = heap.text("plain");
+    let latin = heap.wide_text(4, 1, false, &[b'c', b'a', b'f', 0xe9]);
+    let two: Vec<u8> = "日本\u{202e}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let two = heap.wide_text(3, 2, false, &two);
+    let four = heap.wide_text(1, 4, false, &0x1f3b5_u32.to_le_bytes());
+    assert_eq!(shown(&heap, ascii), Ok("plain".to_owned()));
+    assert_eq!(shown(&heap, latin), Ok("café".to_owned()));
+    assert_eq!(shown(&heap, two), Ok("日本\u{202e}".to_owned()));
+    assert_eq!(shown(&heap, four), Ok("🎵".to_owned()));
+}
+
+#[test]
+fn reads_text_of_subclasses_of_str() {
+    let mut heap = heap();
+    let data = heap.allocate(16);
+    heap.image.write(data.0, b"apart");
+    let object = heap.object(heap.types.unicode, 64);
+    heap.set(object, heap.offsets.unicode.length, 5);
+    heap.image.write(
+        object.0 + heap.offsets.unicode.state,
+        &(1_u32 << 2 | 1 << 6).to_le_bytes(),
+    );
+    heap.set(object, heap.offsets.unicode.data, data.0);
+    assert_eq!(shown(&heap, object), Ok("apart".to_owned()));
+}
+
+#[test]
+fn replaces_what_is_no_character_and_cuts_what_is_long() {
+    let mut heap = heap();
+    let surrogate = heap.wide_text(1, 2, false, &0xd800_u16.to_le_bytes());
+    let long = heap.text(&"x".repeat(MAX_CHARACTERS as usize + 1));
+    assert_eq!(shown(&heap, surrogate), Ok("\u{fffd}".to_owned()));
+    let text = heap.objects().text(long).expect("it is well-formed");
+    assert!(text.is_cut);
+    assert_eq!(text.text.len(), MAX_CHARACTERS as usize);
+}
+
+#[test]
+fn refuses_text_of_impossible_width_or_length() {
+    let mut heap = heap();
+    for (length, width) in [(1, 3), (1, 0), (u64::MAX, 1)] {
+        let object = heap.wide_text(length, width, false, &[0; 16]);
+        assert_eq!(
+            heap.objects().text(object),
+            Err(ReadError::Malformed {
+                what: "str",
+                address: object
+            })
+        );
+    }
+}
+
+#[test]
+fn reads_integers() {
+    for minor in [11, 12] {
+        let mut heap = Heap::new(offsets(minor));
+        let mut integer = |digits: &[u32], is_negative: bool| {
+            let object = heap.object(heap.types.long, 48);
+            let count = digits.len() as u64;
+            let tag = match (minor, is_negative) {
+                (11, false) => count,
+                (11, true) => count.wrapping_neg(),
+                (_, false) => count << 3 | u64::from(count == 0),
+                (_, true) => count << 3 | 2,
+            };
+            heap.set(object, heap.offsets.long.tag, tag);
+            for (index, digit) in digits.iter().enumerate() {
+                heap.image.write(
+                    object.0 + heap.offsets.long.digits + index as u64 * 4,
+                    &digit.to_le_bytes(),
+                );
+            }
+            heap.objects().integer(object)
+        };
+        assert_eq!(integer(&[], false), Ok(Some(0)));
+        assert_eq!(integer(&[42], false), Ok(Some(42)));
+        assert_eq!(integer(&[7], true), Ok(Some(-7)));
+        assert_eq!(integer(&[5, 1], false), Ok(Some((1 << 30) + 5)));
+        assert_eq!(integer(&[0, 0, 8], true), Ok(Some(i64::MIN)));
+        assert_eq!(integer(&[0, 0, 8], false), Ok(None));
+        assert_eq!(integer(&[1; 4], false), Ok(None));
+    }
+}
+
+#[test]
+fn finds_items_of_dicts() {
+    let mut heap = heap();
+    let dict = heap.dict(&[("first", Address(1)), ("second", Address(2))]);
+    let objects = heap.objects();
+    assert_eq!(objects.dict_get(dict, "second"), Ok(Some(Address(2))));
+    assert_eq!(objects.dict_get(dict, "third"), Ok(None));
+    let values: Vec<u64> = objects
+        .dict_items(dict)
+        .expect("it is well-formed")
+        .iter()
+        .map(|(_, value)| value.0)
+        .collect();
+    assert_eq!(values, [1, 2]);
+}
+
+#[test]
+fn finds_items_of_dicts_whose_keys_are_not_all_text() {
+    let mut heap = heap();
+    let text = heap.text("name").0;
+    let garbage = 0xdead_0000;
+    let keys = heap.keys(0, 4, &[5, garbage, 9, 6, text, 7, 0, 0, 0, 1, text, 8]);
+    let dict = heap.object(heap.types.dict, 48);
+    heap.set(dict, heap.offsets.dict.keys, keys.0);
+    assert_eq!(heap.objects().dict_get(dict, "name"), Ok(Some(Address(7))));
+}
+
+#[test]
+fn refuses_dicts_with_absurd_counts_or_kinds() {
+    let mut heap = heap();
+    for (kind, count) in [(1, u64::MAX), (0, 1 << 40), (9, 1)] {
+        let keys = heap.keys(kind, count, &[0; 4]);
+        let dict = heap.object(heap.types.dict, 48);
+        heap.set(dict, heap.offsets.dict.keys, keys.0);
+        let malformed = ReadError::Malformed {
+            what: "dict",
+            address: keys,
+        };
+        assert_eq!(heap.objects().dict_get(dict, "name"), Err(malformed));
+    }
+}
+
+/// An instance with room for four words before it.
+fn instance(heap: &mut Heap, flags: u64) -> (Address, Address) {
+    let type_object = heap.new_type("Thing", flags, 16);
+    let name = heap.text("data").0;
+    let keys = heap.keys(2, 1, &[name, 0]);
+    heap.set(type_object, heap.offsets.type_object.cached_keys, keys.0);
+    let before = heap.allocate(112);
+    let object = before.offset(32);
+    heap.set(object, heap.offsets.object_type, type_object.0);
+    (before, object)
+}
+
+#[test]
+fn finds_attributes_in_every_place() {
+    for (minor, managed) in [
+        (11, ManagedDict::Pointers),
+        (12, ManagedDict::Tagged),
+        (12, ManagedDict::Inline),
+    ] {
+        let offsets = Offsets {
+            managed_dict: managed,
+            ..offsets(minor)
+        };
+        let mut heap = Heap::new(offsets);
+        let (before, object) = instance(
+            &mut heap,
+            if managed == ManagedDict::Inline {
+                INLINE
+            } else {
+                MANAGED
+            },
+        );
+        assert_eq!(
+            heap.objects().attribute(object, "data"),
+            Ok(None),
+            "{managed:?} without values"
+        );
+        let values = heap.allocate(16);
+        heap.image.write_words(values.0, &[77]);
+        match managed {
+            ManagedDict::Pointers => heap.set(before, 0, values.0),
+            ManagedDict::Tagged => heap.set(before, 8, values.0 - 1),
+            ManagedDict::Inline => {
+                heap.offsets.dict.first_value = 8;
+                // Capacity, size, embedded, valid; then the value.
+                heap.image.write(object.0 + 16, &[1, 1, 1, 1]);
+                heap.set(object, 24, 77);
+            }
+        }
+        assert_eq!(
+            heap.objects().attribute(object, "data"),
+            Ok(Some(Address(77))),
+            "{managed:?}"
+        );
+        let dict = heap.dict(&[("data", Address(88))]);
+        if managed == ManagedDict::Pointers {
+            heap.set(before, 0, 0);
+        }
+        heap.set(before, 8, dict.0);
+        assert_eq!(
+            heap.objects().attribute(object, "data"),
+            Ok(Some(Address(88))),
+            "{managed:?} with a dict"
+        );
+    }
+}
+
+#[test]
+fn finds_attributes_in_an_ordinary_dict() {
+    let mut heap = heap();
+    let type_object = heap.new_type("Thing", HEAP_TYPE, 32);
+    heap.set(type_object, heap.offsets.type_object.dict_offset, 16);
+    let object = heap.object(type_object, 32);
+    assert_eq!(heap.objects().attribute(object, "data"), Ok(None));
+    let dict = heap.dict(&[("data", Address(9))]);
+    heap.set(object, 16, dict.0);
+    assert_eq!(heap.objects().attribute(object, "data"), Ok(Some(Address(9))));
+}
+
+#[test]
+fn reads_sequences_and_sets() {
+    let mut heap = heap();
+    let items = [Address(3), Address(5)];
+    let (list, tuple) = (heap.list(&items), heap.tuple(&items));
+    let table = heap.allocate(8 * 16);
+    // A member, an empty slot, a removed one (its hash is -1), and another member.
+    heap.image
+        .write_words(table.0, &[0x30, 7, 0, 0, 0x99, u64::MAX, 0x50, 8]);
+    let set = heap.object(heap.types.set, 64);
+    heap.set(set, heap.offsets.set.mask, 7);
+    heap.set(set, heap.offsets.set.table, table.0);
+    let objects = heap.objects();
+    assert_eq!(objects.list_items(list), Ok(items.to_vec()));
+    assert_eq!(objects.tuple_items(tuple), Ok(items.to_vec()));
+    assert_eq!(objects.set_items(set), Ok(vec![Address(0x30), Address(0x50)]));
+}
+
+#[test]
+fn refuses_sequences_and_sets_of_absurd_sizes() {
+    let mut heap = heap();
+    let (list, set) = (heap.list(&[]), heap.object(heap.types.set, 64));
+    heap.set(list, heap.offsets.list.size, MAX_ITEMS + 1);
+    assert_eq!(
+        heap.objects().list_items(list),
+        Err(ReadError::Malformed {
+            what: "list",
+            address: list
+        })
+    );
+    for mask in [6, u64::MAX, 1 << 40] {
+        heap.set(set, heap.offsets.set.mask, mask);
+        assert_eq!(
+            heap.objects().set_items(set),
+            Err(ReadError::Malformed {
+                what: "set",
+                address: set
+            })
+        );
+    }
+}
+
+#[test]
+fn names_types_and_tells_subtypes() {
+    let mut heap = heap();
+    let base = heap.new_type("_asyncio.Future", 0, 16);
+    let derived = heap.new_type("Traced", 0, 16);
+    let mro = heap.tuple(&[derived, base]);
+    heap.set(derived, heap.offsets.type_object.mro, mro.0);
+    let objects = heap.objects();
+    assert_eq!(objects.type_name(base), Ok("Future".to_owned()));
+    assert_eq!(objects.full_type_name(base), Ok("_asyncio.Future".to_owned()));
+    assert_eq!(objects.is_subtype(derived, base), Ok(true));
+    assert_eq!(objects.is_subtype(base, derived), Ok(false));
+}
+
+#[test]
+fn ends_a_type_name_without_end() {
+    let mut heap = heap();
+    let endless = heap.new_type(&"x".repeat(4000), 0, 16);
+    let malformed = ReadError::Malformed {
+        what: "type",
+        address: endless,
+    };
+    assert_eq!(heap.objects().full_type_name(endless), Err(malformed));
+}
+
+#[test]
+fn names_tasks_by_text_number_and_anything_else() {
+    let mut heap = heap();
+    let base = |heap: &mut Heap, type_object: Address, name: &str| {
+        let text = heap.allocate(16);
+        heap.image.write(text.0, name.as_bytes());
+        heap.set(type_object, heap.offsets.type_object.name, text.0);
+    };
+    let types = heap.types;
+    base(&mut heap, types.list, "list");
+    let text = heap.text("worker");
+    let number = heap.object(types.long, 32);
+    heap.set(number, heap.offsets.long.tag, 1 << 3);
+    heap.set(number, heap.offsets.long.digits, 17);
+    let list = heap.list(&[]);
+    let objects = heap.objects();
+    assert_eq!(objects.task_name(text), Ok("worker".to_owned()));
+    assert_eq!(objects.task_name(number), Ok("Task-17".to_owned()));
+    assert_eq!(objects.task_name(list), Ok(format!("<list object at {list}>")));
+}
+
+/// An image of random words, most of which are pointers into it or small numbers.
+fn garbage() -> impl Strategy<Value = Vec<u64>> {
+    let word = prop_oneof![
+        4 => (0_u64..512).prop_map(|index| 0x20_0000 + index * 8),
+        2 => 0_u64..64,
+        1 => any::<u64>(),
+    ];
+    prop::collection::vec(word, 512)
+}
+
+proptest! {
+    #[test]
+    fn readers_are_total(words in garbage(), at in 0_u64..512, minor in 11_u32..13) {
+        let mut heap = Heap::new(offsets(minor));
+        heap.image.write_words(0x20_0000, &words);
+        heap.types.type_type = Address(0x20_0000);
+        let object = Address(0x20_0000 + at * 8);
+        for managed_dict in [ManagedDict::Pointers, ManagedDict::Tagged, ManagedDict::Inline] {
+            heap.offsets.managed_dict = managed_dict;
+            let objects = heap.objects();
+            let _ = objects.attribute(object, "data");
+        }
+        let objects = heap.objects();
+        let _ = objects.text(object);
+        let _ = objects.integer(object);
+        let _ = objects.bytes(object, 4096);
+        let _ = objects.dict_get(object, "data");
+        let _ = objects.dict_items(object);
+        let _ = objects.list_items(object);
+        let _ = objects.tuple_items(object);
+        let _ = objects.set_items(object);
+        let _ = objects.full_type_name(object);
+        let _ = objects.is_subtype(object, Address::NULL);
+        let _ = objects.task_name(object);
+        let _ = objects.closure_variable(object, "inner");
+        let _ = objects.local_index(object, "self");
+    }
+}
