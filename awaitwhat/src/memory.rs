@@ -51,6 +51,9 @@ pub trait Memory {
     /// When any byte of it cannot be read; `buffer` then holds nothing of meaning.
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault>;
 
+    /// Makes later reads see what the target has changed since, where an implementation remembers what it has read.
+    fn forget(&self) {}
+
     /// Reads a little-endian 64-bit word.
     ///
     /// # Errors
@@ -73,6 +76,10 @@ pub trait Memory {
 impl<M: Memory + ?Sized> Memory for &M {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
         (**self).read(address, buffer)
+    }
+
+    fn forget(&self) {
+        (**self).forget();
     }
 }
 

@@ -134,6 +134,10 @@ impl LiveMemory {
 }
 
 impl Memory for LiveMemory {
+    fn forget(&self) {
+        Self::forget(self);
+    }
+
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
         let unreadable = Fault::Unreadable {
             address,

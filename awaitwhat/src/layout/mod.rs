@@ -6,6 +6,8 @@
 
 mod asyncio_debug;
 mod published;
+#[cfg(test)]
+mod tests;
 mod v3_11;
 mod v3_12;
 mod v3_13;
@@ -143,6 +145,7 @@ pub struct InterpreterState {
 /// `PyThreadState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadState {
+    pub previous: u64,
     pub next: u64,
     pub interpreter: u64,
     pub native_thread_id: u64,

@@ -119,7 +119,7 @@ impl Words {
         };
         let thread_size = self.peek();
         let [
-            _,
+            previous,
             next,
             interpreter,
             current_frame,
@@ -135,6 +135,7 @@ impl Words {
         // Not published: `dict`, `gilstate_counter` and `async_exc` come right before `thread_id` (pystate.h of both).
         let dict = thread_id.wrapping_sub(24);
         offsets.thread = super::ThreadState {
+            previous,
             next,
             interpreter,
             native_thread_id,

@@ -24,6 +24,7 @@ const OFFSETS: Offsets = Offsets {
         modules: 888,
     },
     thread: ThreadState {
+        previous: 0,
         next: 8,
         interpreter: 16,
         native_thread_id: 160,

@@ -24,6 +24,7 @@ const OFFSETS: Offsets = Offsets {
         modules: 944,
     },
     thread: ThreadState {
+        previous: 0,
         next: 8,
         interpreter: 16,
         native_thread_id: 144,

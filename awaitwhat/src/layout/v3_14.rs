@@ -18,15 +18,17 @@ pub(super) fn table(
     version: Version,
     runtime: Address,
 ) -> Result<Table, PublishedError> {
-    let mut table = Table {
-        offsets: OFFSETS,
-        walk: WALK,
-    };
+    let mut table = UNPUBLISHED;
     published::apply(memory, runtime, version, Edition::V3_14, &mut table)?;
     Ok(table)
 }
 
 /// What 3.14 publishes is overwritten by what the target says.
+pub(super) const UNPUBLISHED: Table = Table {
+    offsets: OFFSETS,
+    walk: WALK,
+};
+
 const OFFSETS: Offsets = Offsets {
     runtime_interpreters_head: 808,
     interpreter: InterpreterState {
@@ -35,6 +37,7 @@ const OFFSETS: Offsets = Offsets {
         modules: 7688,
     },
     thread: ThreadState {
+        previous: 0,
         next: 8,
         interpreter: 16,
         native_thread_id: 160,

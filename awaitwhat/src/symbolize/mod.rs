@@ -219,3 +219,91 @@ fn fingerprint(objects: &Objects<'_>, code: Address) -> Result<Fingerprint, Read
         local_names: pointer(offsets.local_names)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Table, Version};
+    use crate::python::image::{Heap, MemoryImage};
+
+    fn heap() -> Heap {
+        let version = Version::from_hex(0x030c_00f0);
+        let table = Table::for_interpreter(&MemoryImage::default(), version, Address::NULL);
+        Heap::new(table.expect("3.12 publishes nothing").offsets)
+    }
+
+    /// A code object that begins at line 10; each code unit is one line further on.
+    fn code(heap: &mut Heap, name: &str, bits: u32) -> Address {
+        let (file, name, table) = (
+            heap.text("app.py"),
+            heap.text(name),
+            heap.bytes(&[0xd8, 0, 0, 0xd8, 0, 0]),
+        );
+        let offsets = heap.offsets.code;
+        let code = heap.object(heap.types.code, 256);
+        heap.image.write(code.0 + offsets.flags, &bits.to_le_bytes());
+        heap.image
+            .write(code.0 + offsets.first_line, &10_u32.to_le_bytes());
+        heap.set(code, offsets.filename, file.0);
+        heap.set(code, offsets.qualified_name, name.0);
+        heap.set(code, offsets.line_table, table.0);
+        code
+    }
+
+    fn frame(cache: &mut CodeCache, heap: &Heap, code: Address, unit: u64) -> Frame {
+        let instruction = code.offset(heap.offsets.code.instructions + unit * 2);
+        cache
+            .frame(&heap.objects(), code, instruction)
+            .expect("the target is there")
+    }
+
+    #[test]
+    fn names_frames() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        for (bits, kind) in [
+            (flags::COROUTINE, FrameKind::Coroutine),
+            (flags::ASYNC_GENERATOR, FrameKind::AsyncGenerator),
+            // CO_ITERABLE_COROUTINE: a generator that `types.coroutine` made awaitable.
+            (flags::GENERATOR | 0x100, FrameKind::Generator),
+            (0, FrameKind::Function),
+        ] {
+            let code = code(&mut heap, "Server.run", bits);
+            let found = frame(&mut cache, &heap, code, 1);
+            assert_eq!(
+                (&*found.function, &*found.file, found.line, found.kind),
+                ("Server.run", "app.py", 12, kind)
+            );
+            assert_eq!(frame(&mut cache, &heap, code, 0).line, 11);
+            assert_eq!(frame(&mut cache, &heap, code, 9).line, 0);
+        }
+        assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn counts_what_is_no_code_object() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let text = heap.text("not code");
+        for address in [text, Address(8), Address(u64::MAX)] {
+            assert_eq!(frame(&mut cache, &heap, address, 0).kind, FrameKind::Unknown);
+        }
+        assert_eq!(cache.take_unreadable(), 3);
+        assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn finds_out_that_a_code_object_was_replaced() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let (first, other) = (code(&mut heap, "first", 0), code(&mut heap, "other", 0));
+        frame(&mut cache, &heap, first, 0);
+        frame(&mut cache, &heap, other, 0);
+        assert_eq!(cache.revalidate(&heap.objects()), Ok(vec![]));
+        let name = heap.text("second");
+        heap.set(first, heap.offsets.code.qualified_name, name.0);
+        // Unused since the last time: nothing that was said can be wrong.
+        assert_eq!(cache.revalidate(&heap.objects()), Ok(vec![]));
+        frame(&mut cache, &heap, first, 0);
+        frame(&mut cache, &heap, other, 0);
+        assert_eq!(cache.revalidate(&heap.objects()), Ok(vec![first]));
+        assert_eq!(&*frame(&mut cache, &heap, first, 0).function, "second");
+    }
+}

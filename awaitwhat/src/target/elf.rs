@@ -245,3 +245,150 @@ fn read_struct<T: Pod + Copy>(memory: &dyn Memory, address: Address) -> Result<T
         .map(|(value, _)| *value)
         .map_err(|()| unreadable)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::python::image::MemoryImage;
+
+    const BASE: u64 = 0x7f00_0000_0000;
+    /// What the file's addresses begin at, so that the bias is not the base.
+    const LINKED_AT: u64 = 0x10_0000;
+    const DYNAMIC: u64 = 0x1000;
+    const SYMBOLS: u64 = 0x2000;
+    const STRINGS: u64 = 0x3000;
+    const HASHES: u64 = 0x4000;
+
+    const NAMES: [&str; 4] = ["Py_Version", "_PyRuntime", "PyCoro_Type", "imported"];
+
+    fn headers(image: &mut MemoryImage) {
+        image.write(BASE, b"\x7fELF\x02\x01\x01");
+        image.write(BASE + 18, &62_u16.to_le_bytes());
+        image.write_words(BASE + 32, &[64]);
+        image.write(BASE + 56, &2_u16.to_le_bytes());
+        // PT_LOAD, then PT_DYNAMIC: type and flags, offset, address.
+        image.write_words(BASE + 64, &[1, 0, LINKED_AT]);
+        image.write_words(BASE + 64 + 56, &[2, DYNAMIC, LINKED_AT + DYNAMIC]);
+    }
+
+    /// An image with `NAMES`, the last of which is not defined in it. `base` is added to pointers of the dynamic section.
+    fn image(hash_tag: u64, hashes: &[u32], base: u64) -> MemoryImage {
+        let mut image = MemoryImage::default();
+        headers(&mut image);
+        let dynamic = [
+            hash_tag,
+            base + HASHES,
+            6,
+            base + SYMBOLS,
+            5,
+            base + STRINGS,
+            0,
+            0,
+        ];
+        image.write_words(BASE + DYNAMIC, &dynamic);
+        let mut name_at = 1_u32;
+        for (index, name) in NAMES.iter().enumerate() {
+            let symbol = BASE + SYMBOLS + (index as u64 + 1) * 24;
+            image.write(symbol, &name_at.to_le_bytes());
+            image.write(symbol + 6, &u16::from(*name != "imported").to_le_bytes());
+            image.write_words(symbol + 8, &[LINKED_AT + 0x100 * (index as u64 + 1)]);
+            image.write(BASE + STRINGS + u64::from(name_at), name.as_bytes());
+            name_at += name.len() as u32 + 1;
+        }
+        for (index, word) in hashes.iter().enumerate() {
+            image.write(BASE + HASHES + index as u64 * 4, &word.to_le_bytes());
+        }
+        image
+    }
+
+    /// One bucket with all symbols, and a Bloom filter that lets everything through.
+    fn gnu_hashes() -> Vec<u32> {
+        let mut words = vec![1, 1, 1, 6, u32::MAX, u32::MAX, 1];
+        words.extend(NAMES.iter().map(|name| gnu_hash(name.as_bytes()) & !1));
+        *words.last_mut().expect("there are names") |= 1;
+        words
+    }
+
+    /// One bucket, whose chain goes through all symbols.
+    fn system_v_hashes() -> Vec<u32> {
+        vec![1, 5, 1, 0, 2, 3, 4, 0]
+    }
+
+    fn find(image: &MemoryImage, name: &str) -> Option<u64> {
+        let found = Image::read(image, Address(BASE)).expect("nothing is gone")?;
+        found
+            .find(image, name)
+            .expect("nothing is gone")
+            .map(|address| address.0)
+    }
+
+    #[test]
+    fn finds_symbols_by_either_hash_table() {
+        for base in [LINKED_AT, BASE] {
+            for image in [
+                image(0x6fff_fef5, &gnu_hashes(), base),
+                image(4, &system_v_hashes(), base),
+            ] {
+                assert_eq!(find(&image, "Py_Version"), Some(BASE + 0x100));
+                assert_eq!(find(&image, "PyCoro_Type"), Some(BASE + 0x300));
+                assert_eq!(find(&image, "imported"), None);
+                assert_eq!(find(&image, "Py_Versio"), None);
+                assert_eq!(find(&image, "Py_Versions"), None);
+            }
+        }
+    }
+
+    #[test]
+    fn believes_the_bloom_filter() {
+        let mut hashes = gnu_hashes();
+        hashes[4] = 0;
+        hashes[5] = 0;
+        assert_eq!(find(&image(0x6fff_fef5, &hashes, LINKED_AT), "Py_Version"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_no_image() {
+        let valid = || image(0x6fff_fef5, &gnu_hashes(), LINKED_AT);
+        // Magic, class, byte order, machine.
+        for at in [0, 4, 5, 18] {
+            let mut image = valid();
+            image.write(BASE + at, &[9]);
+            assert_eq!(find(&image, "Py_Version"), None, "byte {at}");
+        }
+        assert_eq!(find(&MemoryImage::default(), "Py_Version"), None);
+    }
+
+    #[test]
+    fn ends_chains_without_end() {
+        let mut hashes = gnu_hashes();
+        hashes.truncate(7);
+        hashes.extend([2; 10_000]);
+        let gnu = image(0x6fff_fef5, &hashes, LINKED_AT);
+        // Symbol 1 follows itself.
+        let cyclic = image(4, &[1, 5, 1, 0, 1], LINKED_AT);
+        for image in [gnu, cyclic] {
+            assert_eq!(find(&image, "missing"), None);
+            assert!(*image.reads.borrow() < 20_000);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn is_total(
+            words in prop::collection::vec(any::<u32>(), 64),
+            at in prop::sample::select(vec![32, 64, DYNAMIC, SYMBOLS, STRINGS, HASHES]),
+            system_v: bool,
+        ) {
+            let mut image = if system_v {
+                image(4, &system_v_hashes(), LINKED_AT)
+            } else {
+                image(0x6fff_fef5, &gnu_hashes(), LINKED_AT)
+            };
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            image.write(BASE + at, &bytes);
+            find(&image, "Py_Version");
+        }
+    }
+}

@@ -13,6 +13,8 @@ use crate::python::{Objects, ReadError};
 const MAX_INTERPRETERS: usize = 256;
 /// Threads of all interpreters that are looked at.
 const MAX_THREADS: usize = 16_384;
+/// Looks at the threads, until one is not disturbed by what the target does meanwhile.
+const MAX_ATTEMPTS: u32 = 16;
 /// The key of a thread's dict under which its running loop is (3.11, 3.12).
 const LOOP_KEY: &str = "__asyncio_running_event_loop__";
 
@@ -57,6 +59,19 @@ impl Interpreter {
     /// # Errors
     /// When the interpreter's memory cannot be read or is not laid out as expected.
     pub fn event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_event_loops(memory) {
+                Err(error) if is_transient(&error) && attempt < MAX_ATTEMPTS => {
+                    attempt += 1;
+                    memory.forget();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
         let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
         let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
         let Some(&main) = states.first() else {
@@ -82,8 +97,19 @@ impl Interpreter {
         let offsets = &self.offsets.thread;
         let debug = asyncio.debug.as_ref();
         let head = interpreter.offset(self.offsets.interpreter.threads_head);
+        let mut previous = Address::NULL;
         let room = MAX_THREADS.saturating_sub(threads.len());
         for state in list(memory, head, offsets.next, room)? {
+            // A thread that has just ended leaves its state to whoever allocates memory next.
+            let before = memory.read_address(state.offset(offsets.previous))?;
+            let owner = memory.read_address(state.offset(offsets.interpreter))?;
+            if before != std::mem::replace(&mut previous, state) || owner != interpreter {
+                return Err(ReadError::Malformed {
+                    what: "thread state",
+                    address: state,
+                }
+                .into());
+            }
             let tid = memory.read_u64(state.offset(offsets.native_thread_id))?;
             threads.push(Thread {
                 state,
@@ -219,6 +245,15 @@ impl EventLoops {
             *foreign = other.event_loop;
         }
     }
+}
+
+/// Whether the next look may succeed: structures that change while they are read (a thread that ends, a dict that grows)
+/// contradict themselves.
+fn is_transient(error: &AsyncioError) -> bool {
+    matches!(
+        error,
+        AsyncioError::Read(ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }))
+    )
 }
 
 /// Follows a linked list of states from the pointer at `head`, at most `limit` of them.

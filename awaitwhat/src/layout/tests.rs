@@ -1,0 +1,232 @@
+//! Tests of versions, and of what interpreters publish about themselves.
+
+use awaitwhat_common::layout::{ABSENT, Layout};
+use proptest::prelude::*;
+
+use super::asyncio_debug::find;
+use super::published::PublishedError;
+use super::{LayoutError, Registry, RunningLoop, Table, Version};
+use crate::memory::Address;
+use crate::python::image::MemoryImage;
+
+const RUNTIME: Address = Address(0x7000_0000);
+const V3_13: Version = Version(0x030d_00f0);
+const V3_14: Version = Version(0x030e_0af0);
+
+/// What 3.13.0 has at the start of `_PyRuntime`.
+const PUBLISHED_3_13: [&[u64]; 17] = [
+    &[u64::from_le_bytes(*b"xdebugpy"), 0x030d_00f0, 0],
+    &[283_320, 648, 632],
+    &[
+        194_968, 7272, 7264, 7344, 7400, 7656, 7640, 7648, 16, 7752, 0, 7760, 7752,
+    ],
+    &[304, 0, 8, 16, 72, 152, 160, 240, 32],
+    &[80, 8, 0, 56, 72, 70],
+    &[208, 112, 120, 128, 136, 68, 52, 96, 104, 200],
+    &[16, 8],
+    &[416, 24, 88, 168],
+    &[32, 24, 16],
+    &[40, 24, 16],
+    &[48, 32, 40],
+    &[24, 16],
+    &[32, 16, 24],
+    &[40, 16, 32],
+    &[64, 32, 16, 40],
+    &[248, 0],
+    &[],
+];
+
+/// What 3.14.10 has there.
+const PUBLISHED_3_14: [&[u64]; 18] = [
+    &[u64::from_le_bytes(*b"xdebugpy"), 0x030e_0af0, 0],
+    &[316_616, 792, 808],
+    &[
+        225_864, 7280, 7272, 7344, 7352, 7408, 7688, 7672, 7680, 16, 7784, 0, 7792, 7784, 200, 0,
+    ],
+    &[832, 0, 8, 16, 72, 152, 160, 240, 32],
+    &[88, 8, 0, 56, 80, 74, 64, 0],
+    &[216, 112, 120, 128, 136, 68, 52, 96, 104, 208, 0],
+    &[16, 8],
+    &[416, 24, 88, 168],
+    &[40, 32, 16],
+    &[40, 24, 16],
+    &[200, 24, 40, 32],
+    &[48, 32, 40],
+    &[24, 16],
+    &[32, 16, 24],
+    &[40, 16, 32],
+    &[64, 32, 16, 40],
+    &[248, 0],
+    &[160, 24, 72, 67],
+];
+
+fn image(sections: &[&[u64]]) -> MemoryImage {
+    let mut image = MemoryImage::default();
+    let mut words = sections.concat();
+    words.resize(512, 0);
+    image.write_words(RUNTIME.0, &words);
+    image
+}
+
+fn table(sections: &[&[u64]], version: Version) -> Result<Table, LayoutError> {
+    Table::for_interpreter(&image(sections), version, RUNTIME)
+}
+
+#[test]
+fn shows_versions_as_python_does() {
+    let shown = |hex| Version::from_hex(hex).to_string();
+    assert_eq!(shown(0x030e_0af0), "3.14.10");
+    assert_eq!(shown(0x030c_00f0), "3.12.0");
+    assert_eq!(shown(0x030f_00b2), "3.15.0b2");
+    assert_eq!(shown(0x030d_00c1), "3.13.0rc1");
+    assert_eq!(shown(0x030f_00a6), "3.15.0a6");
+}
+
+#[test]
+fn refuses_versions_that_it_does_not_know() {
+    for hex in [0x030a_0df0, 0x030f_02f0, 0x0400_00f0, u32::MAX] {
+        let version = Version::from_hex(hex);
+        assert_eq!(
+            table(&[], version).err(),
+            Some(LayoutError::UnknownVersion(version))
+        );
+    }
+}
+
+#[test]
+fn believes_what_is_published() {
+    let table_3_13 = table(&PUBLISHED_3_13, V3_13).expect("it is well-formed");
+    assert_eq!(table_3_13.offsets.interpreter.modules, 7656);
+    assert_eq!(table_3_13.offsets.thread.dict, 128);
+    assert_eq!(table_3_13.offsets.running_loop, RunningLoop::ThreadState(304));
+    assert_eq!(table_3_13.walk.frame_locals, 72);
+    let table_3_14 = table(&PUBLISHED_3_14, V3_14).expect("it is well-formed");
+    assert_eq!(table_3_14.offsets.tuple.items, 32);
+    assert_eq!(table_3_14.walk.frame_owner, 74);
+    assert_eq!(table_3_14.walk.generator_frame, 72);
+    // The tables say the same where they say something.
+    let (of_3_13, of_3_14) = (super::v3_13::UNPUBLISHED, super::v3_14::UNPUBLISHED);
+    assert_eq!(
+        (table_3_13.offsets, table_3_13.walk),
+        (of_3_13.offsets, of_3_13.walk)
+    );
+    assert_eq!(
+        (table_3_14.offsets, table_3_14.walk),
+        (of_3_14.offsets, of_3_14.walk)
+    );
+}
+
+#[test]
+fn follows_published_offsets_that_differ() {
+    let mut moved = PUBLISHED_3_14;
+    moved[3] = &[900, 8, 16, 24, 80, 200, 208, 240, 32];
+    moved[4] = &[96, 16, 8, 64, 88, 82, 72, 0];
+    let table = table(&moved, V3_14).expect("it is well-formed");
+    assert_eq!((table.offsets.thread.next, table.offsets.thread.dict), (16, 176));
+    assert_eq!(
+        (table.walk.thread_current_frame, table.walk.frame_stack),
+        (80, 72)
+    );
+}
+
+#[test]
+fn refuses_published_offsets_that_make_no_sense() {
+    let error = |section: usize, words: &[u64], version| {
+        let mut changed: Vec<&[u64]> = PUBLISHED_3_14.to_vec();
+        changed[section] = words;
+        match table(&changed, version) {
+            Err(LayoutError::Published(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let header = PUBLISHED_3_14[0];
+    let older = Version::from_hex(0x030e_09f0);
+    assert_eq!(
+        error(0, &[7, 0x030e_0af0, 0], V3_14),
+        PublishedError::Cookie { found: 7 }
+    );
+    assert_eq!(
+        error(0, header, older),
+        PublishedError::Version {
+            interpreter: older,
+            published: V3_14
+        }
+    );
+    let cookie = u64::from_le_bytes(*b"xdebugpy");
+    assert_eq!(
+        error(0, &[cookie, 0x030e_0af0, 1], V3_14),
+        PublishedError::FreeThreaded
+    );
+    let outside = PublishedError::Nonsense {
+        section: "interpreter_frame",
+        size: 88,
+        offset: 88,
+    };
+    assert_eq!(error(4, &[88, 8, 0, 56, 80, 88, 64, 0], V3_14), outside);
+    let large = PublishedError::Nonsense {
+        section: "thread_state",
+        size: u64::MAX,
+        offset: 0,
+    };
+    assert_eq!(
+        error(3, &[u64::MAX, 0, 8, 16, 72, 152, 160, 240, 32], V3_14),
+        large
+    );
+}
+
+#[test]
+fn finds_what_the_asyncio_module_publishes() {
+    let mut image = MemoryImage::default();
+    // Decoys with the same first word: too large an offset, and one that points into the object's head.
+    image.write_words(
+        0x9000,
+        &[
+            168, 136, 168, 108, 109, 128, 152, 225_864, 10_880, 936, 864, 872, 880,
+        ],
+    );
+    image.write_words(
+        0x9100,
+        &[
+            168, 8, 96, 108, 109, 128, 152, 225_864, 10_880, 936, 864, 872, 880,
+        ],
+    );
+    image.write_words(
+        0xa7c0,
+        &[
+            168, 136, 96, 108, 109, 128, 152, 225_864, 10_880, 936, 864, 872, 880,
+        ],
+    );
+    let found = find(&image, Address(0x9abc), 168).expect("it is there");
+    assert_eq!(found.interpreter_tasks_head, 10_880);
+    assert_eq!((found.thread_running_loop, found.thread_tasks_head), (864, 880));
+    let mut walk = Layout {
+        task_node: ABSENT,
+        ..Layout::default()
+    };
+    found.apply(&mut walk);
+    assert_eq!(
+        (walk.task_node, walk.task_fut_waiter, walk.task_state),
+        (152, 120, 104)
+    );
+    assert_eq!(find(&image, Address(0x9abc), 176), None);
+}
+
+#[test]
+fn knows_the_registry_of_each_version() {
+    let registry = |hex| table(&[], Version::from_hex(hex)).map(|table| table.offsets.registry);
+    assert_eq!(registry(0x030b_07f0), Ok(Registry::AllTasks));
+    assert_eq!(registry(0x030c_01f0), Ok(Registry::ScheduledAndEager));
+}
+
+proptest! {
+    #[test]
+    fn published_offsets_are_total(words in prop::collection::vec(any::<u64>(), 160), section in 0_usize..160) {
+        // Well-formed up to a point, garbage from there on.
+        let mut all = PUBLISHED_3_14.concat();
+        all.resize(160, 0);
+        let all: Vec<u64> = all.into_iter().take(section).chain(words).collect();
+        if let Ok(table) = table(&[&all], V3_14) {
+            prop_assert!(table.offsets.thread.next < 16 << 20);
+        }
+    }
+}
