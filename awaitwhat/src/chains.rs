@@ -1,6 +1,6 @@
 //! Chains as they were sampled, each kept once, with the frames that they stand for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState;
@@ -50,6 +50,8 @@ pub struct Chain {
 pub struct ChainTable {
     ids: HashMap<Key, ChainId>,
     chains: Vec<Chain>,
+    /// Chains that were seen since [`ChainTable::take_used_codes`].
+    used: HashSet<ChainId>,
 }
 
 impl ChainTable {
@@ -66,6 +68,7 @@ impl ChainTable {
             frames: record.frame_bytes().into(),
         };
         if let Some(&known) = self.ids.get(&key) {
+            self.used.insert(known);
             return Ok(Some(known));
         }
         if self.chains.len() >= MAX_CHAINS {
@@ -96,6 +99,15 @@ impl ChainTable {
             .iter()
             .enumerate()
             .map(|(index, chain)| (ChainId(index as u32), chain))
+    }
+
+    /// The code objects of the chains that were seen since the last call.
+    pub fn take_used_codes(&mut self) -> HashSet<Address> {
+        let used = std::mem::take(&mut self.used);
+        used.into_iter()
+            .flat_map(|id| &self.get(id).frames)
+            .map(|(code, _)| *code)
+            .collect()
     }
 
     /// Makes chains with one of these code objects unknown, as another code object lies there now; returns their ids.

@@ -220,7 +220,13 @@ impl Observer {
     pub(super) fn revalidate(&mut self) -> Result<Vec<ChainId>, Fault> {
         self.memory.forget();
         let objects = self.interpreter.objects(&self.memory);
-        let changed = self.names.codes.revalidate(&objects)?;
+        let Names { chains, codes, .. } = &mut self.names;
+        // A chain that is known already is not named anew.
+        chains
+            .take_used_codes()
+            .into_iter()
+            .for_each(|code| codes.touch(code));
+        let changed = codes.revalidate(&objects)?;
         self.losses.stale += self.names.codes.take_unreadable();
         if changed.is_empty() {
             return Ok(Vec::new());
