@@ -1,0 +1,127 @@
+//! A host that reads an image, and checks what it is sent.
+
+use std::collections::BTreeSet;
+
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind};
+use awaitwhat_common::limits::{MAX_AWAITERS, WINDOW_WORDS};
+use awaitwhat_common::status::TaskStatus;
+use awaitwhat_walker::{Host, Record};
+
+use super::image::BASE;
+
+/// Reads after which a slice's budget is used up.
+const READS: u64 = 2_000;
+
+/// Something that a walk did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seen {
+    /// A slice ended with this status.
+    Slice(u8),
+    /// A task's record had this state and status.
+    Record(u8, u8),
+    /// A record had several frames.
+    Chain,
+    /// A record had several awaiters.
+    Awaiters,
+}
+
+/// What all walks together must have done.
+pub const EVERYTHING: [Seen; 14] = [
+    Seen::Slice(0),
+    Seen::Slice(1),
+    Seen::Slice(2),
+    Seen::Slice(5),
+    Seen::Record(0, 0),
+    Seen::Record(0, 1),
+    Seen::Record(0, 2),
+    Seen::Record(0, 3),
+    Seen::Record(1, 0),
+    Seen::Record(1, 1),
+    Seen::Record(1, 2),
+    Seen::Record(2, 0),
+    Seen::Chain,
+    Seen::Awaiters,
+];
+
+pub struct Hostile<'run> {
+    words: &'run [u64],
+    reads: u64,
+    /// Whether the thread has run, asked again and again: bits, from the lowest one on.
+    disturbances: u64,
+    max_frames: u32,
+    seen: &'run mut BTreeSet<Seen>,
+}
+
+impl<'run> Hostile<'run> {
+    pub fn new(
+        words: &'run [u64],
+        disturbances: u64,
+        max_frames: u32,
+        seen: &'run mut BTreeSet<Seen>,
+    ) -> Self {
+        Self {
+            words,
+            reads: 0,
+            disturbances,
+            max_frames,
+            seen,
+        }
+    }
+
+    /// The words from `address` on.
+    fn from(&self, address: u64) -> Option<&[u64]> {
+        assert_eq!(address % 8, 0, "the walker reads aligned words only");
+        let at = usize::try_from(address.checked_sub(BASE)? / 8).ok()?;
+        self.words.get(at..).filter(|rest| !rest.is_empty())
+    }
+}
+
+impl Host for Hostile<'_> {
+    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+        self.reads += 1;
+        let Some(rest) = self.from(address) else {
+            return false;
+        };
+        window.fill(0);
+        window
+            .iter_mut()
+            .zip(rest)
+            .for_each(|(word, value)| *word = *value);
+        true
+    }
+
+    fn read_word(&mut self, address: u64) -> Option<u64> {
+        self.reads += 1;
+        self.from(address)?.first().copied()
+    }
+
+    fn is_undisturbed(&mut self) -> bool {
+        let is_disturbed = self.disturbances & 1 == 1;
+        self.disturbances >>= 1;
+        !is_disturbed
+    }
+
+    fn is_over_budget(&mut self) -> bool {
+        self.reads >= READS
+    }
+
+    fn emit(&mut self, record: &Record) {
+        let words: Vec<u64> = record.words().collect();
+        let byte = |shift: u32| (words[HEAD] >> shift) as u8;
+        let half = |shift: u32| (words[HEAD] >> shift) as u16;
+        let (status, state) = (byte(8), byte(16));
+        let (frames, awaiters) = (usize::from(half(32)), usize::from(half(48)));
+        assert_eq!(byte(0), kind::TASK);
+        assert!(TaskStatus::from_u8(status).is_some() && TaskState::from_u8(state).is_some());
+        assert!(frames <= self.max_frames as usize && awaiters <= MAX_AWAITERS);
+        assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS + awaiters);
+        assert_eq!(words.len(), record.length());
+        self.seen.insert(Seen::Record(state, status));
+        if frames > 2 {
+            self.seen.insert(Seen::Chain);
+        }
+        if awaiters > 1 {
+            self.seen.insert(Seen::Awaiters);
+        }
+    }
+}

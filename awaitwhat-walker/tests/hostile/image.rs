@@ -1,0 +1,254 @@
+//! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
+
+use awaitwhat_common::layout::{Layout, Wrapper, quirks};
+use awaitwhat_common::limits::{MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+
+/// Where the memory lies.
+pub const BASE: u64 = 0x10_0000;
+/// Objects in it; each fills a window.
+const OBJECTS: u64 = 24;
+/// Head of the list of tasks: it lies in the first object.
+pub const HEAD: u64 = BASE + NODE;
+
+/// Addresses of types, away from the memory.
+const COROUTINE: u64 = 0x7000_0000;
+const GENERATOR: u64 = 0x7000_0100;
+const ASYNC_GENERATOR: u64 = 0x7000_0200;
+const WEAK_REFERENCE: u64 = 0x7000_0300;
+const CHAIN_WRAPPER: u64 = 0x7000_0400;
+const TERMINAL_WRAPPER: u64 = 0x7000_0500;
+const TASK: u64 = 0x7000_0600;
+
+/// Offsets of fields.
+const TYPE: u64 = 8;
+const REFERENT: u64 = 16;
+const COROUTINE_OF_TASK: u64 = 24;
+const AWAITED_BY: u64 = 56;
+const AWAITED_BY_IS_SET: u64 = 64;
+const NODE: u64 = 72;
+const STATE: u64 = 16;
+const FRAME: u64 = 24;
+const CODE: u64 = 0;
+const PREVIOUS: u64 = 8;
+const INSTRUCTION: u64 = 16;
+const STACK: u64 = 24;
+const OWNER: u64 = 32;
+const LOCALS: u64 = 40;
+const MASK: u64 = 24;
+const TABLE: u64 = 32;
+
+/// Bytes that read as `RESUME` after an `await` wherever one looks.
+const RESUMES: u64 = 0x0303_0303_0303_0303;
+
+/// Number of layouts: like 3.14, and like 3.11.
+pub const LAYOUTS: usize = 2;
+
+/// One of the layouts.
+pub fn layout(number: usize) -> Layout {
+    let is_old = number == 1;
+    let short = |offset: u64| u16::try_from(offset).expect("an offset within a window");
+    let mut wrappers = [Wrapper::default(); MAX_WRAPPERS];
+    wrappers[0] = Wrapper {
+        type_address: CHAIN_WRAPPER,
+        inner: short(REFERENT),
+        ..Wrapper::default()
+    };
+    wrappers[1] = Wrapper {
+        type_address: TERMINAL_WRAPPER,
+        is_terminal: 1,
+        ..wrappers[0]
+    };
+    Layout {
+        object_type: short(TYPE),
+        weakref_object: short(REFERENT),
+        task_coro: short(COROUTINE_OF_TASK),
+        task_name: 32,
+        task_loop: 16,
+        task_fut_waiter: 40,
+        task_state: 48,
+        task_awaited_by: short(AWAITED_BY),
+        task_awaited_by_is_set: short(AWAITED_BY_IS_SET),
+        task_node: short(NODE),
+        generator_frame_state: short(STATE),
+        generator_frame: short(FRAME),
+        frame_code: short(CODE),
+        frame_previous: short(PREVIOUS),
+        frame_instruction: short(INSTRUCTION),
+        frame_stack: short(STACK),
+        frame_locals: short(LOCALS),
+        frame_owner: short(OWNER),
+        frame_awaited: 8,
+        set_used: 16,
+        set_mask: short(MASK),
+        set_table: short(TABLE),
+        quirks: if is_old {
+            quirks::CFRAME | quirks::AWAIT_BY_OPCODE
+        } else {
+            quirks::STACK_POINTER
+        },
+        state_suspended: 1,
+        state_awaiting: if is_old { 1 } else { 2 },
+        state_executing: 3,
+        owner_internal: 4,
+        resume_opcodes: [3, 0, 0],
+        tag_mask: if is_old { 0 } else { 3 },
+        none_address: BASE,
+        weakref_type: WEAK_REFERENCE,
+        coroutine_type: COROUTINE,
+        generator_type: GENERATOR,
+        async_generator_type: ASYNC_GENERATOR,
+        wrappers,
+        ..Layout::default()
+    }
+}
+
+/// The address of an object.
+pub fn address() -> impl Strategy<Value = u64> {
+    (0..OBJECTS).prop_map(|number| BASE + number * WINDOW_BYTES)
+}
+
+/// A memory for the layout with this number.
+pub fn image(layout: usize) -> impl Strategy<Value = Vec<u64>> {
+    let garbage = prop_oneof![
+        address(),
+        any::<u64>(),
+        (0..5_u64),
+        (0..64_u64).prop_map(|bit| 1 << bit)
+    ];
+    let places = 0..(OBJECTS as usize * WINDOW_WORDS);
+    (
+        vec(object(layout), OBJECTS as usize),
+        vec((places, garbage), 0..6),
+    )
+        .prop_map(|(objects, garbage)| {
+            let mut words = vec![0; OBJECTS as usize * WINDOW_WORDS];
+            for (number, (object, at)) in objects
+                .iter()
+                .zip((BASE..).step_by(WINDOW_BYTES as usize))
+                .enumerate()
+            {
+                object.write(at, &mut words[number * WINDOW_WORDS..][..WINDOW_WORDS]);
+            }
+            link_tasks(&objects, &mut words);
+            for (place, word) in garbage {
+                words[place] = word;
+            }
+            words
+        })
+}
+
+/// An object, by its parts.
+#[derive(Clone, Debug)]
+enum Object {
+    Task {
+        coroutine: u64,
+        awaited_by: u64,
+        is_set: bool,
+    },
+    Generator {
+        type_address: u64,
+        state: u64,
+        owner: u64,
+        previous: u64,
+        awaited: u64,
+        old: bool,
+    },
+    /// Something whose second word is its type and whose third one is another object.
+    Reference {
+        type_address: u64,
+        to: u64,
+    },
+    Set {
+        mask: u64,
+        table: u64,
+    },
+    Table(Vec<u64>),
+}
+
+fn object(layout: usize) -> impl Strategy<Value = Object> {
+    let old = layout == 1;
+    let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
+    let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 2 => Just(3), 1 => Just(4)];
+    let references = prop_oneof![Just(WEAK_REFERENCE), Just(CHAIN_WRAPPER), Just(TERMINAL_WRAPPER)];
+    prop_oneof![
+        4 => (address(), address(), any::<bool>())
+            .prop_map(|(coroutine, awaited_by, is_set)| Object::Task { coroutine, awaited_by, is_set }),
+        8 => (generators, states, 0..5_u64, address(), address()).prop_map(
+            move |(type_address, state, owner, previous, awaited)| Object::Generator {
+                type_address, state, owner, previous, awaited, old,
+            }
+        ),
+        2 => (references, address()).prop_map(|(type_address, to)| Object::Reference { type_address, to }),
+        1 => (prop_oneof![0..64_u64, any::<u64>()], address()).prop_map(|(mask, table)| Object::Set { mask, table }),
+        2 => vec(prop_oneof![address(), Just(0)], WINDOW_WORDS / 2).prop_map(Object::Table),
+    ]
+}
+
+impl Object {
+    /// Writes the object, which lies at `address`.
+    fn write(&self, address: u64, words: &mut [u64]) {
+        let mut set = |offset: u64, value: u64| words[offset as usize / 8] = value;
+        match *self {
+            Self::Task {
+                coroutine,
+                awaited_by,
+                is_set,
+            } => {
+                set(TYPE, TASK);
+                set(COROUTINE_OF_TASK, coroutine);
+                set(AWAITED_BY, awaited_by);
+                set(AWAITED_BY_IS_SET, u64::from(is_set));
+            }
+            Self::Generator {
+                type_address,
+                state,
+                owner,
+                previous,
+                awaited,
+                old,
+            } => {
+                set(0, RESUMES);
+                set(TYPE, type_address);
+                set(STATE, if old && state == 2 { 1 } else { state });
+                set(FRAME + CODE, address + 1);
+                set(FRAME + PREVIOUS, previous + FRAME);
+                // The next code unit is the one at the beginning of the object.
+                set(FRAME + INSTRUCTION, address - 2);
+                set(FRAME + STACK, if old { 1 } else { address + FRAME + LOCALS + 8 });
+                set(FRAME + OWNER, owner);
+                set(FRAME + LOCALS, awaited);
+            }
+            Self::Reference { type_address, to } => {
+                // As a thread state it leads to a frame.
+                set(0, to + FRAME);
+                set(TYPE, type_address);
+                set(REFERENT, to);
+            }
+            Self::Set { mask, table } => {
+                set(MASK, mask);
+                set(TABLE, table);
+            }
+            Self::Table(ref keys) => {
+                for (offset, key) in (0..).step_by(16).zip(keys) {
+                    set(offset, *key);
+                }
+            }
+        }
+    }
+}
+
+/// Makes a proper list of all tasks: garbage comes later.
+fn link_tasks(objects: &[Object], words: &mut [u64]) {
+    let is_task = |number: &usize| matches!(objects[*number], Object::Task { .. });
+    let nodes = (1..objects.len())
+        .filter(is_task)
+        .map(|number| number * WINDOW_WORDS + NODE as usize / 8);
+    let head = NODE as usize / 8;
+    let ring: Vec<usize> = [head].into_iter().chain(nodes).chain([head]).collect();
+    for pair in ring.windows(2) {
+        words[pair[0]] = BASE + pair[1] as u64 * 8;
+        words[pair[1] + 1] = BASE + pair[0] as u64 * 8;
+    }
+}
