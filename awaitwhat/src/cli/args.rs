@@ -190,4 +190,16 @@ mod tests {
             parsed(line).unwrap_err();
         }
     }
+
+    #[test]
+    fn the_commands_of_the_readme_are_understood() {
+        let readme = include_str!("../../../README.md");
+        let commands = readme.lines().map(|line| line.trim_start_matches("$ "));
+        let commands: Vec<&str> = commands.filter(|line| line.starts_with("awaitwhat ")).collect();
+        assert!(commands.len() > 6, "{commands:?}");
+        for command in commands {
+            let words = command.split('#').next().unwrap_or_default().split_whitespace();
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+        }
+    }
 }

@@ -104,6 +104,8 @@ mod tests {
             Exit::TargetExited,
         ] {
             assert!(HELP.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+            let readme = include_str!("../../../README.md");
+            assert!(readme.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
         }
     }
 }
