@@ -56,10 +56,7 @@ impl Profile {
     /// Mean number of tasks, waiting and running, over the period. 0 for an empty period.
     #[must_use]
     pub fn mean_tasks(&self) -> f64 {
-        ratio(
-            self.chains.iter().map(|chain| chain.task_seconds).sum(),
-            self.duration_seconds,
-        )
+        ratio(sum(&self.chains, |_| true), self.duration_seconds)
     }
 
     /// Share of the period that the event loops' threads were on a CPU: 1 is one whole core per thread.
@@ -72,12 +69,17 @@ impl Profile {
     /// Time that tasks spent in `state`, in seconds.
     #[must_use]
     pub fn task_seconds(&self, state: ChainState) -> f64 {
-        self.chains
-            .iter()
-            .filter(|chain| chain.state == state)
-            .map(|chain| chain.task_seconds)
-            .sum()
+        sum(&self.chains, |chain| chain.state == state)
     }
+}
+
+/// Task-seconds of those of the chains that are wanted.
+fn sum(chains: &[Chain], is_wanted: impl Fn(&Chain) -> bool) -> f64 {
+    // Not `sum()`: of nothing that is -0.
+    chains
+        .iter()
+        .filter(|chain| is_wanted(chain))
+        .fold(0.0, |sum, chain| sum + chain.task_seconds)
 }
 
 /// `part / whole`, 0 where there is no whole.

@@ -38,10 +38,7 @@ pub fn write(
         writeln!(output, "\n{}", styled(HEADING, heading))?;
         write_points(profile, &running_points(profile), "CALLS", width, output)?;
     }
-    if waiting > 0.0 {
-        write_merged(profile, output)?;
-    }
-    Ok(())
+    write_merged(profile, output)
 }
 
 /// Writes what was traced and how well, and the merged await tree.
@@ -54,6 +51,9 @@ pub fn write_tree(profile: &Profile, max_frames: usize, output: &mut impl Write)
 }
 
 fn write_merged(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
+    if profile.task_seconds(ChainState::Waiting) <= 0.0 {
+        return writeln!(output, "\nNo task was seen waiting.");
+    }
     writeln!(
         output,
         "\n{}",
@@ -215,13 +215,15 @@ mod tests {
             threads: 0,
             samples: 0,
             task_visits: 0,
-            duration_seconds: 0.0,
+            duration_seconds: 0.5,
             ..profile(Vec::new())
         };
         insta::assert_snapshot!(drawn(&empty, None), @"
-        Process 4711 (CPython 3.14.10), traced for 0.0 s
+        Process 4711 (CPython 3.14.10), traced for 0.5 s
         0 samples, 0 task visits, 0.0 tasks on average; no event loop seen
         Nothing was lost.
+
+        No task was seen waiting.
         ");
     }
 
@@ -245,6 +247,8 @@ mod tests {
         Running: where tasks were at work (1.50 task-seconds)
         TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS
           1.50  100.0 %        0.15  spin      /srv/app.py:3  -
+
+        No task was seen waiting.
         ");
     }
 
