@@ -6,19 +6,19 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 use crate::maps::KERNEL;
 
-/// Reads a value of the kernel's at `address`; `otherwise` where that fails.
+/// Reads a number of the kernel's at `address`; 0 where that fails. Without a branch: each one doubles what is to verify.
 #[inline(always)]
-pub fn read<T: Copy>(address: u64, otherwise: T) -> T {
-    let mut value = otherwise;
-    // SAFETY: `value` is as long as the read; the helper checks the address.
-    let status = unsafe {
+pub fn read<T: Copy + Default>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: `value` is as long as the read; the helper checks the address, and writes zeros where it fails.
+    unsafe {
         bpf_probe_read_kernel(
             (&raw mut value).cast(),
             size_of::<T>() as u32,
             address as *const _,
         )
     };
-    if status == 0 { value } else { otherwise }
+    value
 }
 
 /// Offsets inside the kernel's structures.
@@ -38,13 +38,13 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// The activity of the thread whose `task_struct` is at `task`. One that cannot be read counts as running: it is left alone.
+    /// The activity of the thread whose `task_struct` is at `task`.
     #[inline(always)]
     pub fn of(task: u64, offsets: &KernelOffsets) -> Self {
-        let voluntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nvcsw)), 0);
-        let involuntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nivcsw)), 0);
-        let runtime = read(task.wrapping_add(u64::from(offsets.task_runtime)), 0);
-        let on_cpu: i32 = read(task.wrapping_add(u64::from(offsets.task_on_cpu)), 1);
+        let voluntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nvcsw)));
+        let involuntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nivcsw)));
+        let runtime = read(task.wrapping_add(u64::from(offsets.task_runtime)));
+        let on_cpu: i32 = read(task.wrapping_add(u64::from(offsets.task_on_cpu)));
         Self {
             is_on_cpu: on_cpu != 0,
             switches: voluntary.wrapping_add(involuntary),
@@ -72,5 +72,5 @@ pub struct TaskContext {
 /// Reads field number `index` of an iterator's context as a plain number, 0 where that fails: the helpers for reading take those.
 #[inline(always)]
 pub fn context_word<T>(context: *const T, index: usize) -> u64 {
-    read(context as u64 + index as u64 * 8, 0)
+    read(context as u64 + index as u64 * 8)
 }

@@ -33,7 +33,7 @@ fn list(context: *mut MappingContext) -> Option<()> {
     };
     let offsets = offsets()?;
     let vma = context_word(context, 2);
-    let word = |offset: u32| read::<u64>(vma.wrapping_add(u64::from(offset)), 0);
+    let word = |offset: u32| read::<u64>(vma.wrapping_add(u64::from(offset)));
     let mut mapping = Mapping {
         start: word(offsets.vma_start),
         end: word(offsets.vma_end),
@@ -54,8 +54,8 @@ fn read_name(offsets: &KernelOffsets, mapping: &mut Mapping) {
     if mapping.file == 0 {
         return;
     }
-    let dentry: u64 = read(mapping.file.wrapping_add(u64::from(offsets.file_dentry)), 0);
-    let name: u64 = read(dentry.wrapping_add(u64::from(offsets.dentry_name)), 0);
+    let dentry: u64 = read(mapping.file.wrapping_add(u64::from(offsets.file_dentry)));
+    let name: u64 = read(dentry.wrapping_add(u64::from(offsets.dentry_name)));
     // SAFETY: the array is as long as the read; the helper checks the address and ends the string with a zero.
     unsafe {
         bpf_probe_read_kernel_str(

@@ -35,7 +35,16 @@ fn sample() -> Option<()> {
     let activity = Activity::of(task, offsets()?);
     let started = now();
     // SAFETY: the walk belongs to this thread, and a perf event does not interrupt itself.
-    unsafe { (*walk).begin_slice(&*plan, true, started, activity.runtime, activity.switches) };
+    unsafe {
+        (*walk).begin_slice(
+            &*layout,
+            &*plan,
+            true,
+            started,
+            activity.runtime,
+            activity.switches,
+        )
+    };
     let deadline = if budget == 0 {
         u64::MAX
     } else {
@@ -69,11 +78,11 @@ impl Host for InContext {
     }
 
     #[inline(always)]
-    fn read_word(&mut self, address: u64) -> Option<u64> {
+    fn read_word(&mut self, address: u64) -> u64 {
         let mut word = 0u64;
         // SAFETY: the word is as long as the read; the helper checks the address.
         let status = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
-        if status == 0 { Some(word) } else { None }
+        if status == 0 { word } else { 0 }
     }
 
     #[inline(always)]

@@ -9,7 +9,6 @@ use awaitwhat_common::limits::{MAX_OBJECTS, MAX_WRAPPERS};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
 
-use crate::host::Host;
 use crate::walk::{Flow, Walk, phase};
 use crate::window::is_object_address;
 
@@ -20,15 +19,15 @@ const RESUME_AFTER_AWAIT: u64 = 2;
 
 impl Walk {
     #[inline(always)]
-    pub(crate) fn visit_object<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+    pub(crate) fn visit_object(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         self.objects += 1;
         if self.objects > MAX_OBJECTS {
             return self.end_task(TaskStatus::Truncated);
         }
-        if !self.window.load(host, self.object) {
+        if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let type_address = self.window.word(u64::from(layout.object_type));
+        let type_address = self.window().word(u64::from(layout.object_type));
         if type_address == layout.coroutine_type
             || type_address == layout.generator_type
             || type_address == layout.async_generator_type
@@ -38,16 +37,19 @@ impl Walk {
         for at in 0..MAX_WRAPPERS {
             let wrapper = layout.wrappers[at];
             if type_address != 0 && wrapper.type_address == type_address {
-                let inner = self.window.word(u64::from(wrapper.inner));
+                let inner = self.window().word(u64::from(wrapper.inner));
                 if inner == 0 {
                     break;
                 }
                 self.object = inner;
-                self.phase = if wrapper.is_terminal == 0 {
-                    phase::OBJECT
-                } else {
-                    phase::TERMINAL
-                };
+                self.want(
+                    inner,
+                    if wrapper.is_terminal == 0 {
+                        phase::CHAIN
+                    } else {
+                        phase::TERMINAL
+                    },
+                );
                 return Flow::Continue;
             }
         }
@@ -55,8 +57,8 @@ impl Walk {
     }
 
     #[inline(always)]
-    pub(crate) fn visit_terminal<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
-        if !self.window.load(host, self.object) {
+    pub(crate) fn visit_terminal(&mut self, layout: &Layout) -> Flow {
+        if !self.is_loaded() {
             self.record.set_terminal(self.object, 0, 0);
             return self.end_task(TaskStatus::Fault);
         }
@@ -65,8 +67,8 @@ impl Walk {
 
     #[inline(always)]
     fn end_with_terminal(&mut self, layout: &Layout) -> Flow {
-        let type_address = self.window.word(u64::from(layout.object_type));
-        let state = self.window.half(u64::from(layout.task_state));
+        let type_address = self.window().word(u64::from(layout.object_type));
+        let state = self.window().half(u64::from(layout.task_state));
         self.record
             .set_terminal(self.object, type_address, u64::from(state));
         self.end_task(TaskStatus::Complete)
@@ -76,13 +78,14 @@ impl Walk {
     #[inline(always)]
     fn visit_generator(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         let is_outermost = self.record.frames() == 0;
-        let state = self.window.byte(u64::from(layout.generator_frame_state)) as i8;
+        let state = self.window().byte(u64::from(layout.generator_frame_state)) as i8;
         if state == layout.state_executing {
             // Only a task's own coroutine can execute while nothing above it does.
             if !is_outermost {
                 return self.end_task(TaskStatus::Torn);
             }
-            self.begin_running(0, self.object.wrapping_add(u64::from(layout.generator_frame)));
+            let frame = self.object.wrapping_add(u64::from(layout.generator_frame));
+            self.begin_running(layout, plan, 0, frame);
             return Flow::Continue;
         }
         let is_suspended = state == layout.state_suspended || state == layout.state_awaiting;
@@ -91,8 +94,8 @@ impl Walk {
             return self.end_task(TaskStatus::Torn);
         }
         let frame = u64::from(layout.generator_frame);
-        let code = self.window.word(frame + u64::from(layout.frame_code)) & !layout.tag_mask;
-        let instruction = self.window.word(frame + u64::from(layout.frame_instruction));
+        let code = self.window().word(frame + u64::from(layout.frame_code)) & !layout.tag_mask;
+        let instruction = self.window().word(frame + u64::from(layout.frame_instruction));
         if !self.record.push_frame(code, instruction, plan.max_frames) {
             return self.end_task(TaskStatus::Truncated);
         }
@@ -104,28 +107,22 @@ impl Walk {
             // Suspended in a plain `yield`: nothing is awaited.
             return self.end_task(TaskStatus::Complete);
         }
-        self.phase = if layout.quirks & quirks::AWAIT_BY_OPCODE != 0 {
-            phase::OPCODE
+        if layout.quirks & quirks::AWAIT_BY_OPCODE == 0 {
+            self.phase = phase::STACK;
         } else {
-            phase::AWAITED
-        };
+            self.instruction = instruction.wrapping_add(CODE_UNIT);
+            self.want_word(self.instruction & !7, phase::OPCODE);
+        }
         Flow::Continue
     }
 
     /// Where a state says "suspended" only: an `await` or `yield from` is followed by a `RESUME` that says so.
     #[inline(always)]
-    pub(crate) fn check_opcode<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
-        let frame = u64::from(layout.generator_frame);
-        let instruction = self.window.word(frame + u64::from(layout.frame_instruction));
-        let next = instruction.wrapping_add(CODE_UNIT);
-        let aligned = next & !7;
-        if next & 1 != 0 || !is_object_address(aligned) {
-            return self.end_task(TaskStatus::Torn);
-        }
-        let Some(word) = host.read_word(aligned) else {
+    pub(crate) fn check_opcode(&mut self, layout: &Layout) -> Flow {
+        if self.word == 0 || self.instruction & 1 != 0 {
             return self.end_task(TaskStatus::Fault);
-        };
-        let unit = word >> ((next & 6) * 8);
+        }
+        let unit = self.word >> ((self.instruction & 6) * 8);
         let opcode = unit as u8;
         let is_resume = opcode != 0
             && (opcode == layout.resume_opcodes[0]
@@ -134,18 +131,18 @@ impl Walk {
         if !is_resume || (unit >> 8) & 3 < RESUME_AFTER_AWAIT {
             return self.end_task(TaskStatus::Complete);
         }
-        self.phase = phase::AWAITED;
+        self.phase = phase::STACK;
         Flow::Continue
     }
 
     #[inline(always)]
-    pub(crate) fn read_awaited<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
+    pub(crate) fn find_awaited(&mut self, layout: &Layout) -> Flow {
         let frame = u64::from(layout.generator_frame);
         let stack = frame + u64::from(layout.frame_stack);
         let top = if layout.quirks & quirks::STACK_POINTER != 0 {
-            self.window.word(stack)
+            self.window().word(stack)
         } else {
-            let count = self.window.half(stack) as i32;
+            let count = self.window().half(stack) as i32;
             if count <= 0 {
                 // An executing frame has no stack top in memory.
                 return self.end_task(TaskStatus::Torn);
@@ -160,18 +157,23 @@ impl Walk {
         if !is_object_address(slot) {
             return self.end_task(TaskStatus::Torn);
         }
-        let value = match self.window.word_at(slot) {
-            Some(value) => value,
-            None => match host.read_word(slot) {
-                Some(value) => value,
-                None => return self.end_task(TaskStatus::Fault),
-            },
-        };
-        self.object = value & !layout.tag_mask;
+        match self.window().word_at(slot) {
+            Some(value) => {
+                self.word = value;
+                self.phase = phase::AWAITED;
+            }
+            None => self.want_word(slot, phase::AWAITED),
+        }
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn take_awaited(&mut self, layout: &Layout) -> Flow {
+        self.object = self.word & !layout.tag_mask;
         if self.object == 0 {
             return self.end_task(TaskStatus::Torn);
         }
-        self.phase = phase::OBJECT;
+        self.want(self.object, phase::CHAIN);
         Flow::Continue
     }
 }

@@ -13,8 +13,8 @@ pub trait Host {
     /// False if nothing can be read at `address`.
     fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool;
 
-    /// Reads one word at `address`, a multiple of 8.
-    fn read_word(&mut self, address: u64) -> Option<u64>;
+    /// Reads one word at `address`, a multiple of 8; 0 where that fails.
+    fn read_word(&mut self, address: u64) -> u64;
 
     /// Whether the thread has not run since the slice began: what was read so far belongs together.
     fn is_undisturbed(&mut self) -> bool;

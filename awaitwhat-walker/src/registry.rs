@@ -9,7 +9,7 @@ use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 use awaitwhat_common::status::SliceStatus;
 
 use crate::host::Host;
-use crate::walk::{Flow, HISTORY, Walk, phase, place};
+use crate::walk::{Flow, HISTORY, TABLE, Walk, phase, place};
 use crate::window::Window;
 
 /// Bytes of one slot of a set: key and hash.
@@ -40,27 +40,35 @@ pub(crate) fn part_of_table(table: u64, slot: u64) -> u64 {
 
 impl Walk {
     #[inline(always)]
-    pub(crate) fn begin_root<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+    pub(crate) fn choose_root<H: Host>(&mut self, plan: &ThreadPlan, host: &mut H) -> Flow {
         if self.root >= plan.root_count || self.root >= MAX_ROOTS as u32 {
             return self.end_pass(host);
         }
-        let root = self.current_root(plan);
-        if !self.window.load(host, root.address) {
+        self.want(self.current_root(plan).address, phase::ROOT);
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn begin_root<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if !self.is_loaded() {
             return self.restart(host);
         }
+        let root = self.current_root(plan);
+        self.root_address = root.address;
         if root.kind == root_kind::LIST {
             self.last_node = root.address;
-            self.node = self.window.word(0);
+            self.node = self.window().word(0);
             self.history = [0; HISTORY];
             self.place = place::IN_LIST;
             self.phase = phase::NODE;
         } else {
             self.slot = 0;
-            self.set_mask = self.window.word(u64::from(layout.set_mask));
-            self.set_table = self.window.word(u64::from(layout.set_table));
+            self.set_mask = self.window().word(u64::from(layout.set_mask));
+            self.set_table = self.window().word(u64::from(layout.set_table));
             if self.set_mask >= MAX_SLOTS {
                 return self.restart(host);
             }
+            self.windows[TABLE].forget();
             self.place = place::IN_SET;
             self.phase = phase::SLOT;
         }
@@ -81,7 +89,7 @@ impl Walk {
     fn end_root(&mut self) -> Flow {
         self.root += 1;
         self.place = place::BEFORE_ROOT;
-        self.phase = phase::ROOT;
+        self.phase = phase::NEXT_ROOT;
         Flow::Continue
     }
 
@@ -94,36 +102,52 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn resume(&mut self) {
         self.history_tried = 0;
-        self.phase = match self.place {
-            place::IN_LIST => phase::RESUME_LIST,
-            place::IN_SET => phase::RESUME_SET,
-            _ => phase::ROOT,
-        };
+        match self.place {
+            place::IN_LIST => self.phase = phase::RESUME_LIST,
+            place::IN_SET => self.want(self.root_address, phase::RESUME_SET),
+            _ => self.phase = phase::NEXT_ROOT,
+        }
     }
 
     /// Finds the latest of the nodes visited so far that is still in the list: the walk goes on behind it.
     #[inline(always)]
     pub(crate) fn resume_list<H: Host>(&mut self, host: &mut H) -> Flow {
+        if self.is_loaded() && self.history_tried != 0 {
+            self.is_loaded = 0;
+            let next = self.window().word(0);
+            if next != 0 {
+                self.node = next;
+                self.want(next, phase::RESUME_BEHIND);
+                return Flow::Continue;
+            }
+        }
         let latest = self.history_at.wrapping_sub(self.history_tried);
         let candidate = self.history[latest as usize & (HISTORY - 1)];
         if self.history_tried >= HISTORY as u32 || candidate == 0 {
             if self.history_tried == 0 {
                 // Nothing of this list was visited yet.
                 self.place = place::BEFORE_ROOT;
-                self.phase = phase::ROOT;
+                self.phase = phase::NEXT_ROOT;
                 return Flow::Continue;
             }
             return self.restart(host);
         }
         self.history_tried += 1;
-        if self.window.load(host, candidate) {
-            let next = self.window.word(0);
-            if self.window.load(host, next) && self.window.word(NODE_PREVIOUS) == candidate {
-                self.last_node = candidate;
-                self.node = next;
-                self.phase = phase::NODE;
-            }
-        }
+        self.last_node = candidate;
+        self.want(candidate, phase::RESUME_LIST);
+        Flow::Continue
+    }
+
+    /// A node is in the list if the one that it leads to leads back to it.
+    #[inline(always)]
+    pub(crate) fn resume_behind(&mut self) -> Flow {
+        let leads_back = self.is_loaded() && self.window().word(NODE_PREVIOUS) == self.last_node;
+        self.is_loaded = 0;
+        self.phase = if leads_back {
+            phase::NODE
+        } else {
+            phase::RESUME_LIST
+        };
         Flow::Continue
     }
 
@@ -134,7 +158,7 @@ impl Walk {
         }
         self.visited += 1;
         self.object = self.node.wrapping_sub(u64::from(layout.task_node));
-        self.phase = phase::TASK;
+        self.want(self.object, phase::TASK);
         Flow::Continue
     }
 
@@ -142,62 +166,76 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn take_links(&mut self, layout: &Layout) -> bool {
         let node = u64::from(layout.task_node);
-        self.next_node = self.window.word(node);
-        self.window.word(node + NODE_PREVIOUS) == self.last_node
+        self.next_node = self.window().word(node);
+        self.window().word(node + NODE_PREVIOUS) == self.last_node
     }
 
     #[inline(always)]
-    pub(crate) fn resume_set<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
-        if !self.window.load(host, self.current_root(plan).address)
-            || self.window.word(u64::from(layout.set_mask)) != self.set_mask
-            || self.window.word(u64::from(layout.set_table)) != self.set_table
+    pub(crate) fn resume_set<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
+        if !self.is_loaded()
+            || self.window().word(u64::from(layout.set_mask)) != self.set_mask
+            || self.window().word(u64::from(layout.set_table)) != self.set_table
         {
             return self.restart(host);
         }
-        self.slots.forget();
+        self.windows[TABLE].forget();
         self.phase = phase::SLOT;
         Flow::Continue
     }
 
     #[inline(always)]
-    pub(crate) fn visit_slot<H: Host>(&mut self, plan: &ThreadPlan, host: &mut H) -> Flow {
+    pub(crate) fn visit_slot(&mut self, plan: &ThreadPlan) -> Flow {
         if self.slot > self.set_mask {
             return self.end_root();
         }
         let part = part_of_table(self.set_table, self.slot);
-        if !self.slots.is_at(part) {
-            if !self.slots.load(host, part) {
-                return self.restart(host);
-            }
-            // Empty parts cost time too, and a set may have nothing else.
-            if host.is_over_budget() {
-                return Flow::Done(SliceStatus::Budget);
-            }
+        if !self.windows[TABLE].is_at(part) {
+            self.want_table(part, phase::SLOTS);
+            return Flow::Continue;
         }
-        self.object = key_of_slot(&self.slots, self.slot);
-        if self.object == 0 {
+        let key = key_of_slot(&self.windows[TABLE], self.slot);
+        if key == 0 {
             self.slot += 1;
             return Flow::Continue;
         }
         self.visited += 1;
+        self.object = key;
         let is_weak = self.current_root(plan).kind == root_kind::WEAK_SET;
-        self.phase = if is_weak {
-            phase::WEAK_REFERENCE
-        } else {
-            phase::TASK
-        };
+        self.want(
+            key,
+            if is_weak {
+                phase::WEAK_REFERENCE
+            } else {
+                phase::TASK
+            },
+        );
         Flow::Continue
     }
 
     #[inline(always)]
+    pub(crate) fn take_slots<H: Host>(&mut self, host: &mut H) -> Flow {
+        if !self.is_loaded() {
+            return self.restart(host);
+        }
+        self.phase = phase::SLOT;
+        // Empty parts cost time too, and a set may have nothing else.
+        if host.is_over_budget() {
+            Flow::Done(SliceStatus::Budget)
+        } else {
+            Flow::Continue
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn follow_weak_reference<H: Host>(&mut self, layout: &Layout, host: &mut H) -> Flow {
-        let is_reference = self.window.load(host, self.object)
-            && self.window.word(u64::from(layout.object_type)) == layout.weakref_type;
-        self.object = self.window.word(u64::from(layout.weakref_object));
-        if !is_reference || self.object == layout.none_address {
+        let is_reference =
+            self.is_loaded() && self.window().word(u64::from(layout.object_type)) == layout.weakref_type;
+        let task = self.window().word(u64::from(layout.weakref_object));
+        if !is_reference || task == 0 || task == layout.none_address {
             return self.skip(host);
         }
-        self.phase = phase::TASK;
+        self.object = task;
+        self.want(task, phase::TASK);
         Flow::Continue
     }
 

@@ -8,7 +8,6 @@ use awaitwhat_common::limits::MAX_RUNNING_FRAMES;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
 
-use crate::host::Host;
 use crate::walk::{Flow, Walk, phase};
 
 /// `FRAME_OWNED_BY_GENERATOR`: the frame lies in a coroutine, generator or asynchronous generator.
@@ -18,56 +17,65 @@ impl Walk {
     /// Begins the frames of the thread, from the current one outwards, up to `last_frame`; as the slice's first record
     /// (`is_tick` 1, `last_frame` 0) up to the outermost one that belongs to a coroutine.
     #[inline(always)]
-    pub(crate) fn begin_running(&mut self, is_tick: u32, last_frame: u64) {
+    pub(crate) fn begin_running(
+        &mut self,
+        layout: &Layout,
+        plan: &ThreadPlan,
+        is_tick: u32,
+        last_frame: u64,
+    ) {
         self.is_tick = is_tick;
         self.last_frame = last_frame;
         self.state = TaskState::Running as u32;
         self.status = TaskStatus::Complete as u32;
         self.coroutine_frames = 0;
         self.thread_frames = 0;
-        self.phase = phase::CURRENT_FRAME;
+        let has_cframe = layout.quirks & quirks::CFRAME != 0;
+        let current = plan
+            .thread_state
+            .wrapping_add(u64::from(layout.thread_current_frame));
+        self.want_word(
+            current,
+            if has_cframe {
+                phase::CFRAME
+            } else {
+                phase::CURRENT_FRAME
+            },
+        );
     }
 
     #[inline(always)]
-    pub(crate) fn find_current_frame<H: Host>(
-        &mut self,
-        layout: &Layout,
-        plan: &ThreadPlan,
-        host: &mut H,
-    ) -> Flow {
-        let mut at = plan
-            .thread_state
-            .wrapping_add(u64::from(layout.thread_current_frame));
-        if layout.quirks & quirks::CFRAME != 0 {
-            match host.read_word(at) {
-                Some(cframe) if cframe & 7 == 0 => {
-                    at = cframe.wrapping_add(u64::from(layout.cframe_current_frame));
-                }
-                _ => return self.end_task(TaskStatus::Fault),
-            }
+    pub(crate) fn follow_cframe(&mut self, layout: &Layout) -> Flow {
+        if self.word == 0 {
+            return self.end_task(TaskStatus::Fault);
         }
-        match host.read_word(at) {
-            Some(frame) => self.object = frame,
-            None => return self.end_task(TaskStatus::Fault),
-        }
-        self.phase = phase::FRAME;
+        let current = self.word.wrapping_add(u64::from(layout.cframe_current_frame));
+        self.want_word(current, phase::CURRENT_FRAME);
+        Flow::Continue
+    }
+
+    /// A thread without a frame is one that has just begun, or runs no Python.
+    #[inline(always)]
+    pub(crate) fn take_current_frame(&mut self) -> Flow {
+        self.object = self.word;
+        self.want(self.object, phase::FRAME);
         Flow::Continue
     }
 
     #[inline(always)]
-    pub(crate) fn visit_frame<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+    pub(crate) fn visit_frame(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         self.thread_frames += 1;
         if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
             return self.end_of_frames();
         }
         let frame = self.object;
-        if !self.window.load(host, frame) {
+        if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let owner = self.window.byte(u64::from(layout.frame_owner));
+        let owner = self.window().byte(u64::from(layout.frame_owner));
         if owner < layout.owner_internal {
-            let code = self.window.word(u64::from(layout.frame_code)) & !layout.tag_mask;
-            let instruction = self.window.word(u64::from(layout.frame_instruction));
+            let code = self.window().word(u64::from(layout.frame_code)) & !layout.tag_mask;
+            let instruction = self.window().word(u64::from(layout.frame_instruction));
             if !self.record.push_frame(code, instruction, plan.max_frames) {
                 self.status = TaskStatus::Truncated as u32;
             }
@@ -87,7 +95,8 @@ impl Walk {
                 TaskStatus::Complete
             });
         }
-        self.object = self.window.word(u64::from(layout.frame_previous));
+        self.object = self.window().word(u64::from(layout.frame_previous));
+        self.want(self.object, phase::FRAME);
         Flow::Continue
     }
 

@@ -15,7 +15,7 @@ const PENDING: u32 = 0;
 impl Walk {
     #[inline(always)]
     pub(crate) fn begin_task<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
-        let is_readable = self.window.load(host, self.object);
+        let is_readable = self.is_loaded();
         if self.place == place::IN_LIST && !(is_readable && self.take_links(layout)) {
             // The next slice finds its place by the nodes that it visited.
             let is_undisturbed = host.is_undisturbed();
@@ -25,29 +25,28 @@ impl Walk {
                 SliceStatus::Disturbed
             });
         }
-        let window = &self.window;
+        let window = self.window();
         let event_loop = window.word(u64::from(layout.task_loop));
         let coro = window.word(u64::from(layout.task_coro));
-        self.record.begin(
-            self.object,
+        let (task_type, name, fut_waiter) = (
             window.word(u64::from(layout.object_type)),
             window.word(u64::from(layout.task_name)),
-            event_loop,
             window.word(u64::from(layout.task_fut_waiter)),
-            coro,
         );
+        self.record
+            .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         self.state = TaskState::Waiting as u32;
         self.objects = 0;
         self.take_awaiters(layout);
         if !is_readable {
             return self.end_task(TaskStatus::Fault);
         }
-        let is_pending = self.window.half(u64::from(layout.task_state)) == PENDING;
+        let is_pending = self.window().half(u64::from(layout.task_state)) == PENDING;
         if !is_pending || coro == 0 || !is_of_plan(plan, event_loop) {
             return self.skip(host);
         }
         self.object = coro;
-        self.phase = phase::OBJECT;
+        self.want(coro, phase::CHAIN);
         Flow::Continue
     }
 
@@ -57,9 +56,9 @@ impl Walk {
         self.awaited_by_is_set = 0;
         self.awaiters_truncated = 0;
         if layout.task_awaited_by != ABSENT {
-            self.awaited_by = self.window.word(u64::from(layout.task_awaited_by));
+            self.awaited_by = self.window().word(u64::from(layout.task_awaited_by));
             self.awaited_by_is_set =
-                u32::from(self.window.byte(u64::from(layout.task_awaited_by_is_set)) & 1);
+                u32::from(self.window().byte(u64::from(layout.task_awaited_by_is_set)) & 1);
         }
     }
 }

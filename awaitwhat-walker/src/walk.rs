@@ -7,7 +7,7 @@ use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
 use crate::host::Host;
 use crate::record::Record;
-use crate::window::Window;
+use crate::window::{Window, is_object_address};
 
 /// Whether a walk goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,40 +16,54 @@ pub enum Flow {
     Done(SliceStatus),
 }
 
-/// What the next step does.
+/// Numbers of the windows.
+pub(crate) const OBJECT: usize = 0;
+pub(crate) const TABLE: usize = 1;
+
+/// What the next step does, once what it wants is read.
 pub(crate) mod phase {
-    /// Begins the registry with the number [`super::Walk::root`].
-    pub const ROOT: u32 = 0;
-    /// Finds the place in a linked list where the last slice ended.
-    pub const RESUME_LIST: u32 = 1;
+    /// Chooses the next registry.
+    pub const NEXT_ROOT: u32 = 0;
+    /// Begins a registry.
+    pub const ROOT: u32 = 1;
+    /// Finds the place in a linked list where the last slice ended: looks at a node visited then.
+    pub const RESUME_LIST: u32 = 2;
+    /// Looks at what follows that node.
+    pub const RESUME_BEHIND: u32 = 3;
     /// Makes sure that a set's table is still the one that the last slice walked.
-    pub const RESUME_SET: u32 = 2;
+    pub const RESUME_SET: u32 = 4;
     /// Visits the next node of a linked list.
-    pub const NODE: u32 = 3;
+    pub const NODE: u32 = 5;
     /// Looks at the next slot of a set.
-    pub const SLOT: u32 = 4;
+    pub const SLOT: u32 = 6;
+    /// Goes on with a part of a set's table that was read.
+    pub const SLOTS: u32 = 7;
     /// Follows a weak reference to its task.
-    pub const WEAK_REFERENCE: u32 = 5;
+    pub const WEAK_REFERENCE: u32 = 8;
     /// Begins a task.
-    pub const TASK: u32 = 6;
+    pub const TASK: u32 = 9;
     /// Looks at the next object of a chain.
-    pub const OBJECT: u32 = 7;
+    pub const CHAIN: u32 = 10;
     /// Tells an `await` from a `yield` by the next instruction.
-    pub const OPCODE: u32 = 8;
-    /// Reads the awaited object from a suspended frame's stack.
-    pub const AWAITED: u32 = 9;
+    pub const OPCODE: u32 = 11;
+    /// Finds the awaited object on a suspended frame's stack.
+    pub const STACK: u32 = 12;
+    /// Goes on to the awaited object that was read.
+    pub const AWAITED: u32 = 13;
     /// Looks at the terminal awaitable.
-    pub const TERMINAL: u32 = 10;
-    /// Finds the thread's current frame.
-    pub const CURRENT_FRAME: u32 = 11;
+    pub const TERMINAL: u32 = 14;
+    /// Finds the thread's current frame through its `cframe`.
+    pub const CFRAME: u32 = 15;
+    /// Goes on to the thread's current frame.
+    pub const CURRENT_FRAME: u32 = 16;
     /// Looks at the next frame of the thread.
-    pub const FRAME: u32 = 12;
-    /// Begins the tasks that wait for this one.
-    pub const AWAITERS: u32 = 13;
-    /// Looks at the next slot of a set of awaiters.
-    pub const AWAITER_SLOT: u32 = 14;
+    pub const FRAME: u32 = 17;
+    /// Begins a set of tasks that wait for this one.
+    pub const AWAITERS: u32 = 18;
+    /// Looks at a part of that set's table.
+    pub const AWAITER_SLOTS: u32 = 19;
     /// Sends the record and goes on to the next task.
-    pub const FINISH: u32 = 15;
+    pub const FINISH: u32 = 20;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -82,14 +96,22 @@ pub struct SliceCounts {
 #[repr(C)]
 pub struct Walk {
     pub(crate) record: Record,
-    /// The object that is looked at.
-    pub(crate) window: Window,
-    /// The part of a registry's table around `slot`.
-    pub(crate) slots: Window,
+    /// The object that is looked at, and the part of a registry's table around `slot`: [`OBJECT`] and [`TABLE`].
+    pub(crate) windows: [Window; 2],
+    /// What the next step reads first: an address for the window `wanted_window`, or 0.
+    wanted: u64,
+    wanted_window: u32,
+    /// 1 if that could be read.
+    pub(crate) is_loaded: u32,
+    /// What the next step reads first where no window is wanted: the address of a word, or 0.
+    wanted_word: u64,
+    /// The word that was read, 0 where it could not be.
+    pub(crate) word: u64,
     pub(crate) phase: u32,
     /// One of [`place`].
     pub(crate) place: u32,
     pub(crate) root: u32,
+    pub(crate) root_address: u64,
     /// Nodes or slots of the registries that this pass has visited.
     pub(crate) visited: u64,
     /// The node to visit; the list's head ends it.
@@ -108,6 +130,8 @@ pub struct Walk {
     pub(crate) set_table: u64,
     /// The object to look at next.
     pub(crate) object: u64,
+    /// The instruction that a suspended frame goes on with.
+    pub(crate) instruction: u64,
     /// Objects of this chain so far.
     pub(crate) objects: u32,
     /// A `TaskState`.
@@ -148,11 +172,16 @@ impl Walk {
     /// A walk that has not begun.
     pub const NEW: Self = Self {
         record: Record::EMPTY,
-        window: Window::EMPTY,
-        slots: Window::EMPTY,
+        windows: [Window::EMPTY; 2],
+        wanted: 0,
+        wanted_window: 0,
+        is_loaded: 0,
+        wanted_word: 0,
+        word: 0,
         phase: 0,
         place: 0,
         root: 0,
+        root_address: 0,
         visited: 0,
         node: 0,
         last_node: 0,
@@ -164,6 +193,7 @@ impl Walk {
         set_mask: 0,
         set_table: 0,
         object: 0,
+        instruction: 0,
         objects: 0,
         state: 0,
         status: 0,
@@ -203,6 +233,7 @@ impl Walk {
     #[inline(always)]
     pub fn begin_slice(
         &mut self,
+        layout: &Layout,
         plan: &ThreadPlan,
         in_context: bool,
         time: u64,
@@ -227,7 +258,8 @@ impl Walk {
         self.record.set(task::RUNTIME, runtime);
         self.record.set(task::PASS, self.pass);
         self.record.begin(0, 0, 0, 0, 0, 0);
-        self.begin_running(1, 0);
+        self.wanted = 0;
+        self.begin_running(layout, plan, 1, 0);
     }
 
     /// Begins a slice that walks nothing: the thread runs, or has not run since the last complete pass.
@@ -241,27 +273,87 @@ impl Walk {
         self.record.set(task::RUNTIME, runtime);
     }
 
-    /// Does one bounded step.
+    /// Does one bounded step: at most one read, then the phase that waits for it.
+    ///
+    /// That there is only one place that reads keeps the program small that the kernel has to verify at every start.
     #[inline(always)]
     pub fn step<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if self.wanted != 0 {
+            let window = &mut self.windows[self.wanted_window as usize & 1];
+            self.is_loaded = u32::from(window.load(host, self.wanted));
+            self.wanted = 0;
+        } else if self.wanted_word != 0 {
+            let address = self.wanted_word;
+            self.word = if is_object_address(address) {
+                host.read_word(address)
+            } else {
+                0
+            };
+            self.wanted_word = 0;
+        }
         match self.phase {
+            phase::ROOT => self.begin_root(layout, plan, host),
             phase::RESUME_LIST => self.resume_list(host),
-            phase::RESUME_SET => self.resume_set(layout, plan, host),
+            phase::RESUME_BEHIND => self.resume_behind(),
+            phase::RESUME_SET => self.resume_set(layout, host),
             phase::NODE => self.visit_node(layout, plan),
-            phase::SLOT => self.visit_slot(plan, host),
+            phase::SLOT => self.visit_slot(plan),
+            phase::SLOTS => self.take_slots(host),
             phase::WEAK_REFERENCE => self.follow_weak_reference(layout, host),
             phase::TASK => self.begin_task(layout, plan, host),
-            phase::OBJECT => self.visit_object(layout, plan, host),
-            phase::OPCODE => self.check_opcode(layout, host),
-            phase::AWAITED => self.read_awaited(layout, host),
-            phase::TERMINAL => self.visit_terminal(layout, host),
-            phase::CURRENT_FRAME => self.find_current_frame(layout, plan, host),
-            phase::FRAME => self.visit_frame(layout, plan, host),
-            phase::AWAITERS => self.begin_awaiters(layout, host),
-            phase::AWAITER_SLOT => self.visit_awaiter_slot(host),
+            phase::CHAIN => self.visit_object(layout, plan),
+            phase::OPCODE => self.check_opcode(layout),
+            phase::STACK => self.find_awaited(layout),
+            phase::AWAITED => self.take_awaited(layout),
+            phase::TERMINAL => self.visit_terminal(layout),
+            phase::CFRAME => self.follow_cframe(layout),
+            phase::CURRENT_FRAME => self.take_current_frame(),
+            phase::FRAME => self.visit_frame(layout, plan),
+            phase::AWAITERS => self.begin_awaiters(layout),
+            phase::AWAITER_SLOTS => self.visit_awaiter_slots(),
             phase::FINISH => self.finish_record(host),
-            _ => self.begin_root(layout, plan, host),
+            _ => self.choose_root(plan, host),
         }
+    }
+
+    /// The object that was wanted last.
+    #[inline(always)]
+    pub(crate) fn window(&self) -> &Window {
+        &self.windows[OBJECT]
+    }
+
+    /// Whether what was wanted for a window could be read.
+    #[inline(always)]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.is_loaded == 1
+    }
+
+    /// Goes on with `phase` once the object at `address` is read. Address 0 is like any other that cannot be read.
+    #[inline(always)]
+    pub(crate) fn want(&mut self, address: u64, phase: u32) {
+        self.want_for(OBJECT, address, phase);
+    }
+
+    /// Goes on with `phase` once the part of a table at `address` is read.
+    #[inline(always)]
+    pub(crate) fn want_table(&mut self, address: u64, phase: u32) {
+        self.want_for(TABLE, address, phase);
+    }
+
+    #[inline(always)]
+    fn want_for(&mut self, window: usize, address: u64, phase: u32) {
+        self.is_loaded = 0;
+        self.wanted = address;
+        self.wanted_window = window as u32;
+        self.phase = phase;
+    }
+
+    /// Goes on with `phase` once the word at `address` is read.
+    #[inline(always)]
+    pub(crate) fn want_word(&mut self, address: u64, phase: u32) {
+        self.word = 0;
+        self.wanted_word = address;
+        self.phase = phase;
     }
 
     /// Counts `records` that could not be sent.
@@ -300,10 +392,10 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn end_task(&mut self, status: TaskStatus) -> Flow {
         self.status = status as u32;
-        self.phase = match status {
-            TaskStatus::Complete | TaskStatus::Truncated if self.is_tick == 0 => phase::AWAITERS,
-            _ => phase::FINISH,
-        };
+        match status {
+            TaskStatus::Complete | TaskStatus::Truncated if self.is_tick == 0 => self.find_awaiters(),
+            _ => self.phase = phase::FINISH,
+        }
         Flow::Continue
     }
 
