@@ -1,13 +1,15 @@
 //! Where things are, and how other programs are run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// The root of the repository, without symbolic links.
 pub fn root() -> Result<PathBuf> {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo says at run time where this package is: two checkouts may share one target folder, and with it this very program.
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = xtask.parent().context("xtask has no parent folder")?;
     root.canonicalize()
         .with_context(|| format!("cannot find the repository at {}", root.display()))
