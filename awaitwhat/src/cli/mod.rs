@@ -54,13 +54,13 @@ fn report(error: &anyhow::Error) -> Exit {
     if exit != Exit::Ok {
         let mut stderr = anstream::stderr().lock();
         // Nobody is left to be told when standard error fails.
-        let _ = write_error(error, exit, &mut stderr);
+        let _ = write_error(error, &mut stderr);
     }
     exit
 }
 
 /// Writes an error and its causes, one per line; texts of the target may be part of them.
-fn write_error(error: &anyhow::Error, exit: Exit, stderr: &mut impl Write) -> io::Result<()> {
+fn write_error(error: &anyhow::Error, stderr: &mut impl Write) -> io::Result<()> {
     use crate::view::style::{ERROR, styled};
     for (number, cause) in error.chain().enumerate() {
         let before = if number == 0 {
@@ -72,12 +72,6 @@ fn write_error(error: &anyhow::Error, exit: Exit, stderr: &mut impl Write) -> io
             let before = if number == 0 { &before } else { "   " };
             writeln!(stderr, "{before} {}", Escaped(line))?;
         }
-    }
-    if exit == Exit::Privilege {
-        writeln!(
-            stderr,
-            "  `awaitwhat doctor` says what is missing, and how to mend it."
-        )?;
     }
     Ok(())
 }
@@ -101,7 +95,7 @@ fn stdout_width() -> Option<usize> {
 mod tests {
     use anyhow::Context;
 
-    use super::{Exit, write_error};
+    use super::write_error;
 
     #[test]
     fn errors_are_told_with_their_causes() {
@@ -109,14 +103,13 @@ mod tests {
         let error = crate::session::Error::Target { pid: 42, source };
         let error = Err::<(), _>(error).context("tracing failed").unwrap_err();
         let mut output = Vec::new();
-        write_error(&error, Exit::Privilege, &mut output).unwrap();
+        write_error(&error, &mut output).unwrap();
         let text = anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string();
         insta::assert_snapshot!(text, @r#"
         error: tracing failed
           because: process 42 cannot be looked at
           because: version "4.0\x1b[31m" is not known
             known are 3.11 to 3.14
-          `awaitwhat doctor` says what is missing, and how to mend it.
         "#);
     }
 }

@@ -11,6 +11,9 @@ use tokio::process::{Child, Command};
 /// How long a program may take to end once it was asked to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The signal that a program is asked to end with.
+pub(super) const SIGTERM: i32 = Signal::TERM.as_raw();
+
 /// A running program that was started here.
 #[derive(Debug)]
 pub(super) struct Program {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use anstream::StripStream;
@@ -14,7 +15,7 @@ use super::args::Format;
 use super::config::{Target, TraceConfig};
 use super::exit::Exit;
 use super::output::OutputFile;
-use super::program::Program;
+use super::program::{Program, SIGTERM};
 use super::{machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json};
 use crate::profile::Profile;
@@ -41,11 +42,13 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
             // Also when something failed: what was started here does not stay behind.
             let status = program.terminate().await?;
             written?;
-            if status.is_none() {
-                eprintln!(
+            match status {
+                Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
+                Some(status) => eprintln!("The program ended with {status}."),
+                None => eprintln!(
                     "Process {} was asked to end, and has not ended yet.",
                     program.pid()
-                );
+                ),
             }
             // That a program ends which was started to be traced is how it should be.
             Ok(Exit::Ok)

@@ -20,45 +20,43 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         .saturating_add(losses.torn)
         .saturating_add(losses.faults)
         .saturating_add(losses.opaque);
-    let (noun, within) = match counted {
-        Counted::Tasks => ("tasks", format!("of {all} tasks")),
-        Counted::Visits => ("task visits", format!("of {all} task visits")),
+    let noun = match counted {
+        Counted::Tasks => "tasks",
+        Counted::Visits => "task visits",
     };
+    let of_all = |count, what: &str| (count, format!("{count} of {all} {noun} {what}"));
+    let some = |count, one: &str, many: &str, what: &str| {
+        (
+            count,
+            format!("{count} {} {what}", if count == 1 { one } else { many }),
+        )
+    };
+    let too_deep = format!("truncated (chain deeper than {max_frames} frames)");
+    let fewer = format!("lost (ring buffer full): fewer {noun} than there were");
     let phrases = [
-        (
-            losses.truncated,
-            format!("{within} truncated (chain deeper than {max_frames} frames)"),
-        ),
-        (
-            losses.torn,
-            format!("{within} left out (changed while it was read)"),
-        ),
-        (
-            losses.faults,
-            format!("{within} left out (memory could not be read)"),
-        ),
-        (
-            losses.opaque,
-            format!("{within} left out (pure-Python tasks cannot be read)"),
-        ),
-        (
-            losses.ring_buffer_full,
-            format!("records lost (ring buffer full): fewer {noun} than there were"),
-        ),
-        (losses.undecodable, "records not understood".to_owned()),
-        (
+        of_all(losses.truncated, &too_deep),
+        of_all(losses.torn, "left out (changed while it was read)"),
+        of_all(losses.faults, "left out (memory could not be read)"),
+        of_all(losses.opaque, "left out (pure-Python tasks cannot be read)"),
+        some(losses.ring_buffer_full, "record", "records", &fewer),
+        some(losses.undecodable, "record", "records", "not understood"),
+        some(
             losses.stale,
-            "frames without a name (code object changed, or could not be read)".to_owned(),
+            "frame",
+            "frames",
+            "without a name (code object changed, or could not be read)",
         ),
-        (
+        some(
             losses.restarts,
-            "passes begun anew (the list of tasks changed meanwhile)".to_owned(),
+            "pass",
+            "passes",
+            "begun anew (the list of tasks changed meanwhile)",
         ),
     ];
     phrases
         .into_iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, phrase)| format!("{count} {phrase}"))
+        .map(|(_, phrase)| phrase)
         .collect()
 }
 
