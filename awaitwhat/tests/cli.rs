@@ -1,0 +1,140 @@
+//! The command line as a user meets it, as far as that needs neither privileges nor a target.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn awaitwhat(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_awaitwhat"));
+    command
+        .args(arguments)
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE");
+    command.output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// Runs what must fail, and returns its diagnostics. Data must not be mixed with them.
+fn failing(arguments: &[&str], code: i32) -> String {
+    let output = awaitwhat(arguments);
+    let diagnostics = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {diagnostics}");
+    assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    diagnostics
+}
+
+#[test]
+fn help_goes_to_standard_output() {
+    let output = awaitwhat(&["--help"]);
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    for part in ["demo", "ps", "tree", "trace", "doctor", "Exit codes:"] {
+        assert!(help.contains(part), "{part} is missing in {help}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for arguments in [
+        &["ps"][..],
+        &["ps", "x"],
+        &["trace"],
+        &["trace", "--pid", "1", "--rate", "0"],
+        &["trace", "--pid", "1", "--duration", "0"],
+        &["trace", "--pid", "1", "--output", "x.html"],
+        &["tree", "1", "--max-frames", "0"],
+        &["--budget", "1", "ps", "1"],
+        &["fly"],
+    ] {
+        assert!(failing(arguments, 2).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_found_out_before_tracing() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing").join("x.svg");
+    let started = folder.path().join("started");
+    let touch = format!("touch {}", started.display());
+    let arguments = [
+        "trace",
+        "--output",
+        missing.to_str().unwrap(),
+        "--",
+        "sh",
+        "-c",
+        &touch,
+    ];
+    let diagnostics = failing(&arguments, 1);
+    assert!(
+        diagnostics.contains("cannot be written to: nothing was traced"),
+        "{diagnostics}"
+    );
+    assert!(!started.exists());
+}
+
+#[test]
+fn a_trace_that_fails_leaves_the_output_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("x.json");
+    fs::write(&output, "precious").unwrap();
+    // Process ids end at 2^22; without privileges it fails even before that matters.
+    let result = awaitwhat(&["trace", "--pid", "8388608", "--output", output.to_str().unwrap()]);
+    assert!(
+        matches!(result.status.code(), Some(3 | 4)),
+        "{}",
+        text(&result.stderr)
+    );
+    assert_eq!(fs::read_to_string(&output).unwrap(), "precious");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn programs_that_cannot_be_started_are_named() {
+    let diagnostics = failing(&["trace", "--", "/nonexistent/program"], 1);
+    assert!(
+        diagnostics.contains("/nonexistent/program cannot be started"),
+        "{diagnostics}"
+    );
+}
+
+#[test]
+fn the_demo_says_which_python_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |python: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_awaitwhat"));
+        let output = command
+            .args(["demo", "--python", python])
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let old = folder.path().join("old-python");
+    fs::write(&old, "#!/bin/sh\necho cpython 3 10\n").unwrap();
+    make_executable(&old);
+    assert!(demo("/nonexistent/python").contains("the demo needs a CPython 3.11 to 3.14"));
+    let diagnostics = demo(old.to_str().unwrap());
+    assert!(
+        diagnostics.contains("is cpython 3 10: the demo needs a CPython 3.11 to 3.14"),
+        "{diagnostics}"
+    );
+    assert!(!folder.path().join("awaitwhat-demo.svg").exists());
+}
+
+fn make_executable(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let plain = awaitwhat(&["doctor"]);
+    assert!(!plain.stdout.contains(&0x1b));
+    assert!(awaitwhat(&["doctor", "--color", "always"]).stdout.contains(&0x1b));
+    assert!(text(&plain.stdout).starts_with("This machine\n"));
+}
