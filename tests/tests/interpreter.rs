@@ -1,12 +1,15 @@
 //! What user space finds in live interpreters, through `process_vm_readv`: versions, event loops, tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use awaitwhat::memory::{Address, Memory};
+use anyhow::{Context, Result, bail, ensure};
+use awaitwhat::layout::LayoutError;
+use awaitwhat::memory::{Address, Fault, Memory};
 use awaitwhat::python::waits::{WaitReader, Waiter};
 use awaitwhat::symbolize::CodeCache;
-use awaitwhat::target::{EventLoop, Interpreter, find_interpreter};
+use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
 use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, task};
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::WINDOW_WORDS;
@@ -31,11 +34,16 @@ struct PeerHost<'a> {
 
 impl Host for PeerHost<'_> {
     fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        let mut is_readable = false;
-        for (index, word) in window.iter_mut().enumerate() {
-            let read = self.memory.read_u64(Address(address + index as u64 * 8));
-            is_readable |= read.is_ok();
-            *word = read.unwrap_or(0);
+        let mut bytes = [0; WINDOW_WORDS * 8];
+        // As much as there is before the memory ends.
+        let is_readable = (1..=WINDOW_WORDS).rev().any(|words| {
+            let (head, tail) = bytes.split_at_mut(words * 8);
+            tail.fill(0);
+            self.memory.read(Address(address), head).is_ok()
+        });
+        let (words, _) = bytes.as_chunks::<8>();
+        for (word, bytes) in window.iter_mut().zip(words) {
+            *word = u64::from_le_bytes(*bytes);
         }
         is_readable
     }
@@ -57,7 +65,8 @@ impl Host for PeerHost<'_> {
     }
 }
 
-fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<Vec<Vec<u64>>> {
+/// One pass over all tasks, and how it ended.
+fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64>>, SliceStatus) {
     let mut host = PeerHost {
         memory,
         records: Vec::new(),
@@ -66,11 +75,7 @@ fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<Vec<V
     walk.begin_slice(plan, false, 0, 0, 0);
     loop {
         if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
-            ensure!(
-                status == SliceStatus::PassComplete,
-                "the walk ended with {status:?}"
-            );
-            return Ok(host.records);
+            return (host.records, status);
         }
     }
 }
@@ -122,18 +127,16 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     );
     let mut truth = target.tasks()?;
     truth.retain(|task| opaque == 0 || task.name.as_deref() != Some("pure"));
-    let mut look = Look {
-        memory: &memory,
-        interpreter: &interpreter,
-        running: &loops.running,
-        code: CodeCache::default(),
-        waits: WaitReader::default(),
-        edges: BTreeSet::new(),
-    };
+    let mut look = Look::new(&memory, &interpreter, &loops.running);
     let mut tasks = Vec::new();
     for plan in &loops.plans {
         let layout = interpreter.layout().context("there is a plan, but no layout")?;
-        for record in walk(&memory, layout, plan)? {
+        let (records, status) = walk(&memory, layout, plan);
+        ensure!(
+            status == SliceStatus::PassComplete,
+            "the walk ended with {status:?}"
+        );
+        for record in records {
             tasks.extend(look.task(&record)?);
         }
     }
@@ -160,6 +163,91 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     Ok(())
 }
 
+/// How often a busy process is looked at.
+const BUSY_LOOKS: usize = 20;
+
+/// What is read while it changes is at worst missing or wrong, but every look ends, and the loop is always found.
+#[test]
+fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
+    for python in pythons() {
+        let target = Target::start::<&str>(&python, "busy_tasks.py", &[])?;
+        let (memory, mut interpreter) = find(&target)?;
+        let mut described = 0;
+        for _ in 0..BUSY_LOOKS {
+            let loops = interpreter.event_loops(&memory)?;
+            ensure!(loops.plans.len() == 1, "{}: {loops:?}", python.label);
+            let mut look = Look::new(&memory, &interpreter, &loops.running);
+            for record in walk(
+                &memory,
+                interpreter.layout().context("no layout")?,
+                &loops.plans[0],
+            )
+            .0
+            {
+                // An error is an honest answer here.
+                described += usize::from(matches!(look.task(&record), Ok(Some(_))));
+            }
+            look.code.revalidate(&interpreter.objects(&memory))?;
+        }
+        ensure!(described > 0, "{}: no task was ever read", python.label);
+    }
+    Ok(())
+}
+
+#[test]
+fn refuses_other_interpreters_by_name() -> Result<()> {
+    let unsupported = environment::unsupported_pythons().unwrap_or_default();
+    for python in unsupported {
+        let target = Target::start::<&str>(&python, "without_asyncio.py", &[])?;
+        let memory = PeerMemory::new(target.pid)?;
+        let found = find_interpreter(&memory, &mappings(target.pid)?).map(|it| it.version.to_string());
+        let Err(error) = found else {
+            bail!("{} was taken for {found:?}", python.label)
+        };
+        let is_as_expected = match &error {
+            FindError::TooOld { .. } => python.version < (3, 11),
+            FindError::Layout(LayoutError::UnknownVersion(version)) => {
+                (u32::from(version.minor().0), u32::from(version.minor().1)) == python.version
+            }
+            _ => false,
+        };
+        ensure!(is_as_expected, "{}: {error}", python.label);
+    }
+    Ok(())
+}
+
+#[test]
+fn refuses_programs_that_are_not_python() -> Result<()> {
+    let mut child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // It answers, so it has long begun.
+    child
+        .stdin
+        .as_mut()
+        .context("cat has no input")?
+        .write_all(b"x")?;
+    child
+        .stdout
+        .as_mut()
+        .context("cat has no output")?
+        .read_exact(&mut [0])?;
+    let memory = PeerMemory::new(child.id())?;
+    let found = find_interpreter(&memory, &mappings(child.id())?).map(|it| it.version);
+    drop(child.stdin.take());
+    child.wait()?;
+    ensure!(
+        matches!(found, Err(FindError::NotPython { images }) if images > 1),
+        "{found:?}"
+    );
+    ensure!(
+        matches!(memory.read_u64(Address(0x1000)), Err(Fault::Gone)),
+        "the process is gone"
+    );
+    Ok(())
+}
+
 /// Turns records into what the program is to show.
 struct Look<'a> {
     memory: &'a PeerMemory,
@@ -171,7 +259,18 @@ struct Look<'a> {
     edges: BTreeSet<(Address, Address)>,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(memory: &'a PeerMemory, interpreter: &'a Interpreter, running: &'a [EventLoop]) -> Self {
+        Self {
+            memory,
+            interpreter,
+            running,
+            code: CodeCache::default(),
+            waits: WaitReader::default(),
+            edges: BTreeSet::new(),
+        }
+    }
+
     /// The task of a record; `None` where it is none.
     fn task(&mut self, record: &[u64]) -> Result<Option<Task>> {
         let word = |at: usize| record.get(at).copied().unwrap_or(0);
