@@ -48,8 +48,8 @@ impl Host for PeerHost<'_> {
         is_readable
     }
 
-    fn read_word(&mut self, address: u64) -> Option<u64> {
-        self.memory.read_u64(Address(address)).ok()
+    fn read_word(&mut self, address: u64) -> u64 {
+        self.memory.read_u64(Address(address)).unwrap_or(0)
     }
 
     fn is_undisturbed(&mut self) -> bool {
@@ -72,7 +72,7 @@ fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64
         records: Vec::new(),
     };
     let mut walk = Walk::NEW;
-    walk.begin_slice(plan, false, 0, 0, 0);
+    walk.begin_slice(layout, plan, false, 0, 0, 0);
     loop {
         if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
             return (host.records, status);
