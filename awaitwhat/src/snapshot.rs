@@ -108,6 +108,8 @@ pub struct Losses {
     pub restarts: u64,
     /// Tasks of a kind that cannot be read (pure-Python tasks).
     pub opaque: u64,
+    /// Registries of tasks, or event loops, that could not be visited to their end.
+    pub incomplete: u64,
 }
 
 /// Every task of a process at one moment.

@@ -35,8 +35,6 @@ struct Visit {
 pub(super) struct Gathering {
     order: Vec<Address>,
     visits: HashMap<Address, Visit>,
-    torn: u64,
-    faults: u64,
     lost: u64,
     restarts: u64,
     /// Times of the first and of the last slice's end, in ns.
@@ -67,13 +65,16 @@ impl Gathering {
         }
     }
 
+    /// Tasks so far.
+    pub(super) fn tasks(&self) -> usize {
+        self.order.len()
+    }
+
     /// Takes the end of a slice.
     pub(super) fn slice(&mut self, slice: &SliceRecord) {
         if self.is_complete {
             return;
         }
-        self.torn += slice.torn;
-        self.faults += slice.faults;
         self.lost = slice.lost;
         let end = slice.origin.time.saturating_add(slice.duration);
         let (first, _) = self.span.unwrap_or((slice.origin.time, end));
@@ -101,8 +102,6 @@ pub(super) fn assemble(
     let mut tasks = Vec::new();
     let mut seen = Vec::new();
     for gathering in gathered {
-        observer.losses.torn += gathering.torn;
-        observer.losses.faults += gathering.faults;
         observer.losses.ring_buffer_full += gathering.lost;
         observer.losses.restarts += gathering.restarts;
         let (first, last) = gathering.span.unwrap_or_default();
@@ -110,10 +109,8 @@ pub(super) fn assemble(
         let mut visits = gathering.visits;
         for id in gathering.order {
             let Some(visit) = visits.remove(&id) else { continue };
-            if let Some(task) = task(observer, id, &visit).map_err(FindFault)? {
-                tasks.push(task);
-                seen.push(visit);
-            }
+            tasks.push(task(observer, id, &visit).map_err(FindFault)?);
+            seen.push(visit);
         }
     }
     if !is_proven {
@@ -154,16 +151,8 @@ fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
     }
 }
 
-/// The task of a visit; `None` where it turns out to be none.
-fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Option<Task>, Fault> {
-    if readable(
-        observer
-            .interpreter
-            .is_task_type(&observer.memory, visit.task_type),
-    )? != Some(true)
-    {
-        return Ok(None);
-    }
+/// The task of a visit.
+fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Task, Fault> {
     let name = readable(
         observer
             .interpreter
@@ -176,7 +165,7 @@ fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Option<Ta
         RawState::Waiting => waits_on(observer, visit, &stack)?,
         RawState::Running | RawState::Created => None,
     };
-    Ok(Some(Task {
+    Ok(Task {
         id,
         name: name.map(Arc::from),
         tid: observer.thread_of(visit.event_loop),
@@ -189,7 +178,7 @@ fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Option<Ta
         waits_on,
         awaited_by: Vec::new(),
         truncated: visit.is_truncated,
-    }))
+    })
 }
 
 fn waits_on(

@@ -1,5 +1,6 @@
 //! Everything that looks at one target: the eBPF side, the interpreter, and what is remembered of both.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_inter
 const RING_BYTES: u32 = 16 << 20;
 /// Names a smaller ring buffer, in bytes, to see what a full one does.
 const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
+
+/// Types of tasks that are remembered: what is no type changes with the garbage that it is read from.
+const MAX_TASK_TYPES: usize = 4096;
 
 /// Why a target cannot be looked at, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,8 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
+    /// Whether instances of a type are tasks that the walker can read.
+    task_types: HashMap<Address, bool>,
 }
 
 /// A record, with its chain where it is one of a task.
@@ -82,47 +88,59 @@ pub(super) enum Seen<'a> {
     Slice(SliceRecord),
 }
 
+/// What there is to look at in a process.
+pub(super) struct Found {
+    memory: LiveMemory,
+    interpreter: Interpreter,
+    loops: EventLoops,
+}
+
+impl Found {
+    /// Finds the interpreter of process `pid`, and its event loops.
+    pub(super) fn find(capture: &mut Capture, pid: u32) -> Result<Self, AttachError> {
+        let memory = capture.memory(pid)?;
+        if memory.mappings().is_empty() {
+            return Err(AttachError::NoMemory);
+        }
+        let mut interpreter = find_interpreter(&memory, memory.mappings())?;
+        let loops = interpreter.event_loops(&memory)?;
+        Ok(Self {
+            memory,
+            interpreter,
+            loops,
+        })
+    }
+}
+
 impl Observer {
     /// Loads the eBPF programs, and finds the interpreter and its event loops.
     pub(super) fn attach(pid: u32, options: &Options) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
-        let capture = Capture::load(ring_bytes())?;
-        Self::attach_with(capture, process, pid, options).map_err(|(error, _)| error)
+        let mut capture = Capture::load(ring_bytes())?;
+        let found = Found::find(&mut capture, pid)?;
+        Ok(Self::new(capture, process, pid, found, options, Duration::ZERO)?)
     }
 
-    /// As [`Observer::attach`], with programs that are loaded already; they are handed back where the target is not ready.
-    pub(super) fn attach_with(
-        mut capture: Capture,
+    /// Begins to look at what was found.
+    pub(super) fn new(
+        capture: Capture,
         process: Process,
         pid: u32,
+        found: Found,
         options: &Options,
-    ) -> Result<Self, (AttachError, Option<(Capture, Process)>)> {
-        let find = |capture: &mut Capture| -> Result<(LiveMemory, Interpreter, EventLoops), AttachError> {
-            let memory = capture.memory(pid)?;
-            if memory.mappings().is_empty() {
-                return Err(AttachError::NoMemory);
-            }
-            let mut interpreter = find_interpreter(&memory, memory.mappings())?;
-            let loops = interpreter.event_loops(&memory)?;
-            Ok((memory, interpreter, loops))
-        };
-        let (memory, interpreter, loops) = match find(&mut capture) {
-            Ok(found) => found,
-            Err(error) => return Err((error, Some((capture, process)))),
-        };
+        iterator_budget: Duration,
+    ) -> Result<Self, CaptureError> {
         let mut observer = Self {
             pid,
             process,
             capture,
-            memory,
-            interpreter,
+            memory: found.memory,
+            interpreter: found.interpreter,
             loops: EventLoops::default(),
             names: Names::default(),
             losses: Losses::default(),
         };
-        observer
-            .follow(loops, options, Duration::ZERO)
-            .map_err(|error| (error.into(), None))?;
+        observer.follow(found.loops, options, iterator_budget)?;
         Ok(observer)
     }
 
@@ -178,6 +196,7 @@ impl Observer {
                 Err(error) => return Err(error),
             }
         }
+        self.losses.incomplete = self.losses.incomplete.max(loops.left_out as u64);
         self.loops = loops;
         Ok(gone)
     }
@@ -202,10 +221,22 @@ impl Observer {
                 Record::Slice(slice) => return receive(Seen::Slice(slice)),
                 Record::Task(task) => task,
             };
+            match names.is_task(interpreter, memory, &task) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(fault) => {
+                    result = Err(fault);
+                    return;
+                }
+            }
             match task.status {
-                TaskStatus::Torn | TaskStatus::Fault => return,
+                TaskStatus::Torn => losses.torn += 1,
+                TaskStatus::Fault => losses.faults += 1,
                 TaskStatus::Truncated => losses.truncated += 1,
                 TaskStatus::Complete => {}
+            }
+            if matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
+                return;
             }
             match names.chain_of(interpreter, memory, &task) {
                 Ok(Some(chain)) => receive(Seen::Task(task, chain)),
@@ -228,6 +259,7 @@ impl Observer {
             .for_each(|code| codes.touch(code));
         let changed = codes.revalidate(&objects)?;
         self.losses.stale += self.names.codes.take_unreadable();
+        self.names.task_types.clear();
         if changed.is_empty() {
             return Ok(Vec::new());
         }
@@ -247,6 +279,31 @@ impl Observer {
 }
 
 impl Names {
+    /// Whether a record is one of a task: registries hold tasks of pure Python too, which the walker takes for something else.
+    fn is_task(
+        &mut self,
+        interpreter: &Interpreter,
+        memory: &LiveMemory,
+        task: &TaskRecord<'_>,
+    ) -> Result<bool, Fault> {
+        if task.address.is_null() {
+            return Ok(true);
+        }
+        if let Some(&known) = self.task_types.get(&task.task_type) {
+            return Ok(known);
+        }
+        let is_task = match interpreter.is_task_type(memory, task.task_type) {
+            Ok(is_task) => is_task,
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+            Err(_) => false,
+        };
+        if self.task_types.len() >= MAX_TASK_TYPES {
+            self.task_types.clear();
+        }
+        self.task_types.insert(task.task_type, is_task);
+        Ok(is_task)
+    }
+
     /// The chain of a record, named when it is seen for the first time.
     fn chain_of(
         &mut self,

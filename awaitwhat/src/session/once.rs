@@ -14,8 +14,8 @@ use crate::snapshot::Snapshot;
 const BUSY_PERIOD: u64 = 1_000_000;
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A pass that is not complete after so long is given as far as it is: its missing tasks count as torn.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A pass that is not complete after so long is given as far as it is, and counted as incomplete.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads every task once.
 pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, AttachError> {
@@ -86,5 +86,13 @@ async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool)
         result.map_err(|fault| AttachError::Find(fault.into()))?;
         return Ok((at_rest, is_unchanged));
     }
-    Ok((in_context, false))
+    if !in_context.is_complete {
+        observer.losses.incomplete += 1;
+    }
+    let fuller = if in_context.is_complete || in_context.tasks() >= at_rest.tasks() {
+        in_context
+    } else {
+        at_rest
+    };
+    Ok((fuller, false))
 }

@@ -1,19 +1,18 @@
 //! A profile: samples of both kinds for a while, summed up as they come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 
-use super::observer::{AttachError, Observer, Seen, ring_bytes};
+use super::observer::{AttachError, Found, Observer, Seen, ring_bytes};
 use super::process::Process;
 use super::{Progress, TraceOptions};
 use crate::capture::{Capture, CaptureError};
 use crate::chains::ChainTable;
 use crate::memory::Fault;
 use crate::profile::{Account, Chain, ChainState, Profile};
-use crate::snapshot::Losses;
 use awaitwhat_common::event::TaskState;
 use awaitwhat_common::status::SliceStatus;
 
@@ -25,6 +24,11 @@ const REFRESH: Duration = Duration::from_secs(1);
 const REFRESH_IDLE: Duration = Duration::from_millis(50);
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
+
+/// How long the first passes over many tasks may take before sampling begins.
+const FIRST_PASSES: Duration = Duration::from_secs(2);
+/// Refreshes that may fail in a row.
+const MAX_FAILURES: u32 = 10;
 
 /// Why a trace ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,16 +56,25 @@ pub(super) async fn trace(
 
 /// Attaches; to a program that was just started as soon as it can be read.
 async fn attach(pid: u32, options: &TraceOptions) -> Result<Observer, AttachError> {
-    let mut parts = (Capture::load(ring_bytes())?, Process::open(pid)?);
+    let process = Process::open(pid)?;
+    let mut capture = Capture::load(ring_bytes())?;
     loop {
-        let (capture, process) = parts;
-        match Observer::attach_with(capture, process, pid, &options.reading) {
-            Ok(observer) => return Ok(observer),
-            Err((error, Some(rest))) if options.just_started && error.is_too_early() => {
-                parts = rest;
+        match Found::find(&mut capture, pid) {
+            Ok(found) => {
+                let reading = &options.reading;
+                return Ok(Observer::new(
+                    capture,
+                    process,
+                    pid,
+                    found,
+                    reading,
+                    ITERATOR_BUDGET,
+                )?);
+            }
+            Err(error) if options.just_started && error.is_too_early() && !process.has_ended() => {
                 tokio::time::sleep(RETRY).await;
             }
-            Err((error, _)) => return Err(error),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -75,6 +88,10 @@ struct Tracer<'a, P> {
     refreshed: Instant,
     /// Records lost so far by each walk: thread, and whether it is the sampler's.
     lost: HashMap<(u32, bool), u64>,
+    /// Threads whose last look ended before its pass did.
+    unfinished: HashSet<u32>,
+    /// Refreshes that failed in a row.
+    failures: u32,
 }
 
 impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
@@ -89,14 +106,15 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             started: now,
             refreshed: now,
             lost: HashMap::new(),
+            unfinished: HashSet::new(),
+            failures: 0,
         }
     }
 
     /// Samples until the time is over, `stop` is ready, or the target ends.
     async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<End, AttachError> {
-        if let End::Exit = self.refresh()? {
-            return Ok(End::Exit);
-        }
+        self.start_sampling()?;
+        self.first_passes()?;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.options.rate_hz);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let until = self
@@ -129,17 +147,25 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             samples,
             tasks,
         });
-        let pause = if self.observer.loops.plans.is_empty() {
-            REFRESH_IDLE
-        } else {
-            REFRESH
-        };
+        let is_urgent = self.observer.loops.plans.is_empty() || self.failures > 0;
+        let pause = if is_urgent { REFRESH_IDLE } else { REFRESH };
         if self.refreshed.elapsed() < pause {
             return Ok(End::Time);
         }
         self.refreshed = Instant::now();
         self.check_names()?;
         self.refresh()
+    }
+
+    /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
+    fn first_passes(&mut self) -> Result<(), AttachError> {
+        loop {
+            self.walk_all()?;
+            self.take()?;
+            if self.unfinished.is_empty() || self.started.elapsed() > FIRST_PASSES {
+                return Ok(());
+            }
+        }
     }
 
     fn walk_all(&mut self) -> Result<(), AttachError> {
@@ -159,22 +185,24 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             observer,
             account,
             lost,
+            unfinished,
             ..
         } = self;
-        let mut losses = Losses::default();
+        let mut restarts = 0;
         let result = observer.drain(|seen| match seen {
             Seen::Task(record, chain) => account.visit(&record, chain),
             Seen::Slice(slice) => {
-                losses.torn += slice.torn;
-                losses.faults += slice.faults;
-                losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
+                restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
                 lost.insert((slice.origin.tid, slice.origin.in_context), slice.lost);
+                if slice.status == SliceStatus::Budget && !slice.origin.in_context {
+                    unfinished.insert(slice.origin.tid);
+                } else if !slice.origin.in_context {
+                    unfinished.remove(&slice.origin.tid);
+                }
                 account.slice(&slice);
             }
         });
-        observer.losses.torn += losses.torn;
-        observer.losses.faults += losses.faults;
-        observer.losses.restarts += losses.restarts;
+        observer.losses.restarts += restarts;
         observer.losses.ring_buffer_full = lost.values().sum();
         match result {
             // The process watcher tells that it has ended.
@@ -183,19 +211,29 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
         }
     }
 
-    /// Finds loops that have come or gone. A target whose interpreter is no longer there has ended: it runs another program.
+    /// Finds loops that have come or gone. What is read of a target that works can be inconsistent once, but not again and
+    /// again: then the process has replaced itself by another program.
     fn refresh(&mut self) -> Result<End, AttachError> {
-        let before: Vec<u32> = self.observer.loops.plans.iter().map(|plan| plan.tid).collect();
-        let is_first = self.account.samples == 0;
         match self.observer.refresh(&self.options.reading, ITERATOR_BUDGET) {
             Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
-            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => return Ok(End::Exit),
+            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
+                self.failures += 1;
+                let is_over = self.failures >= MAX_FAILURES || self.observer.process.has_ended();
+                return Ok(if is_over { End::Exit } else { End::Time });
+            }
             Err(error) => return Err(error),
         }
+        self.failures = 0;
+        self.start_sampling()?;
+        Ok(End::Time)
+    }
+
+    /// Samples every event-loop thread that is not sampled yet.
+    fn start_sampling(&mut self) -> Result<(), AttachError> {
         let period = 1_000_000_000 / u64::from(self.options.rate_hz);
         let tids: Vec<u32> = self.observer.loops.plans.iter().map(|plan| plan.tid).collect();
         for tid in tids {
-            if !is_first && before.contains(&tid) && self.observer.capture.is_sampling(tid) {
+            if self.observer.capture.is_sampling(tid) {
                 continue;
             }
             match self.observer.capture.start_sampling(tid, period) {
@@ -203,7 +241,7 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(End::Time)
+        Ok(())
     }
 
     fn check_names(&mut self) -> Result<(), AttachError> {

@@ -52,6 +52,12 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
             "passes",
             "begun anew (the list of tasks changed meanwhile)",
         ),
+        some(
+            losses.incomplete,
+            "list of tasks",
+            "lists of tasks",
+            "not read to the end: tasks are missing",
+        ),
     ];
     phrases
         .into_iter()
@@ -81,6 +87,7 @@ mod tests {
             stale: 6,
             restarts: 7,
             opaque: 8,
+            incomplete: 9,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 41 tasks truncated (chain deeper than 512 frames)
@@ -91,6 +98,7 @@ mod tests {
         5 records not understood
         6 frames without a name (code object changed, or could not be read)
         7 passes begun anew (the list of tasks changed meanwhile)
+        9 lists of tasks not read to the end: tasks are missing
         ");
     }
 }
