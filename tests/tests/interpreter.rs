@@ -163,6 +163,37 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     Ok(())
 }
 
+/// How often a program is watched while it begins.
+const BEGINNINGS: u32 = 4;
+
+/// From the first moment on, a program that begins is either not there yet or read rightly.
+#[test]
+fn waits_for_an_interpreter_that_begins() -> Result<()> {
+    const PROGRAM: &str = "import asyncio; asyncio.run(asyncio.Event().wait())";
+    for python in pythons() {
+        for _ in 0..BEGINNINGS {
+            let mut child = python.command().args(["-c", PROGRAM]).stdin(Stdio::null()).spawn()?;
+            let begun = watch_beginning(child.id());
+            child.kill()?;
+            child.wait()?;
+            begun.with_context(|| python.label.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn watch_beginning(pid: u32) -> Result<()> {
+    let memory = PeerMemory::new(pid)?;
+    let mut interpreter = loop {
+        match find_interpreter(&memory, &mappings(pid)?) {
+            Err(FindError::NotPython { .. } | FindError::NotInitialised) => {}
+            found => break found?,
+        }
+    };
+    while interpreter.event_loops(&memory)?.plans.is_empty() {}
+    Ok(())
+}
+
 /// How often a busy process is looked at.
 const BUSY_LOOKS: usize = 20;
 

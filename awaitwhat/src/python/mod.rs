@@ -6,6 +6,8 @@
 mod dict;
 pub mod frame;
 #[cfg(test)]
+mod frame_tests;
+#[cfg(test)]
 pub(crate) mod image;
 mod instance;
 mod number;
@@ -16,6 +18,8 @@ mod task;
 mod tests;
 mod r#type;
 pub mod waits;
+#[cfg(test)]
+mod waits_tests;
 
 pub use self::str::Text;
 

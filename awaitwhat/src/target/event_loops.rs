@@ -278,3 +278,79 @@ fn list_root(address: Address) -> Root {
         address: address.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::image::MemoryImage;
+    use crate::python::waits::FutureTypes;
+
+    fn thread(number: u64, event_loop: u64) -> Thread {
+        Thread {
+            state: Address(number << 12),
+            tid: number as u32,
+            event_loop: (event_loop != 0).then_some(Address(event_loop)),
+            own: Some(list_root(Address(number))),
+            lingering: None,
+        }
+    }
+
+    fn asyncio() -> Asyncio {
+        let registry = Root {
+            kind: root_kind::WEAK_SET,
+            reserved: 0,
+            address: 0x500,
+        };
+        Asyncio {
+            types: FutureTypes::default(),
+            registries: vec![registry],
+            debug: None,
+        }
+    }
+
+    fn loops(threads: u64, lists: &[Root]) -> EventLoops {
+        let mut loops = EventLoops::default();
+        for number in 1..=threads {
+            loops.add_plan(&thread(number, number + 100), &asyncio(), lists);
+        }
+        loops.share_tasks_without_thread();
+        loops
+    }
+
+    #[test]
+    fn gives_tasks_without_thread_to_the_first_plan() {
+        let found = loops(3, &[]);
+        let event_loops: Vec<u64> = found.plans.iter().map(|plan| plan.event_loop).collect();
+        assert_eq!(event_loops, [0, 102, 103]);
+        assert_eq!(found.plans[0].foreign_loops[..3], [102, 103, 0]);
+        assert_eq!(found.left_out, 0);
+    }
+
+    #[test]
+    fn walks_the_lists_of_other_threads_once() {
+        let lists: Vec<Root> = [1, 2, 7].map(|number| list_root(Address(number))).to_vec();
+        let plan = loops(2, &lists).plans[1];
+        let roots: Vec<u64> = plan.roots.iter().map(|root| root.address).collect();
+        assert_eq!(roots, [2, 0x500, 1, 7, 0, 0, 0, 0]);
+        assert_eq!(plan.root_count, 4);
+    }
+
+    #[test]
+    fn counts_what_there_is_no_room_for() {
+        let lists: Vec<Root> = (50..60).map(|number| list_root(Address(number))).collect();
+        let found = loops(1, &lists);
+        assert_eq!((found.plans[0].root_count, found.left_out), (8, 4));
+        let many = MAX_FOREIGN_LOOPS as u64 + 3;
+        assert_eq!(loops(many, &[]).left_out, 2);
+    }
+
+    #[test]
+    fn ends_a_list_that_leads_to_itself() {
+        let mut image = MemoryImage::default();
+        image.write_words(0x1000, &[0x2000]);
+        image.write_words(0x2008, &[0x3000]);
+        image.write_words(0x3008, &[0x2000]);
+        let found = list(&image, Address(0x1000), 8, 100);
+        assert_eq!(found.map(|states| states.len()), Ok(100));
+    }
+}
