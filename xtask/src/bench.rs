@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Only see whether it works: small targets, few rounds, nothing written
     #[arg(long)]
     quick: bool,
+    /// Only measure this; nothing is written
+    #[arg(long, value_parser = PARTS.map(|(name, _)| name))]
+    only: Option<String>,
 }
 
 /// Measures something.
@@ -37,10 +40,10 @@ type Part = fn(&Plan, &Tools) -> Result<Vec<Row>>;
 
 /// What is measured, in the order of the table.
 const PARTS: [(&str, Part); 4] = [
-    ("idle tasks", idle::rows),
-    ("snapshots of working servers", busy::snapshot_rows),
+    ("idle", idle::rows),
+    ("snapshots", busy::snapshot_rows),
     ("throughput", busy::throughput_rows),
-    ("loop lag", busy::lag_rows),
+    ("lag", busy::lag_rows),
 ];
 
 /// How much is measured.
@@ -102,7 +105,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let machine = machine::describe();
     let tools = Tools::provide()?;
     let mut rows = Vec::new();
-    for (name, part) in PARTS {
+    let is_chosen = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    for (name, part) in PARTS.into_iter().filter(|(name, _)| is_chosen(name)) {
         // A part that fails is a result too, and does not take the others with it.
         match part(&plan, &tools) {
             Ok(measured) => rows.extend(measured),
@@ -114,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let table = report::table(&rows);
     println!("{table}");
-    if !plan.is_quick {
+    if !plan.is_quick && arguments.only.is_none() {
         let path = repo::root()?.join(DOCUMENT);
         std::fs::write(&path, document(&table, &machine, &tools)?)
             .with_context(|| format!("cannot write {}", path.display()))?;

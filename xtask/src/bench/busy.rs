@@ -44,6 +44,7 @@ pub fn throughput_rows(plan: &Plan, tools: &Tools) -> Result<Vec<Row>> {
     let traced: Vec<f64> = turns.traced.iter().map(|traced| rate(traced.window)).collect();
     let kept = remaining(&alone, &traced);
     let ratio = median(kept.iter().copied());
+    let efficiency = median(efficiency_kept(&turns));
     let share = median(turns.traced.iter().map(|traced| traced.observer_share));
     let what = format!("saturated server of {TASKS} tasks");
     let range = |values: &[f64]| {
@@ -78,6 +79,10 @@ pub fn throughput_rows(plan: &Plan, tools: &Tools) -> Result<Vec<Row>> {
             format!(">= {} of untraced", percent(THROUGHPUT_AIM)),
             ratio >= THROUGHPUT_AIM,
         ),
+        Row::own(
+            format!("{what}, requests per second of its own CPU time kept"),
+            percent(efficiency),
+        ),
         Row::own(format!("{what}, CPU of the tracer once it runs"), percent(share)).reach(
             format!("<= {} of a core", percent(OBSERVER_AIM)),
             share <= OBSERVER_AIM,
@@ -88,6 +93,20 @@ pub fn throughput_rows(plan: &Plan, tools: &Tools) -> Result<Vec<Row>> {
             format!("{samples:.0}"),
         ),
     ])
+}
+
+/// What remains of the requests that the server serves in a second of its own CPU time, which other load on the machine hardly changes.
+fn efficiency_kept(turns: &Turns) -> Vec<f64> {
+    let account = &turns.account;
+    let efficiency =
+        |window| increase_per_second(&account.done, window) / increase_per_second(&account.busy, window);
+    let alone: Vec<f64> = turns.alone.iter().copied().map(efficiency).collect();
+    let traced: Vec<f64> = turns
+        .traced
+        .iter()
+        .map(|traced| efficiency(traced.window))
+        .collect();
+    remaining(&alone, &traced)
 }
 
 /// Rows of the lag of a loop that works now and then.
