@@ -134,3 +134,16 @@ fn the_schemas_refuse_what_is_wrong() {
     document["chains"][0]["task_seconds"] = Value::from(-1.0);
     assert!(!profile_validator().is_valid(&document));
 }
+
+#[test]
+fn the_readme_explains_every_loss() {
+    let readme = include_str!("../../../README.md");
+    for key in serde_json::to_value(Losses::default())
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        assert!(readme.contains(&format!("\n| `{key}` | ")), "{key}");
+    }
+}
