@@ -116,7 +116,7 @@ impl Account {
                 let since = if is_first_pass {
                     clock.saturating_sub(stratum.start) as f64
                 } else {
-                    stratum.period as f64 / 2.0
+                    stratum.unseen(clock, clock.saturating_sub(stratum.period))
                 };
                 self.weights.credit(chain, since);
                 let first_clock = if is_first_pass { stratum.start } else { clock };
@@ -155,18 +155,21 @@ impl Account {
         }
     }
 
-    /// Tasks that a complete pass did not meet ended somewhere between their last visit and now.
+    /// Tasks that a complete pass did not meet ended after their last visit, and after nothing changed any more.
     fn forget_vanished(&mut self, record: &SliceRecord) {
-        let (_, stratum) = stratum(&mut self.threads, &record.origin);
-        let half_period = stratum.period as f64 / 2.0;
-        let (pass, weights) = (record.origin.pass, &mut self.weights);
-        stratum.visits.retain(|_, visit| {
-            let is_there = visit.pass >= pass;
+        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        let mut visits = std::mem::take(&mut stratum.visits);
+        visits.retain(|_, visit| {
+            let is_there = visit.pass >= record.origin.pass;
             if !is_there {
-                weights.credit(visit.chain, half_period);
+                let constant = stratum.constant_until.clamp(visit.clock, clock.max(visit.clock));
+                let rested = (constant - visit.clock) as f64;
+                self.weights
+                    .credit(visit.chain, rested + stratum.unseen(clock, constant));
             }
             is_there
         });
+        stratum.visits = visits;
     }
 
     /// A thread's loop has ended, or the trace: what was seen last held until then.
@@ -285,6 +288,14 @@ impl Thread {
 }
 
 impl Stratum {
+    /// What is credited to a task that came or went unseen between `since` and `clock`: half of the time in which it can have
+    /// done so. That is what has passed since nothing changed any more, and no longer than between two visits.
+    fn unseen(&self, clock: u64, since: u64) -> f64 {
+        let possible = clock.saturating_sub(since.max(self.constant_until.min(clock)));
+        let longest = if self.period == 0 { possible } else { self.period };
+        possible.min(longest) as f64 / 2.0
+    }
+
     fn settle(&mut self, end: u64, weights: &mut Weights) {
         for visit in self.visits.values_mut() {
             weights.credit(visit.chain, end.saturating_sub(visit.clock) as f64);
@@ -438,6 +449,28 @@ mod tests {
         feed.account.end();
         close(feed.seconds('a'), 2.0 * 9.5);
         close(feed.seconds('b'), 2.0 * 0.5);
+    }
+
+    #[test]
+    fn a_task_that_ends_after_a_rest_is_credited_with_the_rest() {
+        let mut feed = Feed::default();
+        feed.pass(&[(1, 'a')], 0.0, 1);
+        feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
+        feed.pass(&[], 10.0, 2);
+        feed.account.end();
+        close(feed.seconds('a'), 9.5);
+    }
+
+    #[test]
+    fn a_task_that_begins_after_a_rest_is_not() {
+        let mut feed = Feed::default();
+        feed.pass(&[(1, 'a')], 0.0, 1);
+        feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
+        feed.pass(&[(1, 'a'), (2, 'b')], 10.0, 2);
+        feed.pass(&[(1, 'a'), (2, 'b')], 11.0, 3);
+        feed.account.end();
+        close(feed.seconds('a'), 11.0);
+        close(feed.seconds('b'), 1.5);
     }
 
     #[test]
