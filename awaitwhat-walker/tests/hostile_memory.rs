@@ -90,7 +90,7 @@ fn walk(case: &Case, seen: &mut BTreeSet<Seen>) {
     for (number, (words, disturbances)) in slices.zip(&case.disturbances).enumerate() {
         let mut host = Hostile::new(words, *disturbances, case.plan.max_frames, seen);
         let time = number as u64;
-        walk.begin_slice(&case.plan, number % 2 == 0, time, time, time);
+        walk.begin_slice(&layout, &case.plan, number % 2 == 0, time, time, time);
         let mut steps = 0;
         let status = loop {
             if let Flow::Done(status) = walk.step(&layout, &case.plan, &mut host) {

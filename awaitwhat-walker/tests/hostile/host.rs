@@ -90,9 +90,12 @@ impl Host for Hostile<'_> {
         true
     }
 
-    fn read_word(&mut self, address: u64) -> Option<u64> {
+    fn read_word(&mut self, address: u64) -> u64 {
         self.reads += 1;
-        self.from(address)?.first().copied()
+        self.from(address)
+            .and_then(|words| words.first())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn is_undisturbed(&mut self) -> bool {
