@@ -125,9 +125,16 @@ pub struct Wrapper {
 }
 
 impl Layout {
+    /// How many bytes before a generator's frame the word lies that holds its state: the two are looked at together.
+    #[inline(always)]
+    pub const fn generator_state_before_frame(&self) -> u64 {
+        (self.generator_frame as u64).wrapping_sub(self.generator_frame_state as u64 & !7)
+    }
+
     /// Whether every offset that the walker indexes a window with lies inside the window, aligned for its type.
     pub fn is_within_bounds(&self) -> bool {
         let frame = |offset: u16| self.generator_frame.checked_add(offset).unwrap_or(ABSENT);
+        let before = self.generator_state_before_frame();
         let words = [
             self.object_type,
             self.weakref_object,
@@ -150,7 +157,9 @@ impl Layout {
         let fits = |offset: u16, size: u64| {
             u64::from(offset) % size == 0 && u64::from(offset) + size <= WINDOW_BYTES
         };
-        words.iter().all(|&offset| fits(offset, 8))
+        // A frame is looked at behind its generator's state, and never closer to the end than within its generator.
+        (8..=u64::from(self.generator_frame)).contains(&before)
+            && words.iter().all(|&offset| fits(offset, 8))
             && optional_words
                 .iter()
                 .all(|&offset| offset == ABSENT || fits(offset, 8))

@@ -170,7 +170,8 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn take_awaited(&mut self, layout: &Layout) -> Flow {
         self.object = self.word & !layout.tag_mask;
-        if self.object == 0 {
+        // `None` is never awaited: it is what a coroutine is sent that is just being resumed (`gen_send_ex2`).
+        if self.object == 0 || self.object == layout.none_address {
             return self.end_task(TaskStatus::Torn);
         }
         self.want(self.object, phase::CHAIN);

@@ -29,6 +29,7 @@ impl Walk {
         self.state = TaskState::Running as u32;
         self.status = TaskStatus::Complete as u32;
         self.coroutine_frames = 0;
+        self.base_frames = 0;
         self.thread_frames = 0;
         let has_cframe = layout.quirks & quirks::CFRAME != 0;
         let current = plan
@@ -56,10 +57,19 @@ impl Walk {
 
     /// A thread without a frame is one that has just begun, or runs no Python.
     #[inline(always)]
-    pub(crate) fn take_current_frame(&mut self) -> Flow {
-        self.object = self.word;
-        self.want(self.object, phase::FRAME);
+    pub(crate) fn take_current_frame(&mut self, layout: &Layout) -> Flow {
+        self.want_frame(layout, self.word);
         Flow::Continue
+    }
+
+    /// Looks at a frame, and at the state of the generator that it may belong to, which lies just before it.
+    #[inline(always)]
+    fn want_frame(&mut self, layout: &Layout, frame: u64) {
+        self.object = frame;
+        self.want(
+            frame.wrapping_sub(layout.generator_state_before_frame()),
+            phase::FRAME,
+        );
     }
 
     #[inline(always)]
@@ -68,26 +78,33 @@ impl Walk {
         if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
             return self.end_of_frames();
         }
-        let frame = self.object;
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let owner = self.window().byte(u64::from(layout.frame_owner));
+        let before = layout.generator_state_before_frame();
+        let owner = self.window().byte(before + u64::from(layout.frame_owner));
         if owner < layout.owner_internal {
-            let code = self.window().word(u64::from(layout.frame_code)) & !layout.tag_mask;
-            let instruction = self.window().word(u64::from(layout.frame_instruction));
+            let code = self.window().word(before + u64::from(layout.frame_code)) & !layout.tag_mask;
+            let instruction = self.window().word(before + u64::from(layout.frame_instruction));
             if !self.record.push_frame(code, instruction, plan.max_frames) {
                 self.status = TaskStatus::Truncated as u32;
             }
+            self.base_frames += 1;
         }
         if owner == OWNED_BY_GENERATOR {
+            // A coroutine that is just being entered or left is on the thread's stack, but not in the state of one that runs.
+            let state = self.window().byte(u64::from(layout.generator_frame_state) & 7) as i8;
+            if state != layout.state_executing {
+                return self.end_task(TaskStatus::Torn);
+            }
             self.coroutine_frames = self.record.frames();
+            self.base_frames = 0;
             if self.is_tick == 1 {
-                self.record
-                    .set(task::CORO, frame.wrapping_sub(u64::from(layout.generator_frame)));
+                let coroutine = self.object.wrapping_sub(u64::from(layout.generator_frame));
+                self.record.set(task::CORO, coroutine);
             }
         }
-        if frame == self.last_frame {
+        if self.object == self.last_frame {
             let is_truncated = self.status == TaskStatus::Truncated as u32;
             return self.end_task(if is_truncated {
                 TaskStatus::Truncated
@@ -95,15 +112,18 @@ impl Walk {
                 TaskStatus::Complete
             });
         }
-        self.object = self.window().word(u64::from(layout.frame_previous));
-        self.want(self.object, phase::FRAME);
+        self.want_frame(
+            layout,
+            self.window().word(before + u64::from(layout.frame_previous)),
+        );
         Flow::Continue
     }
 
-    /// The thread has no more frames. A task that executes must have been among them.
+    /// The thread has no more frames. A task that executes must have been among them, and a coroutine is always driven by
+    /// something: one at the very end is just being linked into the stack, or out of it.
     #[inline(always)]
     fn end_of_frames(&mut self) -> Flow {
-        if self.is_tick == 0 {
+        if self.is_tick == 0 || (self.coroutine_frames != 0 && self.base_frames == 0) {
             return self.end_task(TaskStatus::Torn);
         }
         self.record.keep_frames(self.coroutine_frames);

@@ -142,6 +142,8 @@ pub struct Walk {
     pub(crate) last_frame: u64,
     /// Frames of the record up to the outermost coroutine.
     pub(crate) coroutine_frames: u32,
+    /// Frames of the thread behind the outermost coroutine so far.
+    pub(crate) base_frames: u32,
     /// Frames of the thread so far.
     pub(crate) thread_frames: u32,
     /// A task, or with `awaited_by_is_set` 1 a set of tasks, that waits for this one.
@@ -199,6 +201,7 @@ impl Walk {
         status: 0,
         last_frame: 0,
         coroutine_frames: 0,
+        base_frames: 0,
         thread_frames: 0,
         awaited_by: 0,
         awaited_by_is_set: 0,
@@ -307,7 +310,7 @@ impl Walk {
             phase::AWAITED => self.take_awaited(layout),
             phase::TERMINAL => self.visit_terminal(layout),
             phase::CFRAME => self.follow_cframe(layout),
-            phase::CURRENT_FRAME => self.take_current_frame(),
+            phase::CURRENT_FRAME => self.take_current_frame(layout),
             phase::FRAME => self.visit_frame(layout, plan),
             phase::AWAITERS => self.begin_awaiters(layout),
             phase::AWAITER_SLOTS => self.visit_awaiter_slots(),

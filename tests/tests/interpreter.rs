@@ -172,7 +172,11 @@ fn waits_for_an_interpreter_that_begins() -> Result<()> {
     const PROGRAM: &str = "import asyncio; asyncio.run(asyncio.Event().wait())";
     for python in pythons() {
         for _ in 0..BEGINNINGS {
-            let mut child = python.command().args(["-c", PROGRAM]).stdin(Stdio::null()).spawn()?;
+            let mut child = python
+                .command()
+                .args(["-c", PROGRAM])
+                .stdin(Stdio::null())
+                .spawn()?;
             let begun = watch_beginning(child.id());
             child.kill()?;
             child.wait()?;

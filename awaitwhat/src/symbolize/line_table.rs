@@ -28,9 +28,10 @@ mod form {
 }
 
 /// The line of the instruction `offset` bytes after the start of a code object's instructions, as
-/// `PyCode_Addr2Line` finds it; `None` where the instruction has none or the table does not reach so far.
+/// `PyCode_Addr2Line` finds it; `None` where the table does not reach so far.
 ///
-/// A negative offset is that of a frame that has not begun, which is at the first line.
+/// An instruction that belongs to no line (one that the compiler added) is taken for the line before it, so that a chain is not
+/// split by where exactly in a line it was seen. A negative offset is that of a frame that has not begun, which is at the first line.
 pub fn line_at(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
     if offset < 0 {
         return Some(first_line);
@@ -51,7 +52,7 @@ pub fn line_at(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
         line = line.saturating_add(delta.unwrap_or(0));
         end += i64::from(head & 7) + 1;
         if unit < end {
-            return delta.and_then(|_| u32::try_from(line).ok());
+            return u32::try_from(line).ok();
         }
     }
     None
@@ -112,7 +113,7 @@ mod tests {
             vec![Some(100)],
             vec![Some(101); 2],
             vec![Some(106); 8],
-            vec![Some(103), None, Some(105), None],
+            vec![Some(103), Some(103), Some(105), None],
         ]
         .concat();
         assert_eq!(lines, expected);
