@@ -31,6 +31,9 @@ const MAX_TASK_TYPES: usize = 4096;
 /// Why a target cannot be looked at, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
+    /// Of a program that was just started.
+    #[error("it ended, or the trace was stopped, before there was a Python interpreter in it")]
+    TooEarly,
     #[error("there is no such process")]
     NoSuchProcess,
     #[error("this is the id of a thread; give the id of its process (`ps -T` shows both)")]

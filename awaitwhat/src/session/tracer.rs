@@ -24,6 +24,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const REFRESH_IDLE: Duration = Duration::from_millis(50);
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
+/// How long such a program may take until there is an interpreter in it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
@@ -47,7 +49,7 @@ pub(super) async fn trace(
     let mut stop = pin!(stop);
     let observer = tokio::select! {
         observer = attach(pid, options) => observer?,
-        () = &mut stop => return Err(AttachError::Find(crate::target::FindError::NotInitialised)),
+        () = &mut stop => return Err(AttachError::TooEarly),
     };
     let mut tracer = Tracer::new(observer, options, progress);
     let end = tracer.run(stop).await?;
@@ -56,6 +58,7 @@ pub(super) async fn trace(
 
 /// Attaches; to a program that was just started as soon as it can be read.
 async fn attach(pid: u32, options: &TraceOptions) -> Result<Observer, AttachError> {
+    let started = Instant::now();
     let process = Process::open(pid)?;
     let mut capture = Capture::load(ring_bytes())?;
     loop {
@@ -71,7 +74,12 @@ async fn attach(pid: u32, options: &TraceOptions) -> Result<Observer, AttachErro
                     ITERATOR_BUDGET,
                 )?);
             }
-            Err(error) if options.just_started && error.is_too_early() && !process.has_ended() => {
+            Err(error)
+                if options.just_started
+                    && error.is_too_early()
+                    && !process.has_ended()
+                    && started.elapsed() < PATIENCE =>
+            {
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(error),
@@ -251,7 +259,10 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
                 Ok(())
             }
             // Nothing can be read any more: what was named so far stays named.
-            Err(Fault::Gone) => Ok(()),
+            Err(Fault::Gone) => {
+                self.account.confirm(&[]);
+                Ok(())
+            }
             Err(fault) => Err(AttachError::Find(fault.into())),
         }
     }
