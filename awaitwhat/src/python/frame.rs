@@ -6,6 +6,8 @@ use awaitwhat_common::limits::MAX_OBJECTS;
 use super::{Objects, ReadError, non_null};
 use crate::memory::Address;
 
+/// Variables and stack slots of one frame that are looked at.
+const MAX_SLOTS: u64 = 4096;
 /// Bytes of a code unit: opcode, then argument.
 const CODE_UNIT: u64 = 2;
 /// Values of `RESUME`'s argument (its low two bits) from this one on mean "after `yield from`" and "after `await`".
@@ -27,6 +29,8 @@ pub struct Chain {
     pub innermost: Option<FrameAddress>,
     /// The one that awaits it.
     pub next: Option<FrameAddress>,
+    /// The one that awaits that.
+    pub after_next: Option<FrameAddress>,
     /// What the innermost frame awaits.
     pub terminal: Option<Address>,
 }
@@ -51,6 +55,7 @@ impl Frames<'_> {
             if self.is_generator(type_object) {
                 let frame = object.offset(u64::from(self.layout.generator_frame));
                 let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
+                chain.after_next = chain.next;
                 chain.next = chain.innermost;
                 chain.innermost = Some(FrameAddress { frame, code });
                 match self.awaited(object, frame)? {
@@ -104,6 +109,39 @@ impl Frames<'_> {
         Ok(Some(value))
     }
 
+    /// The object in a suspended frame's variables or on its stack that is a generator of the function `name`; where there are
+    /// several, the one that was put there last. The value is the generator's own frame.
+    ///
+    /// # Errors
+    /// When the frame cannot be read.
+    pub fn generator_in(&self, at: FrameAddress, name: &str) -> Result<Option<FrameAddress>, ReadError> {
+        let objects = &self.objects;
+        let locals = at.frame.offset(u64::from(self.layout.frame_locals));
+        let top = self.stack_top(at.frame)?;
+        let count = top.0.wrapping_sub(locals.0) / 8;
+        if count > MAX_SLOTS {
+            return Err(ReadError::Malformed {
+                what: "suspended frame",
+                address: at.frame,
+            });
+        }
+        for slot in objects.pointers(locals, count as usize)?.into_iter().rev() {
+            let object = Address(slot.0 & !self.layout.tag_mask);
+            if object.is_null() || !objects.is_exactly(object, objects.types.generator)? {
+                continue;
+            }
+            let frame = object.offset(u64::from(self.layout.generator_frame));
+            let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
+            let found = objects
+                .memory
+                .read_address(code.offset(objects.offsets.code.qualified_name))?;
+            if objects.str_equals(found, name)? {
+                return Ok(Some(FrameAddress { frame, code }));
+            }
+        }
+        Ok(None)
+    }
+
     fn is_generator(&self, type_object: Address) -> bool {
         let layout = self.layout;
         [
@@ -136,21 +174,30 @@ impl Frames<'_> {
         if state != layout.state_awaiting || !self.is_awaiting(frame)? {
             return Ok(None);
         }
-        let stack = frame.offset(u64::from(layout.frame_stack));
-        let top = if layout.quirks & quirks::STACK_POINTER != 0 {
-            memory.read_address(stack)?
-        } else {
-            let count = self.objects.read_u32(stack)?.cast_signed();
-            let count = u64::try_from(count)
-                .ok()
-                .filter(|count| *count > 0)
-                .ok_or(malformed)?;
-            frame
-                .offset(u64::from(layout.frame_locals))
-                .offset(count.wrapping_mul(8))
-        };
-        let slot = top.offset(u64::from(layout.frame_awaited).wrapping_neg());
+        let slot = self
+            .stack_top(frame)?
+            .offset(u64::from(layout.frame_awaited).wrapping_neg());
         non_null(self.untagged(slot)?).map(Some).ok_or(malformed)
+    }
+
+    /// One past the topmost slot of a suspended frame's stack.
+    fn stack_top(&self, frame: Address) -> Result<Address, ReadError> {
+        let layout = self.layout;
+        let stack = frame.offset(u64::from(layout.frame_stack));
+        if layout.quirks & quirks::STACK_POINTER != 0 {
+            return Ok(self.objects.memory.read_address(stack)?);
+        }
+        // Negative while the frame executes.
+        let count = u64::try_from(self.objects.read_u32(stack)?.cast_signed());
+        let count = count
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or(ReadError::Malformed {
+                what: "suspended frame",
+                address: frame,
+            })?;
+        let locals = frame.offset(u64::from(layout.frame_locals));
+        Ok(locals.offset(count.wrapping_mul(8)))
     }
 
     /// Where a state does not tell `await` from `yield`, the next instruction does.

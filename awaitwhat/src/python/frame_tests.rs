@@ -105,6 +105,7 @@ fn follows_a_chain_to_its_end() {
         Chain {
             innermost: at(inner),
             next: at(outer),
+            after_next: None,
             terminal: Some(future)
         }
     );
@@ -218,6 +219,7 @@ proptest! {
         let frames = Frames { objects: heap.objects(), layout: &layout };
         if let Ok(Chain { innermost: Some(frame), .. }) = frames.chain(Address(0x20_0000 + at * 8)) {
             let _ = frames.local(frame, "self");
+            let _ = frames.generator_in(frame, "as_completed");
         }
     }
 }

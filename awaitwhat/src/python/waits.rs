@@ -307,8 +307,8 @@ impl Look<'_> {
         Ok(Some(WaitKind::Future))
     }
 
-    /// `as_completed` of 3.13+ gets what is done from a queue; what is not is in `_todo` of its iterator. Before, nothing
-    /// leads from the coroutine that waits to the tasks.
+    /// `as_completed` gets what is done from a queue; what is not is in `_todo` of its iterator (3.13+), or else in `todo` of
+    /// its generator, which the frame that iterates over it has on its stack.
     fn as_completed(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         let objects = &self.frames.objects;
         let Some(next) = chain.next else { return Ok(None) };
@@ -317,6 +317,12 @@ impl Look<'_> {
         if objects.str_equals(name, "_AsCompletedIterator._wait_for_one")?
             && let Some(iterator) = self.frames.local(next, "self")?
             && let Some(todo) = objects.attribute(iterator, "_todo")?
+        {
+            self.add_all(&objects.set_items(todo)?, 0)?;
+        } else if objects.str_equals(name, "as_completed.<locals>._wait_for_one")?
+            && let Some(iterating) = chain.after_next
+            && let Some(generator) = self.frames.generator_in(iterating, "as_completed")?
+            && let Some(todo) = self.frames.local(generator, "todo")?
         {
             self.add_all(&objects.set_items(todo)?, 0)?;
         }
