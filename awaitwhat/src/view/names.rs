@@ -35,6 +35,7 @@ pub(super) fn names<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> String {
                 stem: stem.to_owned(),
                 first: (number, name.clone()),
                 last: (number, name),
+                count: 1,
             });
         } else {
             more = true;
@@ -47,15 +48,29 @@ pub(super) fn names<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> String {
     shown.join(", ")
 }
 
+/// Positions of `tasks` in the order in which they are shown: by thread, then by name (numbers at the end by value), then by
+/// address. The registries of a program have no order that would mean anything.
+pub(super) fn reading_order(tasks: &[Task]) -> Vec<usize> {
+    let mut positions: Vec<usize> = (0..tasks.len()).collect();
+    positions.sort_by_cached_key(|position| {
+        let task = &tasks[*position];
+        let (stem, number) = task.name.as_deref().map(split).unzip();
+        (task.tid, stem, number, task.id)
+    });
+    positions
+}
+
 /// Names that differ in their trailing number only.
 struct Kind {
     stem: String,
     first: (Option<u64>, Arc<str>),
     last: (Option<u64>, Arc<str>),
+    count: usize,
 }
 
 impl Kind {
     fn take(&mut self, name: &Arc<str>, number: Option<u64>) {
+        self.count += 1;
         if number < self.first.0 {
             self.first = (number, name.clone());
         }
@@ -69,10 +84,10 @@ impl Kind {
             fitted(&self.first.1, NAME_WIDTH),
             fitted(&self.last.1, NAME_WIDTH),
         );
-        if first == last {
-            first
-        } else {
-            format!("{first} … {last}")
+        match self.count {
+            _ if first == last => first,
+            2 => format!("{first}, {last}"),
+            _ => format!("{first} … {last}"),
         }
     }
 }
@@ -85,7 +100,7 @@ fn split(name: &str) -> (&str, Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{names, reading_order};
     use crate::testing::{HOSTILE, task};
 
     fn summed_up(all: &[&str]) -> String {
@@ -101,11 +116,11 @@ mod tests {
         );
         assert_eq!(summed_up(&["foo2", "foo2"]), "foo2");
         assert_eq!(summed_up(&["only"]), "only");
-        assert_eq!(summed_up(&["7", "8"]), "7 … 8");
-        assert_eq!(summed_up(&["worker", "worker1"]), "worker … worker1");
+        assert_eq!(summed_up(&["7", "8"]), "7, 8");
+        assert_eq!(summed_up(&["worker", "worker1"]), "worker, worker1");
         assert_eq!(
             summed_up(&["a99999999999999999999999", "a1"]),
-            "a99999999999999999999999 … a1"
+            "a99999999999999999999999, a1"
         );
     }
 
@@ -113,7 +128,7 @@ mod tests {
     fn few_kinds_are_listed() {
         assert_eq!(
             summed_up(&["api", "db-1", "db-2", "cache", "mail", "log"]),
-            "api, db-1 … db-2, cache, …"
+            "api, db-1, db-2, cache, …"
         );
         assert_eq!(summed_up(&[]), "");
     }
@@ -124,5 +139,14 @@ mod tests {
             summed_up(&[HOSTILE]),
             r#"a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7"#
         );
+    }
+
+    #[test]
+    fn tasks_are_read_by_thread_then_by_name() {
+        let names = ["worker-10", "worker-9", "Task-2", "Task-10", "api", "worker-9"];
+        let mut tasks: Vec<_> = (1..).zip(names).map(|(id, name)| task(id, name, &[])).collect();
+        tasks[4].tid = Some(200);
+        tasks[0].name = None;
+        assert_eq!(reading_order(&tasks), [0, 2, 3, 1, 5, 4]);
     }
 }

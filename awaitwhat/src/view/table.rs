@@ -41,7 +41,10 @@ pub fn write(
         "WAITS ON",
         "AWAITED BY",
     ];
-    let rows = snapshot.tasks.iter().map(|task| row(task, &by_id));
+    let order = names::reading_order(&snapshot.tasks);
+    let rows = order
+        .iter()
+        .map(|position| row(&snapshot.tasks[*position], &by_id));
     write_rows(&heads, &[], rows, width, output)?;
     let lost = losses::describe(
         &snapshot.losses,
@@ -176,9 +179,9 @@ mod tests {
         insta::assert_snapshot!(drawn(&small_service(), None), @"
         TID  TASK  NAME      STATE    STACK (INNERMOST LAST)  WAITS ON                                    AWAITED BY
         100  0x10  Task-1    pending  main                    _GatheringFuture: worker-0, worker-1, busy  -
+        100  0x40  busy      running  job > crunch            -                                           Task-1
         100  0x20  worker-0  pending  Pool.worker > sleep     Future                                      Task-1
         100  0x30  worker-1  pending  Pool.worker > sleep     Future                                      Task-1
-        100  0x40  busy      running  job > crunch            -                                           Task-1
         ");
     }
 
@@ -192,11 +195,11 @@ mod tests {
         100  0x10  Task-1    pending  main               _GatheringFuture:  -
                                                          worker-0,
                                                          worker-1, busy
+        100  0x40  busy      running  job > crunch       -                  Task-1
         100  0x20  worker-0  pending  Pool.worker >      Future             Task-1
                                       sleep
         100  0x30  worker-1  pending  Pool.worker >      Future             Task-1
                                       sleep
-        100  0x40  busy      running  job > crunch       -                  Task-1
         ");
     }
 
@@ -221,12 +224,12 @@ mod tests {
         };
         insta::assert_snapshot!(drawn(&snapshot, None), @"
         TID  TASK  NAME  STATE    STACK (INNERMOST LAST)                                                                                                                                                                                                                                       WAITS ON                                AWAITED BY
-        100  0x1   main  pending  … > f40 > f39 > f38 > f37 > f36 > f35 > f34 > f33 > f32 > f31 > f30 > f29 > f28 > f27 > f26 > f25 > f24 > f23 > f22 > f21 > f20 > f19 > f18 > f17 > f16 > f15 > f14 > f13 > f12 > f11 > f10 > f9 > f8 > f7 > f6 > f5 > f4 > f3 > f2 > f1 > f0 > (truncated)  _GatheringFuture: leaf, leaf, leaf, +2  -
         100  0x2   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
         100  0x3   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
         100  0x4   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
         100  0x5   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
         100  0x6   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
+        100  0x1   main  pending  … > f40 > f39 > f38 > f37 > f36 > f35 > f34 > f33 > f32 > f31 > f30 > f29 > f28 > f27 > f26 > f25 > f24 > f23 > f22 > f21 > f20 > f19 > f18 > f17 > f16 > f15 > f14 > f13 > f12 > f11 > f10 > f9 > f8 > f7 > f6 > f5 > f4 > f3 > f2 > f1 > f0 > (truncated)  _GatheringFuture: leaf, leaf, leaf, +2  -
         Not shown: 1 of 6 tasks truncated (chain deeper than 512 frames)
         ");
     }

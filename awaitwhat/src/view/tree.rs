@@ -102,6 +102,8 @@ struct Tree<'a, W> {
     branches: Branches,
     levels: Vec<Level>,
     drawn: Vec<bool>,
+    /// The place of each task in the order of reading.
+    rank: Vec<usize>,
     /// Groups that were too deep, to be drawn at the top with their number.
     continued: VecDeque<(usize, Vec<usize>)>,
     continuations: usize,
@@ -111,6 +113,10 @@ struct Tree<'a, W> {
 impl<'a, W: Write> Tree<'a, W> {
     fn new(tasks: &'a [Task], graph: &'a AwaitGraph, output: &'a mut W) -> Self {
         let threads: HashSet<_> = tasks.iter().map(|task| task.tid).collect();
+        let mut rank = vec![0; tasks.len()];
+        for (place, position) in names::reading_order(tasks).into_iter().enumerate() {
+            rank[position] = place;
+        }
         Self {
             tasks,
             graph,
@@ -118,6 +124,7 @@ impl<'a, W: Write> Tree<'a, W> {
             branches: Branches::default(),
             levels: Vec::new(),
             drawn: vec![false; tasks.len()],
+            rank,
             continued: VecDeque::new(),
             continuations: 0,
             several_threads: threads.len() > 1,
@@ -125,7 +132,7 @@ impl<'a, W: Write> Tree<'a, W> {
     }
 
     fn draw(mut self) -> io::Result<()> {
-        let roots = self.grouped(self.graph.roots());
+        let roots = self.grouped(self.graph.roots().to_vec());
         self.levels.push(Level {
             awaiters: Vec::new(),
             entries: roots,
@@ -299,19 +306,20 @@ impl<'a, W: Write> Tree<'a, W> {
             .collect();
         waits.sort_unstable();
         waits.dedup();
-        self.grouped(&waits)
+        self.grouped(waits)
     }
 
-    /// `tasks` by shape, in the order in which the shapes first occur.
-    fn grouped(&self, tasks: &[usize]) -> VecDeque<Entry> {
+    /// `tasks` by shape, in the order in which they are read.
+    fn grouped(&self, mut tasks: Vec<usize>) -> VecDeque<Entry> {
+        tasks.sort_unstable_by_key(|task| self.rank[*task]);
         let mut position: HashMap<Shape, usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for task in tasks {
-            let group = *position.entry(self.graph.shape(*task)).or_insert(groups.len());
+            let group = *position.entry(self.graph.shape(task)).or_insert(groups.len());
             if group == groups.len() {
                 groups.push(Vec::new());
             }
-            groups[group].push(*task);
+            groups[group].push(task);
         }
         groups.into_iter().map(Entry::Group).collect()
     }

@@ -27,13 +27,13 @@ fn a_small_service() {
     ● Task-1
     │  main  /srv/app.py:61
     │  waits for all of 3 tasks (gather)
-    ├─ ● worker-0 … worker-1  x2
-    │     Pool.worker  /srv/app.py:20
-    │     sleep  asyncio/tasks.py:704
-    │     waits for Future
-    └─ ● busy  running
-          job  /srv/app.py:9
-          crunch  /srv/app.py:7
+    ├─ ● busy  running
+    │     job  /srv/app.py:9
+    │     crunch  /srv/app.py:7
+    └─ ● worker-0, worker-1  x2
+          Pool.worker  /srv/app.py:20
+          sleep  asyncio/tasks.py:704
+          waits for Future
     ");
 }
 
@@ -61,7 +61,11 @@ fn children_of_an_open_group_are_no_waits() {
        runner  /srv/app.py:23
        sleep  asyncio/tasks.py:704
        waits for Future
-    ● foo1.0 … foo1.1  x2
+    ● foo2
+       foo2  /srv/app.py:18
+       sleep  asyncio/tasks.py:704
+       waits for Future
+    ● foo1.0, foo1.1  x2
     │  foo1  /srv/app.py:5
     │  foo11  /srv/app.py:8
     │  foo12  /srv/app.py:15
@@ -70,10 +74,6 @@ fn children_of_an_open_group_are_no_waits() {
           foo2  /srv/app.py:18
           sleep  asyncio/tasks.py:704
           waits for Future
-    ● foo2
-       foo2  /srv/app.py:18
-       sleep  asyncio/tasks.py:704
-       waits for Future
     ");
 }
 
@@ -198,6 +198,9 @@ fn a_cycle_is_drawn_and_marked() {
     2 tasks wait for each other in a cycle: none of them can go on (one, two)
     1 task waits for itself: it cannot go on (selfish)
 
+    ● selfish
+    │  selfish  /srv/app.py:1
+    └─ ● selfish  (see above: closes a cycle)
     ● victim
     │  victim  /srv/app.py:1
     └─ ● one
@@ -205,9 +208,6 @@ fn a_cycle_is_drawn_and_marked() {
        └─ ● two
           │  two  /srv/app.py:1
           └─ ● one  (see above: closes a cycle)
-    ● selfish
-    │  selfish  /srv/app.py:1
-    └─ ● selfish  (see above: closes a cycle)
     ");
 }
 
