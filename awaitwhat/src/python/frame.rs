@@ -31,6 +31,8 @@ pub struct Chain {
     pub next: Option<FrameAddress>,
     /// The one that awaits that.
     pub after_next: Option<FrameAddress>,
+    /// How many objects it leads through.
+    pub objects: u32,
     /// What the innermost frame awaits.
     pub terminal: Option<Address>,
 }
@@ -51,6 +53,7 @@ impl Frames<'_> {
         let mut chain = Chain::default();
         let mut object = coroutine;
         for _ in 0..MAX_OBJECTS {
+            chain.objects += 1;
             let type_object = self.objects.type_of(object)?;
             if self.is_generator(type_object) {
                 let frame = object.offset(u64::from(self.layout.generator_frame));
@@ -245,7 +248,7 @@ impl Objects<'_> {
         if closure.is_null() {
             return Ok(None);
         }
-        let cells = self.tuple_items(closure)?;
+        let cells = self.first_tuple_items(closure, MAX_SLOTS)?;
         let code = self.memory.read_address(function.offset(offsets.code))?;
         // The variables of enclosing functions come last among the locals (`co_localsplusnames`), in the closure's order.
         let names = self.local_names(code)?;
@@ -262,7 +265,7 @@ impl Objects<'_> {
         let names = self
             .memory
             .read_address(code.offset(self.offsets.code.local_names))?;
-        self.tuple_items(names)
+        self.first_tuple_items(names, MAX_SLOTS)
     }
 
     fn cell_contents(&self, cell: Address) -> Result<Option<Address>, ReadError> {

@@ -106,6 +106,7 @@ fn follows_a_chain_to_its_end() {
             innermost: at(inner),
             next: at(outer),
             after_next: None,
+            objects: 3,
             terminal: Some(future)
         }
     );

@@ -34,6 +34,9 @@ pub enum ReadError {
     /// The memory was read, but it is not such an object, or it was changing.
     #[error("the object at {address} is not a well-formed {what}")]
     Malformed { what: &'static str, address: Address },
+    /// A bound on the work for one snapshot was hit.
+    #[error("there are too many {what} to look at all of them")]
+    Exhausted { what: &'static str },
 }
 
 /// Addresses of type objects and singletons of one interpreter.

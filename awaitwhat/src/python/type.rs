@@ -8,7 +8,7 @@ const MAX_NAME_BYTES: usize = 256;
 /// Bytes of a name that are read at a time, so that a name at the end of readable memory is still read.
 const NAME_CHUNK_BYTES: usize = 32;
 /// Types in a method resolution order that are looked at.
-const MAX_MRO: usize = 256;
+const MAX_MRO: u64 = 256;
 
 impl Objects<'_> {
     /// `tp_name` as it is: `list`, but `_asyncio.Future` for a static or C heap type.
@@ -65,10 +65,6 @@ impl Objects<'_> {
         if mro.is_null() {
             return Ok(false);
         }
-        Ok(self
-            .tuple_items(mro)?
-            .iter()
-            .take(MAX_MRO)
-            .any(|&entry| entry == base))
+        Ok(self.first_tuple_items(mro, MAX_MRO)?.contains(&base))
     }
 }

@@ -12,12 +12,12 @@ use super::{ReadError, non_null};
 use crate::memory::{Address, Fault};
 use crate::snapshot::{Frame, WaitKind, WaitsOn};
 
-/// Futures behind one awaitable that are looked at.
-const MAX_FUTURES: usize = 1 << 20;
+/// Places of collections behind all awaitables of one snapshot that are looked at.
+const MAX_SLOTS: u64 = 1 << 24;
 /// Gathers, or shields, within each other that are looked into.
 const MAX_NESTING: u32 = 16;
 /// Callbacks of a future that are looked at.
-const MAX_CALLBACKS: usize = 64;
+const MAX_CALLBACKS: u64 = 64;
 /// Types that are remembered.
 const MAX_TYPES: usize = 4096;
 /// `STATE_PENDING` of `fut_state` (`_asynciomodule.c`).
@@ -51,6 +51,8 @@ pub struct Waiter<'a> {
 #[derive(Debug, Default)]
 pub struct WaitReader {
     kinds: HashMap<Address, (Class, Arc<str>)>,
+    /// Places that were looked at since the snapshot began.
+    spent: u64,
 }
 
 /// Kinds of types, as far as waiting is concerned.
@@ -73,6 +75,11 @@ enum Function {
 }
 
 impl WaitReader {
+    /// Begins a snapshot: what one snapshot looks at is bounded as a whole.
+    pub fn begin_snapshot(&mut self) {
+        self.spent = 0;
+    }
+
     /// What `waiter` waits for. Where the tasks behind the awaitable cannot be read, none are named.
     ///
     /// The target may go on meanwhile: [`Frames::still_waits`], asked afterwards of memory that is read anew, tells
@@ -90,6 +97,7 @@ impl WaitReader {
             frames,
             types,
             kinds: &mut self.kinds,
+            spent: &mut self.spent,
             tasks: Vec::new(),
             seen: HashSet::new(),
         };
@@ -140,6 +148,7 @@ struct Look<'a> {
     frames: Frames<'a>,
     types: &'a FutureTypes,
     kinds: &'a mut HashMap<Address, (Class, Arc<str>)>,
+    spent: &'a mut u64,
     /// The tasks found.
     tasks: Vec<Address>,
     /// Every future that was looked at: a gather can be among its own children.
@@ -192,7 +201,7 @@ impl Look<'_> {
 
     /// Adds a future if it is a task, or else what it is known to stand for.
     fn add(&mut self, future: Address, nesting: u32) -> Result<(), ReadError> {
-        if nesting > MAX_NESTING || self.seen.len() >= MAX_FUTURES || !self.seen.insert(future) {
+        if nesting > MAX_NESTING || !self.seen.insert(future) {
             return Ok(());
         }
         match self.classify(future)?.0 {
@@ -204,14 +213,30 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn add_all(&mut self, futures: &[Address], nesting: u32) -> Result<(), ReadError> {
-        futures.iter().try_for_each(|&future| self.add(future, nesting))
+    /// Adds the items of a set, list or tuple.
+    fn add_all(&mut self, collection: Address, nesting: u32) -> Result<(), ReadError> {
+        let objects = self.frames.objects;
+        self.spend(objects.collection_slots(collection)?)?;
+        let futures = objects.collection_items(collection)?;
+        futures
+            .into_iter()
+            .try_for_each(|future| self.add(future, nesting))
+    }
+
+    fn spend(&mut self, slots: u64) -> Result<(), ReadError> {
+        *self.spent = self.spent.saturating_add(slots);
+        if *self.spent > MAX_SLOTS {
+            return Err(ReadError::Exhausted {
+                what: "futures behind awaitables",
+            });
+        }
+        Ok(())
     }
 
     fn add_children(&mut self, gathering: Address, nesting: u32) -> Result<(), ReadError> {
         let objects = &self.frames.objects;
         match objects.attribute(gathering, "_children")? {
-            Some(children) => self.add_all(&objects.list_items(children)?, nesting),
+            Some(children) => self.add_all(children, nesting),
             None => Ok(()),
         }
     }
@@ -240,8 +265,8 @@ impl Look<'_> {
         let read = |offset| objects.memory.read_address(future.offset(offset));
         let mut callbacks: Vec<Address> = non_null(read(offsets.callback0)?).into_iter().collect();
         if let Some(list) = non_null(read(offsets.callbacks)?) {
-            for pair in objects.list_items(list)?.into_iter().take(MAX_CALLBACKS) {
-                callbacks.extend(objects.tuple_items(pair)?.first());
+            for pair in objects.first_list_items(list, MAX_CALLBACKS)? {
+                callbacks.extend(objects.first_tuple_items(pair, 1)?);
             }
         }
         Ok(callbacks)
@@ -260,6 +285,7 @@ impl Look<'_> {
             _ => return Ok(None),
         };
         let chain = self.frames.chain(waiter.coroutine)?;
+        self.spend(u64::from(chain.objects))?;
         if chain.terminal != Some(waiter.terminal) {
             return Ok(None);
         }
@@ -280,7 +306,7 @@ impl Look<'_> {
             return Ok(None);
         }
         if let Some(members) = objects.attribute(group, "_tasks")? {
-            self.add_all(&objects.set_items(members)?, 0)?;
+            self.add_all(members, 0)?;
         }
         Ok(Some(WaitKind::TaskGroup))
     }
@@ -290,7 +316,7 @@ impl Look<'_> {
             return Ok(None);
         }
         if let Some(futures) = self.local(chain, "fs")? {
-            self.add_all(&self.collection(futures)?, 0)?;
+            self.add_all(futures, 0)?;
         }
         Ok(Some(WaitKind::Wait))
     }
@@ -318,13 +344,13 @@ impl Look<'_> {
             && let Some(iterator) = self.frames.local(next, "self")?
             && let Some(todo) = objects.attribute(iterator, "_todo")?
         {
-            self.add_all(&objects.set_items(todo)?, 0)?;
+            self.add_all(todo, 0)?;
         } else if objects.str_equals(name, "as_completed.<locals>._wait_for_one")?
             && let Some(iterating) = chain.after_next
             && let Some(generator) = self.frames.generator_in(iterating, "as_completed")?
             && let Some(todo) = self.frames.local(generator, "todo")?
         {
-            self.add_all(&objects.set_items(todo)?, 0)?;
+            self.add_all(todo, 0)?;
         }
         Ok(None)
     }
@@ -333,21 +359,6 @@ impl Look<'_> {
         match chain.innermost {
             Some(frame) => self.frames.local(frame, name),
             None => Ok(None),
-        }
-    }
-
-    /// The items of a set, list or tuple; of anything else none.
-    fn collection(&self, object: Address) -> Result<Vec<Address>, ReadError> {
-        let objects = &self.frames.objects;
-        let type_object = objects.type_of(object)?;
-        if type_object == objects.types.set {
-            objects.set_items(object)
-        } else if type_object == objects.types.list {
-            objects.list_items(object)
-        } else if type_object == objects.types.tuple {
-            objects.tuple_items(object)
-        } else {
-            Ok(Vec::new())
         }
     }
 

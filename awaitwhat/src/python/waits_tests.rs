@@ -158,6 +158,42 @@ fn names_no_tasks_where_they_cannot_be_read() {
 }
 
 #[test]
+fn ends_looking_when_a_snapshot_leads_to_too_much() {
+    let mut world = World::new();
+    let (vast, small, task) = (world.gather(), world.gather(), world.task(0));
+    world.set_children(small, &[task]);
+    let set = world.heap.object(world.heap.types.set, 64);
+    world.heap.set(set, world.heap.offsets.set.mask, (1 << 22) - 1);
+    let dict = world.heap.dict(&[("_children", set)]);
+    world.heap.set(vast, DICT, dict.0);
+    let frames = Frames {
+        objects: world.heap.objects(),
+        layout: &world.walk,
+    };
+    let mut reader = WaitReader::default();
+    let mut tasks = |terminal, is_new| {
+        let waiter = Waiter {
+            coroutine: Address::NULL,
+            terminal,
+            innermost: None,
+        };
+        if is_new {
+            reader.begin_snapshot();
+        }
+        reader
+            .describe(frames, &world.types, &waiter)
+            .expect("the terminal is readable")
+            .tasks
+    };
+    assert_eq!(tasks(small, false), [task]);
+    for _ in 0..5 {
+        assert_eq!(tasks(vast, false), []);
+    }
+    assert_eq!(tasks(small, false), []);
+    assert_eq!(tasks(small, true), [task]);
+}
+
+#[test]
 fn tells_what_is_no_future() {
     let mut world = World::new();
     let type_object = world.heap.new_type("Iterator", 0, 16);

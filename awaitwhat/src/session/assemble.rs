@@ -95,6 +95,7 @@ pub(super) fn assemble(
     captured_at: jiff::Timestamp,
     is_proven: bool,
 ) -> Result<Snapshot, AttachError> {
+    observer.names.waits.begin_snapshot();
     if !is_proven {
         observer.memory.forget();
     }
