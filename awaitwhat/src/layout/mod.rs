@@ -107,7 +107,6 @@ pub struct Offsets {
     pub object_type: u64,
     pub type_object: TypeObject,
     pub code: CodeObject,
-    pub frame: InterpreterFrame,
     pub unicode: UnicodeObject,
     pub bytes: BytesObject,
     pub long: LongObject,
@@ -118,10 +117,6 @@ pub struct Offsets {
     pub set: SetObject,
     pub module: ModuleObject,
     pub function: FunctionObject,
-    /// `PyMethodObject.im_func`.
-    pub method_function: u64,
-    /// `PyMethodObject.im_self`.
-    pub method_self: u64,
     /// `PyCellObject.ob_ref`.
     pub cell_contents: u64,
     /// `PyWeakReference.wr_object`.
@@ -162,8 +157,6 @@ pub struct TypeObject {
     pub mro: u64,
     /// `PyHeapTypeObject.ht_cached_keys`.
     pub cached_keys: u64,
-    /// `sizeof(PyTypeObject)`.
-    pub size: u64,
 }
 
 /// `PyCodeObject`.
@@ -173,22 +166,12 @@ pub struct CodeObject {
     pub flags: u64,
     /// `co_firstlineno`, an `int`.
     pub first_line: u64,
-    /// `co_nlocalsplus`, an `int`.
-    pub local_count: u64,
     pub local_names: u64,
     pub filename: u64,
-    pub name: u64,
     pub qualified_name: u64,
     pub line_table: u64,
     /// `co_code_adaptive`: the instructions, in place.
     pub instructions: u64,
-}
-
-/// `_PyInterpreterFrame`; the rest of it is in [`Layout`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterpreterFrame {
-    /// `f_funcobj` (3.11: `f_func`): the function that the frame runs.
-    pub function: u64,
 }
 
 /// `PyASCIIObject`, `PyCompactUnicodeObject`, `PyUnicodeObject`.
@@ -277,7 +260,6 @@ pub struct FunctionObject {
 /// `FutureObj` of `_asynciomodule.c`, which `TaskObj` begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FutureObject {
-    pub event_loop: u64,
     pub callback0: u64,
     pub callbacks: u64,
 }

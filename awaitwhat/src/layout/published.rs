@@ -173,7 +173,7 @@ impl Words {
         };
         let [
             filename,
-            name,
+            _,
             qualified_name,
             line_table,
             first_line,
@@ -187,7 +187,6 @@ impl Words {
             first_line,
             local_names,
             filename,
-            name,
             qualified_name,
             line_table,
             instructions,

@@ -6,9 +6,9 @@
 use awaitwhat_common::layout::{Layout, quirks};
 
 use super::{
-    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterFrame, InterpreterState,
-    LongObject, ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, Table, ThreadState, TypeObject, UnicodeObject,
+    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterState, LongObject,
+    ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject, SetObject, Table,
+    ThreadState, TypeObject, UnicodeObject,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -38,20 +38,16 @@ const OFFSETS: Offsets = Offsets {
         dict_offset: 288,
         mro: 344,
         cached_keys: 880,
-        size: 416,
     },
     code: CodeObject {
         flags: 48,
         first_line: 68,
-        local_count: 72,
         local_names: 96,
         filename: 112,
-        name: 120,
         qualified_name: 128,
         line_table: 136,
         instructions: 192,
     },
-    frame: InterpreterFrame { function: 16 },
     unicode: UnicodeObject {
         length: 16,
         state: 32,
@@ -87,12 +83,9 @@ const OFFSETS: Offsets = Offsets {
         qualified_name: 40,
         closure: 72,
     },
-    method_function: 16,
-    method_self: 24,
     cell_contents: 16,
     weakref_object: 16,
     future: FutureObject {
-        event_loop: 16,
         callback0: 24,
         callbacks: 40,
     },

@@ -82,7 +82,6 @@ impl Heap {
             module: new_type(),
             code: new_type(),
             function: new_type(),
-            method: new_type(),
             cell: new_type(),
             coroutine: new_type(),
             generator: new_type(),

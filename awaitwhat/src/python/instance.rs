@@ -45,11 +45,14 @@ impl Objects<'_> {
         }
     }
 
-    /// The attribute `name` of a module.
+    /// The attribute `name` of a module; of anything else, which `sys.modules` can have too, none.
     ///
     /// # Errors
     /// When the module or its dict cannot be read.
     pub fn module_attribute(&self, module: Address, name: &str) -> Result<Option<Address>, ReadError> {
+        if !self.is_subtype(self.type_of(module)?, self.types.module)? {
+            return Ok(None);
+        }
         let dict = self
             .memory
             .read_address(module.offset(self.offsets.module.dict))?;

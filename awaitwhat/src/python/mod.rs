@@ -64,8 +64,6 @@ pub struct Types {
     pub code: Address,
     /// `PyFunction_Type`.
     pub function: Address,
-    /// `PyMethod_Type`.
-    pub method: Address,
     /// `PyCell_Type`.
     pub cell: Address,
     /// `PyCoro_Type`.

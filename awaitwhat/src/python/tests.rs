@@ -240,6 +240,21 @@ fn finds_attributes_in_an_ordinary_dict() {
 }
 
 #[test]
+fn finds_attributes_of_modules_only() {
+    let mut heap = heap();
+    let dict = heap.dict(&[("Task", Address(9))]);
+    let type_object = heap.new_type("Proxy", 0, 32);
+    let (module, other) = (heap.object(heap.types.module, 64), heap.object(type_object, 64));
+    for object in [module, other] {
+        heap.set(object, heap.offsets.module.dict, dict.0);
+    }
+    let objects = heap.objects();
+    assert_eq!(objects.module_attribute(module, "Task"), Ok(Some(Address(9))));
+    assert_eq!(objects.module_attribute(module, "Future"), Ok(None));
+    assert_eq!(objects.module_attribute(other, "Task"), Ok(None));
+}
+
+#[test]
 fn reads_sequences_and_sets() {
     let mut heap = heap();
     let items = [Address(3), Address(5)];

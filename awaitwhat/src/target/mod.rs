@@ -294,7 +294,6 @@ fn find_types(memory: &dyn Memory, image: &Image, version: Version, name: &str) 
         module: find("PyModule_Type")?,
         code: find("PyCode_Type")?,
         function: find("PyFunction_Type")?,
-        method: find("PyMethod_Type")?,
         cell: find("PyCell_Type")?,
         coroutine: find("PyCoro_Type")?,
         generator: find("PyGen_Type")?,
