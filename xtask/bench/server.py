@@ -4,8 +4,9 @@ usage: server.py TASKS LOAD
 
 LOAD is the share of a core that the loop is to use, in percent; 100 is a saturated loop.
 
-Writes one line of JSON to standard output when it has settled; `paths` are the call paths of its coroutines, outermost first. When
-standard input is closed it writes a second one, its own account, and ends:
+Writes one line of JSON to standard output when it has settled; `paths` are the call paths of its coroutines that end
+where they suspend, `running_paths` those that do not; outermost first. When standard input is closed it writes a second one, its own
+account, and ends:
   done  pairs (time, requests finished so far), every 50 ms or so
   busy  pairs (time, CPU time of the process so far), at the same moments
   lags  pairs (time, how much later than asked for a timer fired), for a timer every 5 ms
@@ -22,12 +23,12 @@ import time
 PATHS = [
     ["serve", "handle", "authorize", "acquire"],
     ["serve", "handle", "query", "execute", "sleep"],
-    ["serve", "handle", "render"],
     ["serve", "sleep"],
     ["main"],
     ["account", "sleep"],
     ["measure_lag", "sleep"],
 ]
+RUNNING_PATHS = [["serve", "handle", "render"]]
 
 LAG_INTERVAL = 0.005
 ACCOUNT_INTERVAL = 0.05
@@ -119,7 +120,7 @@ async def main(tasks, load):
 
     closed = loop.create_future()
     loop.add_reader(sys.stdin, closed.set_result, None)
-    ready = {"ready": True, "tasks": len(everyone) + 1, "paths": PATHS}
+    ready = {"ready": True, "tasks": len(everyone) + 1, "paths": PATHS, "running_paths": RUNNING_PATHS}
     print(json.dumps(ready), flush=True)
     await closed
     print(json.dumps({"done": server.done, "busy": server.busy, "lags": server.lags}), flush=True)

@@ -1,12 +1,12 @@
 //! What tracing does to a server that works, and what snapshots of it are worth.
 
-use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::Plan;
+use super::grammar::Grammar;
 use super::measure::{self, Output};
 use super::observers::{OBSERVERS, Observer, Tools, chains};
 use super::report::{Row, mebibytes, percent, seconds};
@@ -208,11 +208,11 @@ pub fn snapshot_rows(plan: &Plan, tools: &Tools) -> Result<Vec<Row>> {
     for (load, name) in [(SATURATED, "saturated"), (LIGHT, "5 % busy")] {
         plan.say(&format!("snapshots of a {name} server"));
         let target = Target::server(&tools.python, TASKS, load)?;
-        let possible = possible_chains(&target);
+        let grammar = Grammar::of(&target);
         let mut worths = [Worth::default(), Worth::default()];
         for _ in 0..plan.busy_snapshots {
             for (observer, worth) in OBSERVERS.into_iter().zip(&mut worths) {
-                judge(observer, &target, tools, &possible, worth)?;
+                judge(observer, &target, tools, &grammar, worth)?;
             }
         }
         rows.extend(worth_rows(plan, name, &worths));
@@ -253,7 +253,7 @@ fn judge(
     observer: Observer,
     target: &Target,
     tools: &Tools,
-    possible: &HashSet<Vec<String>>,
+    grammar: &Grammar,
     worth: &mut Worth,
 ) -> Result<()> {
     let file = repo::cache("bench")?.join("snapshot.txt");
@@ -268,18 +268,9 @@ fn judge(
         return Ok(());
     }
     let chains = chains(observer, &file)?;
-    worth.impossible += usize::from(chains.iter().any(|chain| !possible.contains(chain)));
+    worth.impossible += usize::from(!grammar.allows(&chains));
     worth.shown.push(chains.len() as f64 / target.tasks as f64);
     Ok(())
-}
-
-/// Every chain, innermost first, that a task of the server can have: a call path, or its outer part while the rest has not begun.
-fn possible_chains(target: &Target) -> HashSet<Vec<String>> {
-    let outer_parts = |path: &Vec<String>| {
-        let path = path.clone();
-        (0..=path.len()).map(move |depth| path.iter().take(depth).rev().cloned().collect())
-    };
-    target.paths.iter().flat_map(outer_parts).collect()
 }
 
 #[cfg(test)]

@@ -115,8 +115,17 @@ fn py_spy() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The chains in a snapshot, innermost first, one per task, functions without the names of their classes.
-pub fn chains(observer: Observer, snapshot: &Path) -> Result<Vec<Vec<String>>> {
+/// The chain of one task in a snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Innermost first, functions without the names of their classes.
+    pub functions: Vec<String>,
+    /// Whether the task may be running, in the middle of its chain; a table does not tell.
+    pub may_run: bool,
+}
+
+/// The chains in a snapshot, one per task.
+pub fn chains(observer: Observer, snapshot: &Path) -> Result<Vec<Chain>> {
     let text =
         std::fs::read_to_string(snapshot).with_context(|| format!("cannot read {}", snapshot.display()))?;
     match observer {
@@ -127,7 +136,7 @@ pub fn chains(observer: Observer, snapshot: &Path) -> Result<Vec<Vec<String>>> {
     }
 }
 
-fn chains_of_json(text: &str) -> Result<Vec<Vec<String>>> {
+fn chains_of_json(text: &str) -> Result<Vec<Chain>> {
     let snapshot: serde_json::Value = serde_json::from_str(text).context("the snapshot is not JSON")?;
     let tasks = snapshot["tasks"]
         .as_array()
@@ -137,17 +146,16 @@ fn chains_of_json(text: &str) -> Result<Vec<Vec<String>>> {
         let stack = task["stack"].as_array().context("a task has no stack")?;
         // A running task's stack begins with the plain functions it is in, which a table of coroutines leaves out.
         let coroutines = stack.iter().filter(|frame| frame["kind"] == "coroutine");
-        chains.push(
-            coroutines
-                .filter_map(|frame| frame["function"].as_str())
-                .map(bare_name)
-                .collect(),
-        );
+        let functions = coroutines.filter_map(|frame| frame["function"].as_str());
+        chains.push(Chain {
+            functions: functions.map(bare_name).collect(),
+            may_run: task["state"] == "running",
+        });
     }
     Ok(chains)
 }
 
-fn chains_of_table(text: &str) -> Result<Vec<Vec<String>>> {
+fn chains_of_table(text: &str) -> Result<Vec<Chain>> {
     const COLUMN: &str = "coroutine stack";
     let mut lines = text.lines();
     let header = lines.next().context("the table is empty")?;
@@ -160,13 +168,13 @@ fn chains_of_table(text: &str) -> Result<Vec<Vec<String>>> {
 }
 
 /// The chain at the beginning of `cell`; the rest are other columns, further away than a word is from the next.
-fn chain_of_cell(cell: &str) -> Vec<String> {
+fn chain_of_cell(cell: &str) -> Chain {
     let stack = cell.split("  ").next().unwrap_or_default();
-    stack
-        .split(" -> ")
-        .filter(|name| !name.is_empty())
-        .map(bare_name)
-        .collect()
+    let functions = stack.split(" -> ").filter(|name| !name.is_empty());
+    Chain {
+        functions: functions.map(bare_name).collect(),
+        may_run: true,
+    }
 }
 
 fn bare_name(function: &str) -> String {
@@ -175,20 +183,28 @@ fn bare_name(function: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{chains_of_json, chains_of_table};
+    use super::{Chain, chains_of_json, chains_of_table};
+
+    fn chain(functions: &[&str], may_run: bool) -> Chain {
+        let functions = functions.iter().copied().map(str::to_owned).collect();
+        Chain { functions, may_run }
+    }
 
     #[test]
-    fn chains_are_read_from_both_formats() {
-        let expected = vec![
-            vec!["main".to_owned()],
-            vec!["acquire".to_owned(), "serve".to_owned()],
-        ];
+    fn chains_are_read_from_a_table() {
         let table = "tid  task name  coroutine stack         awaiter chain\n----\n1    Task-1     main                                    0x0\n\
                      1    Task-2     Lock.acquire -> Server.serve            0x0\n";
+        let expected = [chain(&["main"], true), chain(&["acquire", "serve"], true)];
         assert_eq!(chains_of_table(table).expect("a table"), expected);
-        let json = r#"{"tasks": [{"stack": [{"function": "main", "kind": "coroutine"}]},
-                       {"stack": [{"function": "len", "kind": "function"}, {"function": "Lock.acquire", "kind": "coroutine"},
-                                  {"function": "Server.serve", "kind": "coroutine"}]}]}"#;
+    }
+
+    #[test]
+    fn chains_are_read_from_json() {
+        let json = r#"{"tasks": [{"state": "pending", "stack": [{"function": "main", "kind": "coroutine"}]},
+                       {"state": "running", "stack": [{"function": "len", "kind": "function"},
+                           {"function": "Lock.acquire", "kind": "coroutine"},
+                           {"function": "Server.serve", "kind": "coroutine"}]}]}"#;
+        let expected = [chain(&["main"], false), chain(&["acquire", "serve"], true)];
         assert_eq!(chains_of_json(json).expect("a snapshot"), expected);
     }
 }

@@ -56,8 +56,10 @@ pub struct Target {
     output: BufReader<ChildStdout>,
     /// How many tasks it has.
     pub tasks: usize,
-    /// The call paths of its coroutines, outermost first; none of an idle program.
+    /// The call paths in which its tasks are suspended, outermost first; none of an idle program.
     pub paths: Vec<Vec<String>>,
+    /// Further call paths, which suspend nowhere.
+    pub running_paths: Vec<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +67,8 @@ struct Ready {
     tasks: usize,
     #[serde(default)]
     paths: Vec<Vec<String>>,
+    #[serde(default)]
+    running_paths: Vec<Vec<String>>,
 }
 
 /// What a server has to say about itself: pairs of a moment of the monotonic clock and a value, see `server.py`.
@@ -102,6 +106,7 @@ impl Target {
             output,
             tasks: ready.tasks,
             paths: ready.paths,
+            running_paths: ready.running_paths,
         })
     }
 
