@@ -160,8 +160,8 @@ const NOTES: &str = "\
 - Time is that of the whole command, from its start to its end, its output discarded; CPU time is user and kernel time of the command.
 - Each idle task sleeps below nine coroutines. py-spy shows threads, not tasks: its column is what a look at the process costs it.
 - The kernel's walk is from the first task that is read to the last, as the snapshot itself tells it.
-- Chains are impossible where the server has no call path that gives them, or where more than one task is in the middle of one: a suspended
-  task's chain ends where the server suspends, and only one task runs.
+- A chain is impossible where the server has no call path that gives it, or where it ends in the middle of one and the task does not run.
+  A table does not tell which task runs, so its chains may all end there.
 - Throughput and lag are counted by the server itself, in windows with and without a tracer by turns; each traced window is compared with the
   mean of its two neighbours. The tracer's start and end lie outside of its window; what they cost is a line of its own.
 - The tracer's programs that run in the target's own context cost the target, not the tracer: they are part of throughput and lag.

@@ -268,7 +268,7 @@ fn judge(
         return Ok(());
     }
     let chains = chains(observer, &file)?;
-    worth.impossible += usize::from(!grammar.allows(&chains));
+    worth.impossible += usize::from(!chains.iter().all(|chain| grammar.allows(chain)));
     worth.shown.push(chains.len() as f64 / target.tasks as f64);
     Ok(())
 }
