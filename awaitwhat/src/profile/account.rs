@@ -217,23 +217,6 @@ impl Account {
             .sum()
     }
 
-    /// From the first sample to the last one, in seconds.
-    pub fn duration_seconds(&self) -> f64 {
-        let first = self
-            .threads
-            .values()
-            .map(|thread| thread.first.0)
-            .min()
-            .unwrap_or(0);
-        let last = self
-            .threads
-            .values()
-            .map(|thread| thread.last.0)
-            .max()
-            .unwrap_or(0);
-        last.saturating_sub(first) as f64 / 1e9
-    }
-
     /// Event-loop threads seen.
     pub fn threads(&self) -> usize {
         self.threads.len()

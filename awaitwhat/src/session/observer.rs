@@ -121,6 +121,9 @@ impl Observer {
         let process = Process::open(pid)?;
         let mut capture = Capture::load(ring_bytes())?;
         let found = Found::find(&mut capture, pid)?;
+        if process.has_ended() {
+            return Err(AttachError::NoSuchProcess);
+        }
         Ok(Self::new(capture, process, pid, found, options, Duration::ZERO)?)
     }
 
@@ -168,7 +171,11 @@ impl Observer {
         if let Some(layout) = self.interpreter.layout() {
             self.capture.set_layout(self.pid, layout)?;
         }
+        for running in &mut loops.running {
+            running.tid = self.process.outer_tid(running.tid).unwrap_or(0);
+        }
         for plan in &mut loops.plans {
+            plan.tid = self.process.outer_tid(plan.tid).unwrap_or(0);
             plan.tgid = self.pid;
             plan.max_frames = u32::try_from(options.max_frames).unwrap_or(u32::MAX);
             plan.context_budget_ns = nanoseconds(options.budget);
@@ -192,14 +199,17 @@ impl Observer {
             .filter(|plan| !is_known(plan))
             .copied()
             .collect();
+        let mut left_out = loops.left_out as u64;
         for plan in &new {
             match self.capture.set_thread(plan) {
                 // A thread that has just ended has no tasks that wait.
                 Ok(()) | Err(CaptureError::Gone) => {}
+                // More event loops than there is room for.
+                Err(CaptureError::Map(_)) => left_out += 1,
                 Err(error) => return Err(error),
             }
         }
-        self.losses.incomplete = self.losses.incomplete.max(loops.left_out as u64);
+        self.losses.incomplete = self.losses.incomplete.max(left_out);
         self.loops = loops;
         Ok(gone)
     }
@@ -207,6 +217,8 @@ impl Observer {
     /// Hands over all that the eBPF side has sent, in order. What was lost on the way is counted.
     pub(super) fn drain(&mut self, mut receive: impl FnMut(Seen<'_>)) -> Result<(), Fault> {
         let mut result = Ok(());
+        // What is named now must be read now: the target has gone on since the last time.
+        self.memory.forget();
         let Self {
             capture,
             memory,

@@ -269,6 +269,7 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
 
     /// Takes what is left, and sums up.
     fn finish(mut self, end: End) -> Profile {
+        let duration = self.started.elapsed();
         // The target may be gone; then there is nothing left to take.
         let _ = self.walk_all();
         let _ = self.take();
@@ -279,7 +280,7 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
         Profile {
             pid: self.observer.pid,
             python: self.observer.interpreter.version.to_string(),
-            duration_seconds: self.account.duration_seconds(),
+            duration_seconds: duration.as_secs_f64(),
             samples: self.account.samples,
             task_visits: self.account.task_visits,
             busy_seconds: self.account.busy_seconds(),
