@@ -1,9 +1,9 @@
 //! Records of the ring buffer: little-endian 64-bit words.
 //!
 //! A task record is [`TASK_HEADER_WORDS`] words, then two words per frame (code object, instruction) in the order of the walk
-//! (outermost first; innermost first for a running task), then one word per awaiter. A slice record is [`SLICE_WORDS`] words and follows the task records of its slice.
+//! (outermost first; innermost first for a running task). A slice record is [`SLICE_WORDS`] words and follows the task records of its slice.
 
-/// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32, frames in 32..48, awaiters in 48..64.
+/// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32 and frames in 32..48.
 pub const HEAD: usize = 0;
 
 /// Kinds of record.
@@ -40,8 +40,6 @@ impl TaskState {
 pub mod flags {
     /// The record comes from the thread's own context (a perf event), not from the task iterator.
     pub const IN_CONTEXT: u8 = 1 << 0;
-    /// The task has more awaiters than the record holds.
-    pub const AWAITERS_TRUNCATED: u8 = 1 << 1;
 }
 
 /// Words of a task record before its frames.

@@ -40,10 +40,6 @@ pub struct Layout {
     pub task_fut_waiter: u16,
     /// `TaskObj.task_state` (`fut_state`, an `int`: 0 is pending); a future has it at the same offset.
     pub task_state: u16,
-    /// `TaskObj.task_awaited_by`, or [`ABSENT`].
-    pub task_awaited_by: u16,
-    /// The byte that says that `task_awaited_by` is a set, or [`ABSENT`].
-    pub task_awaited_by_is_set: u16,
     /// `TaskObj.task_node` (a `struct llist_node { next, prev }`), or [`ABSENT`].
     pub task_node: u16,
 
@@ -151,7 +147,7 @@ impl Layout {
             self.set_mask,
             self.set_table,
         ];
-        let optional_words = [self.task_awaited_by, self.task_node];
+        let optional_words = [self.task_node];
         let halves = [self.task_state, frame(self.frame_stack)];
         let bytes = [self.generator_frame_state, frame(self.frame_owner)];
         let fits = |offset: u16, size: u64| {
@@ -164,7 +160,6 @@ impl Layout {
                 .iter()
                 .all(|&offset| offset == ABSENT || fits(offset, 8))
             && (self.task_node == ABSENT || fits(self.task_node + 8, 8))
-            && (self.task_awaited_by_is_set == ABSENT || fits(self.task_awaited_by_is_set, 1))
             && halves.iter().all(|&offset| fits(offset, 4))
             && (self.quirks & quirks::STACK_POINTER == 0 || fits(frame(self.frame_stack), 8))
             && bytes.iter().all(|&offset| fits(offset, 1))

@@ -9,8 +9,6 @@ pub const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
 /// Frames of one chain that a record can hold; deeper chains are marked truncated. A power of two, since it is a mask.
 pub const MAX_FRAMES: usize = 512;
-/// Awaiters of one task that a record can hold. A power of two, since it is a mask.
-pub const MAX_AWAITERS: usize = 64;
 /// Objects that one chain may lead through (frames and the wrappers between them).
 pub const MAX_OBJECTS: u32 = 2 * MAX_FRAMES as u32;
 /// Interpreter frames searched below a running task before the walk gives up.
@@ -19,8 +17,6 @@ pub const MAX_RUNNING_FRAMES: u32 = 4096;
 pub const MAX_SLOTS: u64 = 1 << 24;
 /// Tasks that one pass over a linked list visits: a cyclic list ends here.
 pub const MAX_TASKS: u64 = 1 << 22;
-/// Slots of one task's set of awaiters that are looked at.
-pub const MAX_AWAITER_SLOTS: u64 = 1024;
 /// Registries of one event-loop thread.
 pub const MAX_ROOTS: usize = 8;
 /// Event loops of other threads that a pass knows to leave alone.

@@ -5,11 +5,10 @@
 //! It trusts its [`awaitwhat_common::layout::Layout`], which user space has validated, and nothing that it reads.
 //!
 //! One file per object walked: [`registry`] (lists and sets of tasks), [`task`], [`chain`] (coroutines and what they await),
-//! [`running`] (the frames of a thread), [`awaiters`].
+//! [`running`] (the frames of a thread).
 #![no_std]
 #![forbid(unsafe_code)]
 
-mod awaiters;
 mod chain;
 mod host;
 mod record;

@@ -1,14 +1,14 @@
 //! The record of one task, while it is being built.
 
 use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, flags, kind, task};
-use awaitwhat_common::limits::{MAX_AWAITERS, MAX_FRAMES};
+use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::status::TaskStatus;
 
-/// Words after a record's header; a power of two, since it is a mask, with room for every frame and awaiter.
+/// Words after a record's header; a power of two, since it is a mask, with room for every frame.
 pub const BODY_WORDS: usize = 2048;
-const _: () = assert!(MAX_FRAMES * FRAME_WORDS + MAX_AWAITERS <= BODY_WORDS);
+const _: () = assert!(MAX_FRAMES * FRAME_WORDS <= BODY_WORDS);
 /// The longest record, in bytes.
-pub const MAX_RECORD_BYTES: usize = (TASK_HEADER_WORDS + MAX_FRAMES * FRAME_WORDS + MAX_AWAITERS) * 8;
+pub const MAX_RECORD_BYTES: usize = (TASK_HEADER_WORDS + MAX_FRAMES * FRAME_WORDS) * 8;
 
 /// The record of one task: words as [`awaitwhat_common::event`] describes them.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,6 @@ pub struct Record {
     header: [u64; TASK_HEADER_WORDS],
     body: [u64; BODY_WORDS],
     frames: u32,
-    awaiters: u32,
 }
 
 impl Record {
@@ -25,13 +24,12 @@ impl Record {
         header: [0; TASK_HEADER_WORDS],
         body: [0; BODY_WORDS],
         frames: 0,
-        awaiters: 0,
     };
 
     /// Length of the record in words.
     #[inline(always)]
     pub fn length(&self) -> usize {
-        TASK_HEADER_WORDS + self.frames as usize * FRAME_WORDS + self.awaiters as usize
+        TASK_HEADER_WORDS + self.frames as usize * FRAME_WORDS
     }
 
     /// The words of the record, all of them: [`Record::length`] says how many count.
@@ -67,7 +65,6 @@ impl Record {
         coro: u64,
     ) {
         self.frames = 0;
-        self.awaiters = 0;
         self.set(task::ADDRESS, address);
         self.set(task::TYPE, type_address);
         self.set(task::NAME, name);
@@ -98,7 +95,7 @@ impl Record {
         }
     }
 
-    /// Appends a frame; false when `limit` is reached. No awaiter may be there yet.
+    /// Appends a frame; false when `limit` is reached.
     #[inline(always)]
     pub(crate) fn push_frame(&mut self, code: u64, instruction: u64, limit: u32) -> bool {
         if self.frames >= limit || self.frames >= MAX_FRAMES as u32 {
@@ -111,39 +108,17 @@ impl Record {
         true
     }
 
-    /// Appends an awaiter; false when the record is full.
-    #[inline(always)]
-    pub(crate) fn push_awaiter(&mut self, address: u64) -> bool {
-        if self.awaiters >= MAX_AWAITERS as u32 {
-            return false;
-        }
-        let at = self.frames as usize * FRAME_WORDS + self.awaiters as usize;
-        self.body[at & (BODY_WORDS - 1)] = address;
-        self.awaiters += 1;
-        true
-    }
-
     /// Seals the record.
     #[inline(always)]
-    pub(crate) fn finish(
-        &mut self,
-        status: TaskStatus,
-        state: TaskState,
-        in_context: bool,
-        awaiters_truncated: bool,
-    ) {
+    pub(crate) fn finish(&mut self, status: TaskStatus, state: TaskState, in_context: bool) {
         let mut bits = 0;
         if in_context {
             bits |= flags::IN_CONTEXT;
-        }
-        if awaiters_truncated {
-            bits |= flags::AWAITERS_TRUNCATED;
         }
         self.header[HEAD] = u64::from(kind::TASK)
             | (status as u64) << 8
             | (state as u64) << 16
             | u64::from(bits) << 24
-            | u64::from(self.frames) << 32
-            | u64::from(self.awaiters) << 48;
+            | u64::from(self.frames) << 32;
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks. Facts: `Modules/_asynciomodule.c` (`TaskObj`, `FutureObj_HEAD`).
 
 use awaitwhat_common::event::TaskState;
-use awaitwhat_common::layout::{ABSENT, Layout};
+use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
@@ -37,7 +37,6 @@ impl Walk {
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         self.state = TaskState::Waiting as u32;
         self.objects = 0;
-        self.take_awaiters(layout);
         if !is_readable {
             return self.end_task(TaskStatus::Fault);
         }
@@ -48,18 +47,6 @@ impl Walk {
         self.object = coro;
         self.want(coro, phase::CHAIN);
         Flow::Continue
-    }
-
-    #[inline(always)]
-    fn take_awaiters(&mut self, layout: &Layout) {
-        self.awaited_by = 0;
-        self.awaited_by_is_set = 0;
-        self.awaiters_truncated = 0;
-        if layout.task_awaited_by != ABSENT {
-            self.awaited_by = self.window().word(u64::from(layout.task_awaited_by));
-            self.awaited_by_is_set =
-                u32::from(self.window().byte(u64::from(layout.task_awaited_by_is_set)) & 1);
-        }
     }
 }
 

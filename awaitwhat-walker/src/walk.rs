@@ -58,12 +58,8 @@ pub(crate) mod phase {
     pub const CURRENT_FRAME: u32 = 16;
     /// Looks at the next frame of the thread.
     pub const FRAME: u32 = 17;
-    /// Begins a set of tasks that wait for this one.
-    pub const AWAITERS: u32 = 18;
-    /// Looks at a part of that set's table.
-    pub const AWAITER_SLOTS: u32 = 19;
     /// Sends the record and goes on to the next task.
-    pub const FINISH: u32 = 20;
+    pub const FINISH: u32 = 18;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -146,13 +142,6 @@ pub struct Walk {
     pub(crate) base_frames: u32,
     /// Frames of the thread so far.
     pub(crate) thread_frames: u32,
-    /// A task, or with `awaited_by_is_set` 1 a set of tasks, that waits for this one.
-    pub(crate) awaited_by: u64,
-    pub(crate) awaited_by_is_set: u32,
-    pub(crate) awaiters_truncated: u32,
-    pub(crate) awaiter_slot: u64,
-    pub(crate) awaiter_mask: u64,
-    pub(crate) awaiter_table: u64,
     /// 1 while the record is that of whatever runs in the thread, made once at the start of a slice.
     pub(crate) is_tick: u32,
     in_context: u32,
@@ -203,12 +192,6 @@ impl Walk {
         coroutine_frames: 0,
         base_frames: 0,
         thread_frames: 0,
-        awaited_by: 0,
-        awaited_by_is_set: 0,
-        awaiters_truncated: 0,
-        awaiter_slot: 0,
-        awaiter_mask: 0,
-        awaiter_table: 0,
         is_tick: 0,
         in_context: 0,
         pass: 0,
@@ -312,8 +295,6 @@ impl Walk {
             phase::CFRAME => self.follow_cframe(layout),
             phase::CURRENT_FRAME => self.take_current_frame(layout),
             phase::FRAME => self.visit_frame(layout, plan),
-            phase::AWAITERS => self.begin_awaiters(layout),
-            phase::AWAITER_SLOTS => self.visit_awaiter_slots(),
             phase::FINISH => self.finish_record(host),
             _ => self.choose_root(plan, host),
         }
@@ -395,10 +376,7 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn end_task(&mut self, status: TaskStatus) -> Flow {
         self.status = status as u32;
-        match status {
-            TaskStatus::Complete | TaskStatus::Truncated if self.is_tick == 0 => self.find_awaiters(),
-            _ => self.phase = phase::FINISH,
-        }
+        self.phase = phase::FINISH;
         Flow::Continue
     }
 
@@ -429,8 +407,7 @@ impl Walk {
             2 => TaskState::Created,
             _ => TaskState::Waiting,
         };
-        self.record
-            .finish(status, state, self.in_context == 1, self.awaiters_truncated == 1);
+        self.record.finish(status, state, self.in_context == 1);
         if self.is_tick == 1 {
             if self.record.frames() != 0 {
                 host.emit(&self.record);

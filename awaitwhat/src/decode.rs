@@ -3,7 +3,7 @@
 use awaitwhat_common::event::{
     FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, slice, task,
 };
-use awaitwhat_common::limits::{MAX_AWAITERS, MAX_FRAMES};
+use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use bytes::Buf as _;
 
@@ -22,8 +22,8 @@ pub enum DecodeError {
     Status(u8),
     #[error("a record has the unknown state {0}")]
     State(u8),
-    #[error("a record says that it has {frames} frames and {awaiters} awaiters, which is not its length")]
-    Counts { frames: usize, awaiters: usize },
+    #[error("a record says that it has {frames} frames, which is not its length")]
+    Counts { frames: usize },
 }
 
 /// A record.
@@ -53,7 +53,6 @@ pub struct TaskRecord<'a> {
     pub origin: Origin,
     pub status: TaskStatus,
     pub state: TaskState,
-    pub awaiters_truncated: bool,
     pub address: Address,
     pub task_type: Address,
     /// The object that names the task.
@@ -67,7 +66,6 @@ pub struct TaskRecord<'a> {
     pub terminal_type: Address,
     pub terminal_state: u64,
     frames: &'a [u8],
-    awaiters: &'a [u8],
 }
 
 /// The end of a slice.
@@ -123,14 +121,13 @@ fn origin(bytes: &[u8], head: u64) -> Origin {
 
 fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
     let (status, state) = ((head >> 8) as u8, (head >> 16) as u8);
-    let (frames, awaiters) = ((head >> 32) as u16 as usize, (head >> 48) as u16 as usize);
-    let wrong = DecodeError::Counts { frames, awaiters };
-    if frames > MAX_FRAMES || awaiters > MAX_AWAITERS {
+    let frames = (head >> 32) as u16 as usize;
+    let wrong = DecodeError::Counts { frames };
+    if frames > MAX_FRAMES {
         return Err(wrong);
     }
     let body = bytes.get(TASK_HEADER_WORDS * WORD..).ok_or(wrong)?;
-    let (frame_bytes, awaiter_bytes) = body.split_at_checked(frames * FRAME_WORDS * WORD).ok_or(wrong)?;
-    if awaiter_bytes.len() != awaiters * WORD {
+    if body.len() != frames * FRAME_WORDS * WORD {
         return Err(wrong);
     }
     let address = |index| Address(word(bytes, index));
@@ -138,7 +135,6 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         origin: origin(bytes, head),
         status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
         state: TaskState::from_u8(state).ok_or(DecodeError::State(state))?,
-        awaiters_truncated: (head >> 24) as u8 & flags::AWAITERS_TRUNCATED != 0,
         address: address(task::ADDRESS),
         task_type: address(task::TYPE),
         name: address(task::NAME),
@@ -148,8 +144,7 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         terminal: address(task::TERMINAL),
         terminal_type: address(task::TERMINAL_TYPE),
         terminal_state: word(bytes, task::TERMINAL_STATE),
-        frames: frame_bytes,
-        awaiters: awaiter_bytes,
+        frames: body,
     })
 }
 
@@ -179,13 +174,6 @@ impl<'a> TaskRecord<'a> {
     /// Code object and instruction of each frame, innermost first.
     pub fn frames(&self) -> Vec<(Address, Address)> {
         frames_innermost_first(self.frames, self.state)
-    }
-
-    /// Tasks that wait for this one, as the interpreter knows them.
-    pub fn awaiters(&self) -> impl Iterator<Item = Address> + 'a {
-        self.awaiters
-            .chunks_exact(WORD)
-            .map(|mut bytes| Address(bytes.get_u64_le()))
     }
 }
 
@@ -220,8 +208,8 @@ mod tests {
 
     #[test]
     fn frames_come_innermost_first() {
-        let head = u64::from(kind::TASK) | 2 << 32 | 1 << 48;
-        let bytes = task_bytes(head, &[0x10, 0x11, 0x20, 0x21, 0x99]);
+        let head = u64::from(kind::TASK) | 2 << 32;
+        let bytes = task_bytes(head, &[0x10, 0x11, 0x20, 0x21]);
         let Ok(Record::Task(record)) = decode(&bytes) else {
             panic!("no task record")
         };
@@ -234,8 +222,7 @@ mod tests {
             record.frames(),
             [(Address(0x20), Address(0x21)), (Address(0x10), Address(0x11))]
         );
-        assert_eq!(record.awaiters().collect::<Vec<_>>(), [Address(0x99)]);
-        let running = task_bytes(head | 1 << 16, &[0x10, 0x11, 0x20, 0x21, 0x99]);
+        let running = task_bytes(head | 1 << 16, &[0x10, 0x11, 0x20, 0x21]);
         let Ok(Record::Task(record)) = decode(&running) else {
             panic!("no task record")
         };
@@ -257,17 +244,11 @@ mod tests {
         );
         assert_eq!(
             decode(&task_bytes(head | 3 << 32, &[1, 2])),
-            Err(DecodeError::Counts {
-                frames: 3,
-                awaiters: 0
-            })
+            Err(DecodeError::Counts { frames: 3 })
         );
         assert_eq!(
             decode(&task_bytes(head | 0xffff << 32, &[])),
-            Err(DecodeError::Counts {
-                frames: 0xffff,
-                awaiters: 0
-            })
+            Err(DecodeError::Counts { frames: 0xffff })
         );
     }
 
@@ -276,7 +257,6 @@ mod tests {
         fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
             if let Ok(Record::Task(record)) = decode(&bytes) {
                 record.frames();
-                record.awaiters().count();
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind};
-use awaitwhat_common::limits::{MAX_AWAITERS, WINDOW_WORDS};
+use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::status::TaskStatus;
 use awaitwhat_walker::{Host, Record};
 
@@ -21,12 +21,10 @@ pub enum Seen {
     Record(u8, u8),
     /// A record had several frames.
     Chain,
-    /// A record had several awaiters.
-    Awaiters,
 }
 
 /// What all walks together must have done.
-pub const EVERYTHING: [Seen; 14] = [
+pub const EVERYTHING: [Seen; 13] = [
     Seen::Slice(0),
     Seen::Slice(1),
     Seen::Slice(2),
@@ -40,7 +38,6 @@ pub const EVERYTHING: [Seen; 14] = [
     Seen::Record(1, 2),
     Seen::Record(2, 0),
     Seen::Chain,
-    Seen::Awaiters,
 ];
 
 pub struct Hostile<'run> {
@@ -113,18 +110,15 @@ impl Host for Hostile<'_> {
         let byte = |shift: u32| (words[HEAD] >> shift) as u8;
         let half = |shift: u32| (words[HEAD] >> shift) as u16;
         let (status, state) = (byte(8), byte(16));
-        let (frames, awaiters) = (usize::from(half(32)), usize::from(half(48)));
+        let frames = usize::from(half(32));
         assert_eq!(byte(0), kind::TASK);
         assert!(TaskStatus::from_u8(status).is_some() && TaskState::from_u8(state).is_some());
-        assert!(frames <= self.max_frames as usize && awaiters <= MAX_AWAITERS);
-        assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS + awaiters);
+        assert!(frames <= self.max_frames as usize);
+        assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS);
         assert_eq!(words.len(), record.length());
         self.seen.insert(Seen::Record(state, status));
         if frames > 2 {
             self.seen.insert(Seen::Chain);
-        }
-        if awaiters > 1 {
-            self.seen.insert(Seen::Awaiters);
         }
     }
 }

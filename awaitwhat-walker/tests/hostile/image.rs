@@ -25,8 +25,6 @@ const TASK: u64 = 0x7000_0600;
 const TYPE: u64 = 8;
 const REFERENT: u64 = 16;
 const COROUTINE_OF_TASK: u64 = 24;
-const AWAITED_BY: u64 = 56;
-const AWAITED_BY_IS_SET: u64 = 64;
 const NODE: u64 = 72;
 const STATE: u64 = 16;
 const FRAME: u64 = 24;
@@ -68,8 +66,6 @@ pub fn layout(number: usize) -> Layout {
         task_loop: 16,
         task_fut_waiter: 40,
         task_state: 48,
-        task_awaited_by: short(AWAITED_BY),
-        task_awaited_by_is_set: short(AWAITED_BY_IS_SET),
         task_node: short(NODE),
         generator_frame_state: short(STATE),
         generator_frame: short(FRAME),
@@ -144,8 +140,6 @@ pub fn image(layout: usize) -> impl Strategy<Value = Vec<u64>> {
 enum Object {
     Task {
         coroutine: u64,
-        awaited_by: u64,
-        is_set: bool,
     },
     Generator {
         type_address: u64,
@@ -170,11 +164,10 @@ enum Object {
 fn object(layout: usize) -> impl Strategy<Value = Object> {
     let old = layout == 1;
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
-    let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 2 => Just(3), 1 => Just(4)];
+    let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
     let references = prop_oneof![Just(WEAK_REFERENCE), Just(CHAIN_WRAPPER), Just(TERMINAL_WRAPPER)];
     prop_oneof![
-        4 => (address(), address(), any::<bool>())
-            .prop_map(|(coroutine, awaited_by, is_set)| Object::Task { coroutine, awaited_by, is_set }),
+        4 => address().prop_map(|coroutine| Object::Task { coroutine }),
         8 => (generators, states, 0..5_u64, address(), address()).prop_map(
             move |(type_address, state, owner, previous, awaited)| Object::Generator {
                 type_address, state, owner, previous, awaited, old,
@@ -191,15 +184,9 @@ impl Object {
     fn write(&self, address: u64, words: &mut [u64]) {
         let mut set = |offset: u64, value: u64| words[offset as usize / 8] = value;
         match *self {
-            Self::Task {
-                coroutine,
-                awaited_by,
-                is_set,
-            } => {
+            Self::Task { coroutine } => {
                 set(TYPE, TASK);
                 set(COROUTINE_OF_TASK, coroutine);
-                set(AWAITED_BY, awaited_by);
-                set(AWAITED_BY_IS_SET, u64::from(is_set));
             }
             Self::Generator {
                 type_address,

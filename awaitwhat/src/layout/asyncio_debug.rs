@@ -19,7 +19,6 @@ const MAX_THREAD_STATE_BYTES: u64 = 64 << 10;
 pub(crate) struct AsyncioDebug {
     task_name: u16,
     task_awaited_by: u16,
-    task_awaited_by_is_set: u16,
     task_coro: u16,
     task_node: u16,
     /// `PyInterpreterState.asyncio_tasks_head`.
@@ -68,6 +67,7 @@ impl AsyncioDebug {
         let pointer = |offset| u16::try_from(in_task(offset, 8)?).ok();
         let byte = |offset| u16::try_from(in_task(offset, 1)?).ok();
         byte(is_task)?;
+        byte(is_set)?;
         let in_thread = |offset: u64| offset.is_multiple_of(8) && offset != 0 && offset < thread;
         let is_plausible = interpreter_head < interpreter
             && interpreter_head.is_multiple_of(8)
@@ -78,7 +78,6 @@ impl AsyncioDebug {
         is_plausible.then_some(Self {
             task_name: pointer(name)?,
             task_awaited_by: pointer(awaited_by)?,
-            task_awaited_by_is_set: byte(is_set)?,
             task_coro: pointer(coro)?,
             task_node: pointer(node)?,
             interpreter_tasks_head: interpreter_head,
@@ -90,8 +89,6 @@ impl AsyncioDebug {
     /// Writes the offsets of a task.
     pub(crate) fn apply(&self, walk: &mut Layout) {
         walk.task_name = self.task_name;
-        walk.task_awaited_by = self.task_awaited_by;
-        walk.task_awaited_by_is_set = self.task_awaited_by_is_set;
         walk.task_coro = self.task_coro;
         walk.task_node = self.task_node;
         // Not published: in `TaskObj` of 3.14 `task_fut_waiter` comes right before `task_coro`, and `task_state` right

@@ -299,8 +299,6 @@ const NOTHING: Layout = Layout {
     task_loop: 0,
     task_fut_waiter: 0,
     task_state: 0,
-    task_awaited_by: awaitwhat_common::layout::ABSENT,
-    task_awaited_by_is_set: awaitwhat_common::layout::ABSENT,
     task_node: awaitwhat_common::layout::ABSENT,
     generator_frame_state: 0,
     generator_frame: 0,

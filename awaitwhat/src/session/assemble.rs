@@ -27,7 +27,6 @@ struct Visit {
     fut_waiter: Address,
     coroutine: Address,
     terminal: Address,
-    awaiters: Vec<Address>,
 }
 
 /// What a pass has gathered so far.
@@ -58,7 +57,6 @@ impl Gathering {
             fut_waiter: record.fut_waiter,
             coroutine: record.coroutine,
             terminal: record.terminal,
-            awaiters: record.awaiters().collect(),
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
@@ -117,7 +115,6 @@ pub(super) fn assemble(
     if !is_proven {
         drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
     }
-    add_known_awaiters(&mut tasks, &seen);
     graph::link(&mut tasks);
     observer.losses.stale += observer.names.codes.take_unreadable();
     observer.losses.opaque += observer
@@ -233,11 +230,4 @@ fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> R
         }
     }
     Ok(())
-}
-
-/// Adds what the interpreter knows itself (3.14+) of who waits for whom.
-fn add_known_awaiters(tasks: &mut [Task], visits: &[Visit]) {
-    for (task, visit) in tasks.iter_mut().zip(visits) {
-        task.awaited_by.extend(&visit.awaiters);
-    }
 }
