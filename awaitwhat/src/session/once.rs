@@ -8,12 +8,15 @@ use super::Options;
 use super::assemble::{Gathering, assemble};
 use super::observer::{AttachError, Observer, Seen};
 use crate::capture::CaptureError;
+use crate::decode::SliceRecord;
 use crate::snapshot::Snapshot;
 
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns.
 const BUSY_PERIOD: u64 = 1_000_000;
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
+/// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
+const MAX_TORN: u32 = 100;
 /// A pass that is not complete after so long is given as far as it is, and counted as incomplete.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,21 @@ pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, At
     assemble(&mut observer, gathered, captured_at, is_proven)
 }
 
+/// How often a registry contradicted itself since its thread ran last.
+#[derive(Default)]
+struct Torn {
+    in_a_row: u32,
+    runtime: u64,
+}
+
+impl Torn {
+    fn count(&mut self, slice: &SliceRecord) {
+        let is_again = slice.status == SliceStatus::RegistryTorn && slice.origin.runtime == self.runtime;
+        self.in_a_row = if is_again { self.in_a_row + 1 } else { 0 };
+        self.runtime = slice.origin.runtime;
+    }
+}
+
 /// Walks the tasks of one thread. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
 /// context, slice by slice. Both go on until either has made a complete pass.
 ///
@@ -47,6 +65,7 @@ async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool)
     let mut in_context = Gathering::default();
     let started = Instant::now();
     let mut is_sampling = false;
+    let mut torn = Torn::default();
     loop {
         observer.capture.walk(tid)?;
         let mut last = None;
@@ -56,11 +75,13 @@ async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool)
             Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
             Seen::Slice(slice) => {
                 last = Some(slice.status);
+                torn.count(&slice);
                 at_rest.slice(&slice);
             }
         });
         result.map_err(|fault| AttachError::Find(fault.into()))?;
-        if at_rest.is_complete || in_context.is_complete || started.elapsed() > PATIENCE {
+        let is_complete = at_rest.is_complete || in_context.is_complete;
+        if is_complete || torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
             break;
         }
         match last {
