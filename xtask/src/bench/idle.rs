@@ -1,6 +1,7 @@
 //! Snapshots of a program whose tasks all sleep.
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::Plan;
 use super::measure::{self, Cost, Output};
@@ -86,12 +87,35 @@ fn interleaved(rounds: usize, target: &Target, tools: &Tools) -> Result<[Trials;
             };
             let outcome = measure::run(&mut command, Output::Discarded)?;
             match outcome.failure {
-                Some(failure) => trials.failure = Some(failure),
+                Some(_) => trials.failure = Some(last_words(observer, target, tools)?),
                 None => trials.costs.push(outcome.cost),
             }
         }
     }
     Ok(trials)
+}
+
+/// Why a snapshot fails, with its output kept: `asyncio ps` puts its error there.
+fn last_words(observer: Observer, target: &Target, tools: &Tools) -> Result<String> {
+    let file = repo::cache("bench")?.join("snapshot.txt");
+    let mut command = tools
+        .snapshot(observer, target.pid())
+        .context("the observer is not there")?;
+    let failure = measure::run(&mut command, Output::To(file.clone()))?.failure;
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let line = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    let line: String = line
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(80)
+        .collect();
+    Ok(match failure {
+        Some(failure) => format!("{line} {failure}").trim().to_owned(),
+        None => "not each time".to_owned(),
+    })
 }
 
 /// A row of medians, those of the peers with their ratio to ours.
@@ -142,6 +166,12 @@ fn content(tasks: usize, target: &Target, tools: &Tools, trials: &[Trials; 3]) -
     })
 }
 
+/// What is read of a snapshot in JSON.
+#[derive(Deserialize)]
+struct Span {
+    span_seconds: f64,
+}
+
 /// A row of how long the kernel walks, as the snapshot says.
 fn walk(tasks: usize, plan: &Plan, target: &Target, tools: &Tools) -> Result<Row> {
     let file = repo::cache("bench")?.join("snapshot.json");
@@ -155,15 +185,8 @@ fn walk(tasks: usize, plan: &Plan, target: &Target, tools: &Tools) -> Result<Row
             .is_none()
         {
             let text = std::fs::read_to_string(&file).context("cannot read the snapshot")?;
-            let snapshot: serde_json::Value =
-                serde_json::from_str(&text).context("the snapshot is not JSON")?;
-            let span = &snapshot["walk_seconds"];
-            let span = if span.is_null() {
-                &snapshot["span_seconds"]
-            } else {
-                span
-            };
-            spans.extend(span.as_f64());
+            let snapshot: Span = serde_json::from_str(&text).context("the snapshot is not as expected")?;
+            spans.push(snapshot.span_seconds);
         }
     }
     let span = median(spans);

@@ -24,8 +24,6 @@ pub struct Cost {
     pub wall: f64,
     /// Seconds of CPU time, in user and kernel mode.
     pub cpu: f64,
-    /// The most memory it had at one time, in bytes.
-    pub peak_memory: u64,
 }
 
 /// How a command ended.
@@ -112,7 +110,6 @@ impl Running {
         let cost = Cost {
             wall,
             cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-            peak_memory: u64::try_from(usage.ru_maxrss).unwrap_or_default() * 1024,
         };
         let failure = if is_late {
             Some(format!("no answer within {} s", TIME_LIMIT.as_secs()))
@@ -131,7 +128,7 @@ fn last_words(diagnostics: &PathBuf) -> String {
     let line = text
         .lines()
         .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no diagnostics")
+        .unwrap_or_default()
         .trim();
     let skipped = line.chars().count().saturating_sub(DIAGNOSTICS);
     line.chars()
@@ -172,4 +169,13 @@ pub fn cpu_time(pid: u32) -> Result<f64> {
         nanoseconds += first.with_context(|| format!("{} has no run time", path.display()))?;
     }
     Ok(nanoseconds / 1e9)
+}
+
+/// The most memory that `pid` had at one time so far, in bytes; the kernel's account of an ended process would count its parent's in.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kibibytes.with_context(|| format!("{path} tells no peak of memory"))? * 1024)
 }

@@ -1,9 +1,11 @@
 //! The programs that are compared, and how their snapshots are read.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::target::Python;
 use crate::repo;
@@ -136,23 +138,38 @@ pub fn chains(observer: Observer, snapshot: &Path) -> Result<Vec<Chain>> {
     }
 }
 
+/// What is read of a snapshot in JSON.
+#[derive(Deserialize)]
+struct Snapshot<'text> {
+    #[serde(borrow)]
+    tasks: Vec<Task<'text>>,
+}
+
+#[derive(Deserialize)]
+struct Task<'text> {
+    state: &'text str,
+    #[serde(borrow)]
+    stack: Vec<Frame<'text>>,
+}
+
+#[derive(Deserialize)]
+struct Frame<'text> {
+    #[serde(borrow)]
+    function: Cow<'text, str>,
+    kind: &'text str,
+}
+
 fn chains_of_json(text: &str) -> Result<Vec<Chain>> {
-    let snapshot: serde_json::Value = serde_json::from_str(text).context("the snapshot is not JSON")?;
-    let tasks = snapshot["tasks"]
-        .as_array()
-        .context("the snapshot has no tasks")?;
-    let mut chains = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let stack = task["stack"].as_array().context("a task has no stack")?;
+    let snapshot: Snapshot = serde_json::from_str(text).context("the snapshot is not as expected")?;
+    let chain = |task: &Task| {
         // A running task's stack begins with the plain functions it is in, which a table of coroutines leaves out.
-        let coroutines = stack.iter().filter(|frame| frame["kind"] == "coroutine");
-        let functions = coroutines.filter_map(|frame| frame["function"].as_str());
-        chains.push(Chain {
-            functions: functions.map(bare_name).collect(),
-            may_run: task["state"] == "running",
-        });
-    }
-    Ok(chains)
+        let coroutines = task.stack.iter().filter(|frame| frame.kind == "coroutine");
+        Chain {
+            functions: coroutines.map(|frame| bare_name(&frame.function)).collect(),
+            may_run: task.state == "running",
+        }
+    };
+    Ok(snapshot.tasks.iter().map(chain).collect())
 }
 
 fn chains_of_table(text: &str) -> Result<Vec<Chain>> {

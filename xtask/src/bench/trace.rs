@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::measure::{self, Output, Running, cpu_time};
+use super::measure::{self, Output, Running, cpu_time, peak_memory};
 use super::observers::Tools;
 use crate::repo;
 
@@ -31,7 +31,7 @@ pub struct Traced {
     pub observer_share: f64,
     /// CPU time beyond that share, in seconds: loading and attaching, resolving names, writing.
     pub overhead: f64,
-    /// In bytes.
+    /// The most memory it had by the end of the window, in bytes.
     pub peak_memory: u64,
     /// Samples it took, as it says.
     pub samples: u64,
@@ -44,6 +44,14 @@ pub fn start(tools: &Tools, pid: u32, window: f64) -> Result<Tracing> {
     Ok(Tracing { running, window })
 }
 
+/// What was seen in a window.
+struct Watched {
+    window: (f64, f64),
+    /// Seconds of CPU time.
+    used: f64,
+    peak_memory: u64,
+}
+
 impl Tracing {
     /// Watches it and waits for its end.
     pub fn observe(self) -> Result<Traced> {
@@ -53,23 +61,31 @@ impl Tracing {
         if let Some(failure) = outcome.failure {
             bail!("tracing failed: {failure}");
         }
-        let (window, used) = watched?;
+        let Watched {
+            window,
+            used,
+            peak_memory,
+        } = watched?;
         let observer_share = used / (window.1 - window.0);
         Ok(Traced {
             window,
             observer_share,
             overhead: (outcome.cost.cpu - observer_share * outcome.cost.wall).max(0.0),
-            peak_memory: outcome.cost.peak_memory,
+            peak_memory,
             samples: samples()?,
         })
     }
 
-    fn watch(&self, pid: u32) -> Result<((f64, f64), f64)> {
+    fn watch(&self, pid: u32) -> Result<Watched> {
         thread::sleep(Duration::from_secs_f64(START));
         let (begun, used_before) = (now()?, cpu_time(pid)?);
         thread::sleep(Duration::from_secs_f64(self.window));
         let (ended, used_after) = (now()?, cpu_time(pid)?);
-        Ok(((begun, ended), used_after - used_before))
+        Ok(Watched {
+            window: (begun, ended),
+            used: used_after - used_before,
+            peak_memory: peak_memory(pid)?,
+        })
     }
 }
 
