@@ -66,8 +66,8 @@ const FULL: Plan = Plan {
     is_quick: false,
     sizes: &[100, 1_000, 10_000, 100_000],
     busy_snapshots: 50,
-    rounds: 6,
-    window: 4.0,
+    rounds: 12,
+    window: 2.5,
     idle_window: 10.0,
 };
 
