@@ -53,13 +53,20 @@ struct Types<'a> {
     structures: HashMap<&'a [u8], u32>,
 }
 
-/// Finds the offsets in the running kernel.
+/// Reads the running kernel's type information.
 ///
 /// # Errors
-/// When the kernel has no type information, or lacks one of the fields.
-pub(super) fn offsets() -> Result<KernelOffsets, CaptureError> {
-    let bytes = fs::read(BTF_FILE).map_err(|error| CaptureError::Btf(format!("{BTF_FILE}: {error}")))?;
-    let types = Types::parse(&bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))?;
+/// When the kernel has none.
+pub(super) fn read() -> Result<Vec<u8>, CaptureError> {
+    fs::read(BTF_FILE).map_err(|error| CaptureError::Btf(format!("{BTF_FILE}: {error}")))
+}
+
+/// Finds the offsets in the kernel's type information.
+///
+/// # Errors
+/// When it is malformed, or lacks one of the fields.
+pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
+    let types = Types::parse(bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))?;
     let find = |structure: &'static str, path: &[&str], whole: &'static str| {
         types
             .offset_of(structure, path)

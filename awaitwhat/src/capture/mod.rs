@@ -21,7 +21,7 @@ use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
 use aya::programs::{Iter, PerfEvent};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 
 pub use error::CaptureError;
 use iterator::TaskIterator;
@@ -53,7 +53,10 @@ impl Capture {
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
     pub fn load(ring_bytes: u32) -> Result<Self, CaptureError> {
-        let btf = Btf::from_sys_fs().map_err(|error| CaptureError::Btf(error.to_string()))?;
+        // Read once: sysfs hands out a page at a time.
+        let types = kernel_types::read()?;
+        let btf = Btf::parse(&types, Endianness::default())
+            .map_err(|error| CaptureError::Btf(error.to_string()))?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries("RECORDS", ring_bytes)
@@ -76,7 +79,7 @@ impl Capture {
 
         let mut kernel: Array<MapData, Plain<KernelOffsets>> = take(&mut ebpf, "KERNEL")?;
         kernel
-            .set(0, Plain(kernel_types::offsets()?), 0)
+            .set(0, Plain(kernel_types::offsets(&types)?), 0)
             .map_err(CaptureError::map)?;
         let request = take(&mut ebpf, "REQUEST")?;
         let pages = Rc::new(PageReader::new(request, program_fd(&mut ebpf, "read_memory")?));
