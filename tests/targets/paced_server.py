@@ -20,7 +20,7 @@ CONTROL_SECONDS = 0.25
 # Await point: function, and what it awaits there. The line is that of the comment `point: NAME`.
 POINTS = {
     "think": ("think", "sleep"),
-    "lock": ("Client.use_lock", "Lock.__aenter__"),
+    "lock": ("Client.use_lock", asyncio.Lock.__aenter__.__qualname__),
     "hold": ("Client.use_lock", "sleep"),
     "get": ("consume", "Queue.get"),
     "serve": ("serve", "sleep"),
