@@ -1,5 +1,6 @@
 """as_completed over coroutines."""
 import asyncio
+import sys
 
 import truth
 
@@ -13,4 +14,9 @@ async def main():
         await earliest
 
 
-truth.run(main, optional_edges=[("main", "worker")])
+EDGES = [("main", "worker")]
+# Before 3.13 the workers are known to a closure only, which puts them into a queue.
+if sys.version_info >= (3, 13):
+    truth.run(main, edges=EDGES)
+else:
+    truth.run(main, optional_edges=EDGES)

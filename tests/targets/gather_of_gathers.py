@@ -12,4 +12,4 @@ async def main():
     await asyncio.gather(asyncio.gather(leaf(), leaf()), asyncio.gather(leaf()))
 
 
-truth.run(main, optional_edges=[("main", "leaf")])
+truth.run(main, edges=[("main", "leaf")])

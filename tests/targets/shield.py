@@ -20,8 +20,5 @@ async def main():
     await asyncio.gather(of_coroutine(), of_future())
 
 
-truth.run(
-    main,
-    edges=[("main", "of_coroutine"), ("main", "of_future")],
-    optional_edges=[("of_coroutine", "shielded")],
-)
+EDGES = [("main", "of_coroutine"), ("main", "of_future"), ("of_coroutine", "shielded")]
+truth.run(main, edges=EDGES)

@@ -29,10 +29,8 @@ async def main():
     await asyncio.gather(of_coroutine(), of_task(), of_future())
 
 
-EDGES = [("main", "of_coroutine"), ("main", "of_task"), ("main", "of_future")]
-BEHIND_WAITER = [("of_coroutine", "inner"), ("of_task", "task")]
+EDGES = [("main", "of_coroutine"), ("main", "of_task"), ("main", "of_future"), ("of_task", "task")]
+if sys.version_info < (3, 12):
+    EDGES.append(("of_coroutine", "inner"))
 
-if sys.version_info >= (3, 12):
-    truth.run(main, edges=[*EDGES, ("of_task", "task")])
-else:
-    truth.run(main, edges=EDGES, optional_edges=BEHIND_WAITER)
+truth.run(main, edges=EDGES)
