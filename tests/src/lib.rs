@@ -9,4 +9,5 @@ pub mod output;
 pub mod peer_memory;
 pub mod target;
 pub mod tool;
+pub mod trace;
 pub mod trials;

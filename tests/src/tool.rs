@@ -1,10 +1,10 @@
 //! Runs of the program under test.
 
 use std::io::Read;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
@@ -53,30 +53,36 @@ pub fn run(arguments: &[&str]) -> anyhow::Result<Outcome> {
 /// # Errors
 /// As [`run`].
 pub fn run_command(mut command: Command) -> anyhow::Result<Outcome> {
-    let mut child = command
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
+    collect(child).with_context(|| format!("{command:?}"))
+}
+
+/// Waits for the end of `child`, whose outputs are pipes.
+///
+/// # Errors
+/// When it does not end, or writes what is not UTF-8.
+pub(crate) fn collect(mut child: Child) -> anyhow::Result<Outcome> {
     let stdout = child.stdout.take().context("no standard output")?;
     let stderr = child.stderr.take().context("no standard error")?;
     let (sender, receiver) = channel();
-    let (stdout, stderr) = (collect(stdout, sender.clone()), collect(stderr, sender));
+    let (stdout, stderr) = (read_all(stdout, sender.clone()), read_all(stderr, sender));
+    let end = Instant::now() + LIMIT;
     for _ in 0..2 {
-        if receiver.recv_timeout(LIMIT).is_err() {
+        let left = end.saturating_duration_since(Instant::now());
+        if receiver.recv_timeout(left).is_err() {
             child
                 .kill()
                 .context("the program did not end, and cannot be killed")?;
             child.wait()?;
-            bail!("{command:?} did not end within {LIMIT:?}");
+            bail!("the program did not end within {LIMIT:?}");
         }
     }
     let status = child.wait()?;
-    let text = |reader: thread::JoinHandle<Vec<u8>>| -> anyhow::Result<String> {
-        let bytes = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
-        String::from_utf8(bytes).context("the program wrote what is not UTF-8")
-    };
     Ok(Outcome {
         status,
         stdout: text(stdout)?,
@@ -85,17 +91,20 @@ pub fn run_command(mut command: Command) -> anyhow::Result<Outcome> {
 }
 
 /// Reads all of `source` in a thread of its own and says by `done` that it has ended.
-fn collect(
-    mut source: impl Read + Send + 'static,
-    done: std::sync::mpsc::Sender<()>,
-) -> thread::JoinHandle<Vec<u8>> {
+fn read_all(mut source: impl Read + Send + 'static, done: Sender<()>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         // What was read before an error is kept: the test then sees output cut short.
         let _ = source.read_to_end(&mut bytes);
+        // Nobody listens once the limit is over.
         let _ = done.send(());
         bytes
     })
+}
+
+fn text(reader: JoinHandle<Vec<u8>>) -> anyhow::Result<String> {
+    let bytes = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
+    String::from_utf8(bytes).context("the program wrote what is not UTF-8")
 }
 
 /// `awaitwhat ps --json` of a process.

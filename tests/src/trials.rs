@@ -8,7 +8,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::environment::{self, Python, targets};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 4] = ["truth.py", "paced_server.py", "busy_tasks.py", "hostile.py"];
+const OTHERS: [&str; 5] = [
+    "truth.py",
+    "paced_server.py",
+    "busy_tasks.py",
+    "hostile.py",
+    "changes.py",
+];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12` or `# needs: uvloop`.
 const NEEDS: &str = "# needs: ";

@@ -1,0 +1,353 @@
+//! What users run into: the wrong process, too few privileges, a target that goes away, a full buffer.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use anyhow::{Context, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::grammar::Grammar;
+use awaitwhat_tests::output::{Profile, Snapshot};
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::tool::{self, Outcome};
+use awaitwhat_tests::trace::Trace;
+use awaitwhat_tests::trials::{self, trial};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+/// Exit codes, as `--help` documents them.
+mod exit {
+    pub const USAGE_OR_FAILURE: [i32; 2] = [1, 2];
+    pub const TARGET: i32 = 3;
+    pub const PRIVILEGE: i32 = 4;
+    pub const TARGET_ENDED: i32 = 5;
+}
+
+/// An unprivileged user's id, of Debian's `nobody`.
+const NOBODY: u32 = 65534;
+/// More than any test waits.
+const HOURS: &str = "7200";
+
+fn main() -> anyhow::Result<()> {
+    trials::run("bad_luck", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = vec![
+        trial("no_such_process", no_such_process),
+        trial("not_python", not_python),
+        trial("process_id_is_a_thread", process_id_is_a_thread),
+        trial("no_privilege", no_privilege),
+        trial("output_cannot_be_written", output_cannot_be_written),
+    ];
+    for python in environment::unsupported_pythons()? {
+        let name = format!("{}::is_refused", python.label);
+        list.push(trial(name, move || unknown_version_is_refused(&python)));
+    }
+    type Check = fn(&Python) -> anyhow::Result<()>;
+    let checks: [(&str, Check); 7] = [
+        ("no_asyncio", no_asyncio),
+        ("no_tasks", no_tasks),
+        ("target_ends", target_ends),
+        ("target_execs", target_execs),
+        ("interrupted", interrupted),
+        ("ring_buffer_full", ring_buffer_full),
+        ("chain_too_deep", chain_too_deep),
+    ];
+    for python in environment::pythons()? {
+        for (name, check) in checks {
+            let python = python.clone();
+            list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
+        }
+    }
+    Ok(list)
+}
+
+/// A child that ends with this value.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> anyhow::Result<Self> {
+        Ok(Self(Command::new("sleep").arg(HOURS).spawn()?))
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Every command that takes a process refuses it with `code`, says `words`, and writes nothing to standard output.
+fn refused(pid: u32, code: i32, words: &[&str]) -> anyhow::Result<()> {
+    let pid = pid.to_string();
+    for arguments in [
+        &["ps", &pid] as &[&str],
+        &["ps", "--json", "--pid", &pid],
+        &["tree", &pid],
+        &["trace", "--pid", &pid, "-d", HOURS],
+    ] {
+        let outcome = tool::run(arguments)?;
+        says(&outcome, code, words).with_context(|| format!("awaitwhat {}", arguments.join(" ")))?;
+        ensure!(
+            outcome.stdout.is_empty(),
+            "standard output has {:?}",
+            outcome.stdout
+        );
+    }
+    Ok(())
+}
+
+fn says(outcome: &Outcome, code: i32, words: &[&str]) -> anyhow::Result<()> {
+    ensure!(
+        outcome.code() == Some(code),
+        "{}, {code} was expected: {}",
+        outcome.status,
+        outcome.stderr
+    );
+    for word in words {
+        ensure!(
+            outcome.stderr.contains(word),
+            "{word:?} is not in {:?}",
+            outcome.stderr
+        );
+    }
+    Ok(())
+}
+
+fn no_such_process() -> anyhow::Result<()> {
+    let mut child = Command::new("true").spawn()?;
+    child.wait()?;
+    let pid = child.id();
+    refused(pid, exit::TARGET, &[&pid.to_string(), "no such process"])
+}
+
+fn not_python() -> anyhow::Result<()> {
+    let sleeper = Sleeper::start()?;
+    refused(sleeper.0.id(), exit::TARGET, &["Python"])
+}
+
+fn process_id_is_a_thread() -> anyhow::Result<()> {
+    let python = environment::pythons()?.pop().context("no interpreter")?;
+    let target = Target::start::<&str>(&python, "many_loops.py", &[])?;
+    let threads = target.tasks()?;
+    let tid = threads
+        .iter()
+        .find_map(|task| task.tid)
+        .context("no task has a thread")?;
+    ensure!(tid != target.pid, "the loops are in other threads than the first");
+    refused(tid, exit::TARGET, &["thread"])
+}
+
+fn unknown_version_is_refused(python: &Python) -> anyhow::Result<()> {
+    let mut command = python.command();
+    command.args([
+        "-c",
+        "import asyncio, sys; print('{}', flush=True); sys.stdin.read()",
+    ]);
+    let target = Target::spawn(command)?;
+    refused(target.pid, exit::TARGET, &["3.11", "3.14"])?;
+    let outcome = tool::run(&["ps", &target.pid.to_string()])?;
+    let names_version = outcome.stderr.contains(&python.label) || outcome.stderr.contains("older than 3.11");
+    ensure!(names_version, "the version is not in {:?}", outcome.stderr);
+    Ok(())
+}
+
+/// A copy of the program that every user can run.
+fn public_copy() -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let copy = folder.path().join("awaitwhat");
+    fs::copy(environment::program()?, &copy)?;
+    Ok((folder, copy))
+}
+
+fn no_privilege() -> anyhow::Result<()> {
+    let python = environment::pythons()?.pop().context("no interpreter")?;
+    let target = Target::start::<&str>(&python, "idle.py", &[])?;
+    let (_folder, program) = public_copy()?;
+    let mut command = Command::new(program);
+    command
+        .args(["ps", &target.pid.to_string()])
+        .uid(NOBODY)
+        .gid(NOBODY);
+    let outcome = tool::run_command(command)?;
+    says(&outcome, exit::PRIVILEGE, &["CAP_BPF", "CAP_PERFMON", "sudo"])?;
+    ensure!(
+        outcome.stdout.is_empty(),
+        "standard output has {:?}",
+        outcome.stdout
+    );
+    Ok(())
+}
+
+/// It is found out before anything is traced: the trace would take longer than a test may.
+fn output_cannot_be_written() -> anyhow::Result<()> {
+    let python = environment::pythons()?.pop().context("no interpreter")?;
+    let target = Target::start::<&str>(&python, "idle.py", &[])?;
+    let folder = tempfile::tempdir()?;
+    let nowhere = folder.path().join("no/such/folder/profile.svg");
+    for path in [nowhere.as_path(), folder.path()] {
+        let path = path.to_str().context("the path is not UTF-8")?;
+        let pid = target.pid.to_string();
+        let outcome = tool::run(&["trace", "--pid", &pid, "-d", HOURS, "-f", "json", "-o", path])?;
+        let code = outcome.code().unwrap_or(-1);
+        ensure!(
+            exit::USAGE_OR_FAILURE.contains(&code),
+            "{}: {}",
+            outcome.status,
+            outcome.stderr
+        );
+        ensure!(
+            outcome.stderr.contains(path),
+            "{path} is not in {:?}",
+            outcome.stderr
+        );
+    }
+    Ok(())
+}
+
+/// Well-formed empty results of every kind.
+fn is_empty(python: &Python, file: &str) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, file, &[])?;
+    let snapshot = tool::snapshot(target.pid)?;
+    ensure!(snapshot.tasks.is_empty(), "{:?}", snapshot.tasks);
+    let profile = tool::profile(target.pid, 1, 99)?;
+    ensure!(
+        profile.chains.is_empty() && profile.await_points.is_empty(),
+        "{profile:?}"
+    );
+    ensure!(
+        profile.mean_tasks == 0.0,
+        "{} tasks in the mean",
+        profile.mean_tasks
+    );
+    let pid = target.pid.to_string();
+    for arguments in [
+        &["ps", &pid] as &[&str],
+        &["tree", &pid],
+        &["trace", "-p", &pid, "-d", "1"],
+    ] {
+        let outcome = tool::run(arguments)?;
+        ensure!(outcome.status.success(), "{arguments:?}: {}", outcome.stderr);
+        ensure!(
+            !outcome.stdout.trim().is_empty(),
+            "{arguments:?} says nothing at all"
+        );
+    }
+    Ok(())
+}
+
+fn no_asyncio(python: &Python) -> anyhow::Result<()> {
+    is_empty(python, "without_asyncio.py")
+}
+
+fn no_tasks(python: &Python) -> anyhow::Result<()> {
+    is_empty(python, "no_tasks.py")
+}
+
+/// The target goes away under a trace, by the line that it is told.
+fn goes_away(python: &Python, how: &str) -> anyhow::Result<()> {
+    let mut target = Target::start::<&str>(python, "changes.py", &[])?;
+    let trace = Trace::start(&["--pid", &target.pid.to_string(), "-d", HOURS, "-f", "json"])?;
+    target.tell(how)?;
+    let outcome = trace.outcome()?;
+    says(&outcome, exit::TARGET_ENDED, &[])?;
+    check_workers(&outcome)
+}
+
+/// What was seen of `changes.py` was written.
+fn check_workers(outcome: &Outcome) -> anyhow::Result<()> {
+    let profile: Profile = serde_json::from_str(&outcome.stdout)?;
+    let sleeping = profile
+        .await_points
+        .iter()
+        .find(|point| point.function == "worker");
+    let sleeping = sleeping.with_context(|| format!("no worker in {profile:?}"))?;
+    ensure!(
+        sleeping.awaits == "sleep" && sleeping.task_seconds > 0.0,
+        "{sleeping:?}"
+    );
+    // Three workers and the task that gathers them.
+    ensure!(
+        (profile.mean_tasks - 4.0).abs() < 0.5,
+        "{} tasks in the mean",
+        profile.mean_tasks
+    );
+    Ok(())
+}
+
+fn target_ends(python: &Python) -> anyhow::Result<()> {
+    goes_away(python, "end")
+}
+
+fn target_execs(python: &Python) -> anyhow::Result<()> {
+    goes_away(python, "exec")
+}
+
+fn interrupted(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "changes.py", &[])?;
+    let trace = Trace::start(&["--pid", &target.pid.to_string(), "-d", HOURS, "-f", "json"])?;
+    trace.interrupt()?;
+    let outcome = trace.outcome()?;
+    says(&outcome, 0, &[])?;
+    check_workers(&outcome)
+}
+
+/// A ring buffer of one page holds some twenty tasks. A snapshot takes them bit by bit; the trace of a busy process loses some, and says so.
+fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "busy_tasks.py", &[])?;
+    let grammar: Grammar = serde_json::from_value(target.announced.clone())?;
+    let pid = target.pid.to_string();
+    let snapshot: Snapshot = serde_json::from_str(&with_one_page(&["ps", "--json", &pid])?)?;
+    let lost: u64 = snapshot.lost.values().filter_map(Value::as_u64).sum();
+    let missing = grammar.tasks.saturating_sub(snapshot.tasks.len()) as u64;
+    ensure!(
+        lost >= missing,
+        "{missing} tasks are missing, {lost} said to be lost"
+    );
+
+    let profile = with_one_page(&["trace", "-p", &pid, "-d", "3", "-f", "json"])?;
+    let profile: Profile = serde_json::from_str(&profile)?;
+    let full = profile.lost["ring_buffer_full"].as_u64().context("not counted")?;
+    ensure!(full > 0, "a buffer of one page was not full: this tests nothing");
+    for chain in &profile.chains {
+        grammar.check(&chain.frames, chain.state == "running")?;
+    }
+    let summary = with_one_page(&["trace", "-p", &pid, "-d", "1"])?;
+    ensure!(
+        summary.contains("ring buffer"),
+        "the summary does not say so: {summary}"
+    );
+    Ok(())
+}
+
+/// What a run with the smallest ring buffer writes.
+fn with_one_page(arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = tool::awaitwhat()?;
+    command.args(arguments).env("AWAITWHAT_RING_BYTES", "4096");
+    let outcome = tool::run_command(command)?;
+    says(&outcome, 0, &[])?;
+    Ok(outcome.stdout)
+}
+
+fn chain_too_deep(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "deep_chain.py", &[])?;
+    let pid = target.pid.to_string();
+    let snapshot = tool::snapshot(target.pid)?;
+    let truncated = snapshot.tasks.iter().filter(|task| task.truncated).count();
+    ensure!(
+        truncated == 1 && snapshot.lost["truncated"] == 1,
+        "{truncated} truncated, {:?}",
+        snapshot.lost
+    );
+    let tree = tool::run(&["tree", &pid])?;
+    ensure!(tree.status.success(), "{}", tree.stderr);
+    let said = format!("{}{}", tree.stdout, tree.stderr);
+    ensure!(said.contains("truncated"), "the tree does not say so: {said}");
+    Ok(())
+}

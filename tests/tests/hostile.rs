@@ -1,0 +1,125 @@
+//! Processes whose structures are garbage: bounded work, no crash, nothing invented, and what is whole is shown.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::output::{Frame, Snapshot, Task};
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::tool::{self, Outcome};
+use awaitwhat_tests::trials;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+const FILE: &str = "hostile.py";
+/// Corruptions of a registry: it may show fewer tasks, but has to say so.
+const REGISTRIES: [&str; 2] = ["registry_", "list_"];
+/// A pending task without a coroutine is one that was never initialised: there is nothing to show, and nothing is lost.
+const NO_CHAIN: [&str; 1] = ["coroutine_null"];
+
+fn main() -> anyhow::Result<()> {
+    trials::run("hostile", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::pythons()? {
+        let announced = Target::start(&python, FILE, &["list"])?.announced.clone();
+        let corruptions: Vec<String> = serde_json::from_value(announced["corruptions"].clone())?;
+        for corruption in corruptions {
+            let python = python.clone();
+            let name = format!("{}::{corruption}", python.label);
+            list.push(trials::trial(name, move || check(&python, &corruption)));
+        }
+    }
+    Ok(list)
+}
+
+fn check(python: &Python, corruption: &str) -> anyhow::Result<()> {
+    let target = Target::start(python, FILE, &[corruption])?;
+    let pid = target.pid.to_string();
+    check_survival(&tool::run(&["tree", &pid])?)?;
+    let outcome = tool::run(&["ps", "--json", &pid])?;
+    check_survival(&outcome)?;
+    let is_registry = REGISTRIES.iter().any(|kind| corruption.starts_with(kind));
+    if is_registry && !outcome.status.success() {
+        ensure!(!outcome.stderr.trim().is_empty(), "it does not say why it failed");
+        return Ok(());
+    }
+    ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
+    let snapshot: Snapshot = serde_json::from_str(&outcome.stdout)?;
+    let truth: BTreeMap<String, Task> = target
+        .tasks()?
+        .into_iter()
+        .map(|task| (task.id.clone(), task))
+        .collect();
+    let victim = target.announced["victim"].as_str().context("no victim")?;
+    check_shown(&truth, &snapshot, victim)?;
+    check_loss(&truth, &snapshot, victim, corruption, is_registry)
+}
+
+/// Ends by itself, with a code that it documents, and without a panic.
+fn check_survival(outcome: &Outcome) -> anyhow::Result<()> {
+    let code = outcome
+        .code()
+        .with_context(|| format!("ended by {}: {}", outcome.status, outcome.stderr))?;
+    ensure!((0..=5).contains(&code), "exit code {code}: {}", outcome.stderr);
+    ensure!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// What is shown is there: the victim's frames are its own or marked as unknown, and everything else is as it is.
+fn check_shown(truth: &BTreeMap<String, Task>, snapshot: &Snapshot, victim: &str) -> anyhow::Result<()> {
+    for shown in &snapshot.tasks {
+        let task = truth
+            .get(&shown.id)
+            .with_context(|| format!("there is no such task: {shown:?}"))?;
+        if shown.id != victim {
+            ensure!(task.stack == shown.stack, "{task:?}\nis shown as\n{shown:?}");
+            ensure!(task.name == shown.name, "{task:?}\nis shown as\n{shown:?}");
+            continue;
+        }
+        for frame in &shown.stack {
+            let is_own = task.stack.contains(frame);
+            ensure!(
+                is_own || frame.kind.as_deref() == Some("unknown") || is_renamed(frame, task),
+                "invented: {frame:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A frame whose code object is partly garbage still has the right function.
+fn is_renamed(frame: &Frame, task: &Task) -> bool {
+    task.stack
+        .iter()
+        .any(|own| own.function == frame.function && own.kind == frame.kind)
+        && frame.line == 0
+}
+
+/// What is not shown is counted.
+fn check_loss(
+    truth: &BTreeMap<String, Task>,
+    snapshot: &Snapshot,
+    victim: &str,
+    corruption: &str,
+    is_registry: bool,
+) -> anyhow::Result<()> {
+    let is_shown = |id: &String| snapshot.tasks.iter().any(|task| task.id == *id);
+    let missing: Vec<&String> = truth.keys().filter(|id| !is_shown(id)).collect();
+    let lost: u64 = snapshot.lost.values().filter_map(Value::as_u64).sum();
+    if !is_registry && missing.iter().any(|id| *id != victim) {
+        bail!(
+            "tasks that are whole are missing: {missing:?}, lost {:?}",
+            snapshot.lost
+        );
+    }
+    if !missing.is_empty() && lost == 0 && !NO_CHAIN.contains(&corruption) {
+        bail!(
+            "{} tasks are missing, and nothing is said to be lost",
+            missing.len()
+        );
+    }
+    Ok(())
+}
