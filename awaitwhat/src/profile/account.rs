@@ -56,8 +56,10 @@ struct Stratum {
 /// One event-loop thread.
 #[derive(Clone, Debug)]
 struct Thread {
+    /// Time and CPU time, in ns, of the first record, of the latest one, and of the latest one that was about tasks.
     first: (u64, u64),
     last: (u64, u64),
+    last_visit: (u64, u64),
     resting: Stratum,
     busy: Stratum,
 }
@@ -153,6 +155,11 @@ impl Account {
             stratum.passes += 1;
             self.forget_vanished(record);
         }
+        if record.status != SliceStatus::RegistryTorn
+            && let Some(thread) = self.threads.get_mut(&record.origin.tid)
+        {
+            thread.last_visit = (record.origin.time, record.origin.runtime);
+        }
     }
 
     /// Tasks that a complete pass did not meet ended after their last visit, and after nothing changed any more.
@@ -170,6 +177,20 @@ impl Account {
             is_there
         });
         stratum.visits = visits;
+    }
+
+    /// Takes back what was seen of threads since their tasks were seen last: the target has ended, or runs another program.
+    pub fn cut_to_last_visit(&mut self) {
+        for thread in self.threads.values_mut() {
+            thread.last = thread.last_visit;
+        }
+    }
+
+    /// From the first sample to the last one, in seconds.
+    pub fn duration_seconds(&self) -> f64 {
+        let first = self.threads.values().map(|thread| thread.first.0).min();
+        let last = self.threads.values().map(|thread| thread.last.0).max();
+        last.unwrap_or(0).saturating_sub(first.unwrap_or(0)) as f64 / 1e9
     }
 
     /// A thread's loop has ended, or the trace: what was seen last held until then.
@@ -235,6 +256,7 @@ fn stratum<'a>(threads: &'a mut HashMap<u32, Thread>, origin: &Origin) -> (u64, 
     let thread = threads.entry(origin.tid).or_insert_with(|| Thread {
         first: (origin.time, origin.runtime),
         last: (origin.time, origin.runtime),
+        last_visit: (origin.time, origin.runtime),
         resting: Stratum {
             start: resting,
             last_slice: resting,

@@ -81,8 +81,8 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
-    /// Whether instances of a type are tasks that the walker can read.
-    task_types: HashMap<Address, bool>,
+    /// Whether instances of a type are tasks that the walker can read; `None` for what is no type.
+    task_types: HashMap<Address, Option<bool>>,
 }
 
 /// A record, with its chain where it is one of a task.
@@ -237,8 +237,13 @@ impl Observer {
                 Record::Task(task) => task,
             };
             match names.is_task(interpreter, memory, &task) {
-                Ok(true) => {}
-                Ok(false) => return,
+                Ok(Some(true)) => {}
+                // A task of pure Python; these are counted apart.
+                Ok(Some(false)) => return,
+                Ok(None) => {
+                    losses.faults += 1;
+                    return;
+                }
                 Err(fault) => {
                     result = Err(fault);
                     return;
@@ -295,22 +300,23 @@ impl Observer {
 
 impl Names {
     /// Whether a record is one of a task: registries hold tasks of pure Python too, which the walker takes for something else.
+    /// `None` where what it is about has no type.
     fn is_task(
         &mut self,
         interpreter: &Interpreter,
         memory: &LiveMemory,
         task: &TaskRecord<'_>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<bool>, Fault> {
         if task.address.is_null() {
-            return Ok(true);
+            return Ok(Some(true));
         }
         if let Some(&known) = self.task_types.get(&task.task_type) {
             return Ok(known);
         }
         let is_task = match interpreter.is_task_type(memory, task.task_type) {
-            Ok(is_task) => is_task,
+            Ok(is_task) => Some(is_task),
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Err(_) => false,
+            Err(_) => None,
         };
         if self.task_types.len() >= MAX_TASK_TYPES {
             self.task_types.clear();

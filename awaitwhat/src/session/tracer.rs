@@ -161,8 +161,11 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             return Ok(End::Time);
         }
         self.refreshed = Instant::now();
-        self.check_names()?;
-        self.refresh()
+        let end = self.refresh()?;
+        if self.failures == 0 {
+            self.check_names()?;
+        }
+        Ok(end)
     }
 
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
@@ -252,35 +255,40 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
         Ok(())
     }
 
+    /// Makes sure that code objects are still those that chains were named after. Of a target that has ended, or runs another
+    /// program, nothing can be read any more: what was named so far stays named.
     fn check_names(&mut self) -> Result<(), AttachError> {
-        match self.observer.revalidate() {
-            Ok(stale) => {
-                self.account.confirm(&stale);
-                Ok(())
-            }
-            // Nothing can be read any more: what was named so far stays named.
-            Err(Fault::Gone) => {
-                self.account.confirm(&[]);
-                Ok(())
-            }
-            Err(fault) => Err(AttachError::Find(fault.into())),
-        }
+        let stale = match self.observer.revalidate() {
+            _ if self.observer.process.has_ended() => Vec::new(),
+            Ok(stale) => stale,
+            Err(Fault::Gone) => Vec::new(),
+            Err(fault) => return Err(AttachError::Find(fault.into())),
+        };
+        self.account.confirm(&stale);
+        Ok(())
     }
 
-    /// Takes what is left, and sums up.
+    /// Takes what is left, and sums up. A target that has ended is summed up to the last moment at which its tasks were seen.
     fn finish(mut self, end: End) -> Profile {
-        let duration = self.started.elapsed();
-        // The target may be gone; then there is nothing left to take.
-        let _ = self.walk_all();
-        let _ = self.take();
-        self.account.end();
-        if self.check_names().is_err() || end == End::Exit {
+        let mut duration = self.started.elapsed().as_secs_f64();
+        if end == End::Exit {
+            self.account.cut_to_last_visit();
+            duration = duration.min(self.account.duration_seconds());
+            self.account.end();
             self.account.confirm(&[]);
+        } else {
+            // The target may just have ended; then there is nothing left to take.
+            let _ = self.walk_all();
+            let _ = self.take();
+            self.account.end();
+            if self.check_names().is_err() {
+                self.account.confirm(&[]);
+            }
         }
         Profile {
             pid: self.observer.pid,
             python: self.observer.interpreter.version.to_string(),
-            duration_seconds: duration.as_secs_f64(),
+            duration_seconds: duration,
             samples: self.account.samples,
             task_visits: self.account.task_visits,
             busy_seconds: self.account.busy_seconds(),
