@@ -1,7 +1,10 @@
 //! Records of the ring buffer: little-endian 64-bit words.
 //!
 //! A task record is [`TASK_HEADER_WORDS`] words, then two words per frame (code object, instruction) in the order of the walk
-//! (outermost first; innermost first for a running task). A slice record is [`SLICE_WORDS`] words and follows the task records of its slice.
+//! (outermost first; innermost first for a running task). A slice record is [`SLICE_WORDS`] words and follows the task records of
+//! its slice.
+//!
+//! The first task record of a slice may be that of whatever runs in the thread: its task address is 0.
 
 /// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32 and frames in 32..48.
 pub const HEAD: usize = 0;
@@ -52,7 +55,7 @@ pub mod task {
     pub const RUNTIME: usize = 3;
     /// Number of the pass that the record belongs to.
     pub const PASS: usize = 4;
-    /// Address of the task object.
+    /// Address of the task object; 0 for whatever ran in the thread when the slice began.
     pub const ADDRESS: usize = 5;
     /// Address of the task's type object.
     pub const TYPE: usize = 6;
@@ -66,32 +69,20 @@ pub mod task {
     pub const TERMINAL: usize = 10;
     /// Address of the terminal awaitable's type, or 0.
     pub const TERMINAL_TYPE: usize = 11;
-    /// The word of the terminal awaitable that would hold `fut_state`; meaningful for futures only.
-    pub const TERMINAL_STATE: usize = 12;
-    /// Address of the task's coroutine object.
-    pub const CORO: usize = 13;
+    /// Address of the task's coroutine object; with task address 0, of the outermost coroutine that runs.
+    pub const CORO: usize = 12;
 }
 /// Length of a task record before its frames, in words.
-pub const TASK_HEADER_WORDS: usize = 14;
+pub const TASK_HEADER_WORDS: usize = 13;
 /// Words per frame: address of the code object, address of the instruction.
 pub const FRAME_WORDS: usize = 2;
 
 /// Words of a slice record. `HEAD`, `THREAD`, `TIME`, `RUNTIME` and `PASS` are as in a task record.
 pub mod slice {
-    /// Tasks whose walk was finished in this slice, torn and faulty ones included.
-    pub const TASKS: usize = 5;
-    /// Tasks of this slice that were torn.
-    pub const TORN: usize = 6;
-    /// Tasks of this slice whose reads failed.
-    pub const FAULTS: usize = 7;
     /// How long the slice took, in ns.
-    pub const DURATION: usize = 8;
-    /// Address of the task that runs at the moment, 0 where none does or its record follows from the pass itself.
-    pub const RUNNING: usize = 9;
-    /// Times the pass was started anew since it began, because its registry changed underneath.
-    pub const RESTARTS: usize = 10;
-    /// Records lost so far because the ring buffer was full.
-    pub const LOST: usize = 11;
+    pub const DURATION: usize = 5;
+    /// Records of this walk lost so far because the ring buffer was full.
+    pub const LOST: usize = 6;
 }
 /// Length of a slice record, in words.
-pub const SLICE_WORDS: usize = 12;
+pub const SLICE_WORDS: usize = 7;

@@ -20,7 +20,7 @@ pub mod quirks {
 
 /// Offsets and quirks of one target.
 ///
-/// Offsets named `*_` are in bytes from the start of the object they belong to. Those of `task_*`, `generator_*`, and `set_*` must lie
+/// Offsets are in bytes from the start of the object that they are named after. All but those of `thread_*` and `cframe_*` must lie
 /// within one window ([`WINDOW_BYTES`]); [`Layout::is_within_bounds`] says whether they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -68,8 +68,6 @@ pub struct Layout {
     /// `_PyCFrame.current_frame`; used with [`quirks::CFRAME`] only.
     pub cframe_current_frame: u16,
 
-    /// `PySetObject.used`.
-    pub set_used: u16,
     /// `PySetObject.mask`.
     pub set_mask: u16,
     /// `PySetObject.table` (entries of `{ key, hash }`, 16 bytes each).
@@ -117,6 +115,7 @@ pub struct Wrapper {
     pub inner: u16,
     /// 1 where that object is the terminal awaitable (`_asyncio.FutureIter` to its future), 0 where the chain goes on.
     pub is_terminal: u16,
+    /// Always 0: what would otherwise be padding.
     pub reserved: u32,
 }
 
@@ -143,11 +142,9 @@ impl Layout {
             frame(self.frame_previous),
             frame(self.frame_instruction),
             frame(self.frame_locals),
-            self.set_used,
             self.set_mask,
             self.set_table,
         ];
-        let optional_words = [self.task_node];
         let halves = [self.task_state, frame(self.frame_stack)];
         let bytes = [self.generator_frame_state, frame(self.frame_owner)];
         let fits = |offset: u16, size: u64| {
@@ -156,10 +153,7 @@ impl Layout {
         // A frame is looked at behind its generator's state, and never closer to the end than within its generator.
         (8..=u64::from(self.generator_frame)).contains(&before)
             && words.iter().all(|&offset| fits(offset, 8))
-            && optional_words
-                .iter()
-                .all(|&offset| offset == ABSENT || fits(offset, 8))
-            && (self.task_node == ABSENT || fits(self.task_node + 8, 8))
+            && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
             && halves.iter().all(|&offset| fits(offset, 4))
             && (self.quirks & quirks::STACK_POINTER == 0 || fits(frame(self.frame_stack), 8))
             && bytes.iter().all(|&offset| fits(offset, 1))

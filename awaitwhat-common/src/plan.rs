@@ -8,6 +8,7 @@ use crate::limits::{MAX_FOREIGN_LOOPS, MAX_ROOTS};
 pub struct Root {
     /// One of [`root_kind`].
     pub kind: u32,
+    /// Always 0: what would otherwise be padding.
     pub reserved: u32,
     /// Address of the list head or of the set object.
     pub address: u64,
@@ -39,6 +40,7 @@ pub struct ThreadPlan {
     pub foreign_loops: [u64; MAX_FOREIGN_LOOPS],
     /// The registries to visit, `root_count` of them.
     pub roots: [Root; MAX_ROOTS],
+    /// How many of `roots` there are.
     pub root_count: u32,
     /// Frames of a chain that are read, at most [`crate::limits::MAX_FRAMES`].
     pub max_frames: u32,

@@ -33,7 +33,7 @@ impl TaskStatus {
 pub enum SliceStatus {
     /// The pass over all registries is complete.
     PassComplete = 0,
-    /// The budget (time or records) is used up; the next slice continues.
+    /// The budget (time or, for the iterator, room in the ring buffer) is used up; the next slice continues.
     Budget = 1,
     /// The thread ran while the iterator walked; the next slice continues.
     Disturbed = 2,
@@ -41,7 +41,8 @@ pub enum SliceStatus {
     Running = 3,
     /// The thread has not run since the last complete, undisturbed pass: that pass is still true.
     Unchanged = 4,
-    /// The registry itself could not be read or contradicts itself; the pass starts anew.
+    /// The registry itself could not be read or contradicts itself: the pass starts anew, or goes on from the last node of a list
+    /// that is still linked.
     RegistryTorn = 5,
 }
 

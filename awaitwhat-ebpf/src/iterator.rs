@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query};
 
 use crate::kernel::{Activity, TaskContext, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, Page, RECORDS, THREADS, WALKS};
-use crate::slice::{now, run, send_record, send_slice};
+use crate::slice::{deadline, now, run, send_record, send_slice};
 
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
 const AVAILABLE_DATA: u64 = 0;
@@ -36,28 +36,27 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let plan = THREADS.get_ptr(tid)?;
     let walk = WALKS.get_ptr_mut(u64::from(tid))?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
-    let (tgid, budget) = unsafe { ((*plan).tgid, (*plan).iterator_budget_ns) };
-    let layout = LAYOUTS.get_ptr(tgid)?;
+    let plan_of_thread = unsafe { &*plan };
+    let layout = LAYOUTS.get_ptr(plan_of_thread.tgid)?;
     let activity = Activity::of(address, offsets);
     let started = now();
     // SAFETY: only this program uses this walk, and user space runs it once at a time.
     let state = unsafe { &mut *walk };
-    if activity.is_on_cpu {
-        // SAFETY: a pointer to a map value.
-        state.begin_empty_slice(unsafe { &*plan }, started, activity.runtime);
-        send_slice(state, SliceStatus::Running, 0);
+    let reason_not_to = if activity.is_on_cpu {
+        Some(SliceStatus::Running)
+    } else if state.is_unchanged(activity.switches) {
+        Some(SliceStatus::Unchanged)
+    } else {
+        None
+    };
+    if let Some(status) = reason_not_to {
+        state.begin_empty_slice(plan_of_thread, started, activity.runtime);
+        send_slice(state, status, 0);
         return Some(());
     }
-    if state.is_unchanged(activity.switches) {
-        // SAFETY: a pointer to a map value.
-        state.begin_empty_slice(unsafe { &*plan }, started, activity.runtime);
-        send_slice(state, SliceStatus::Unchanged, 0);
-        return Some(());
-    }
-    // SAFETY: a pointer to a map value.
-    let (offsets_of_target, plan_of_thread) = unsafe { (&*layout, &*plan) };
     state.begin_slice(
-        offsets_of_target,
+        // SAFETY: a pointer to a map value, as above.
+        unsafe { &*layout },
         plan_of_thread,
         false,
         started,
@@ -68,13 +67,9 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         task,
         address,
         offsets,
-        thread: u64::from(tid) | u64::from(tgid) << 32,
+        thread: u64::from(tid) | u64::from(plan_of_thread.tgid) << 32,
         switches: activity.switches,
-        deadline: if budget == 0 {
-            u64::MAX
-        } else {
-            started.wrapping_add(budget)
-        },
+        deadline: deadline(started, plan_of_thread.iterator_budget_ns),
         lost: 0,
     };
     run(walk, layout, plan, host, started, |host| host.lost);

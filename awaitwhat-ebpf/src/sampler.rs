@@ -1,5 +1,6 @@
 //! Samples a thread that runs, in its own context: its memory stands still meanwhile.
 
+use awaitwhat_common::kernel::PAGE_BYTES;
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_walker::{Host, Record};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -9,11 +10,10 @@ use aya_ebpf::programs::PerfEventContext;
 
 use crate::kernel::{Activity, offsets};
 use crate::maps::{LAYOUTS, THREADS, WALKS};
-use crate::slice::{now, run, send_record};
+use crate::slice::{deadline, now, run, send_record};
 
 /// Bit of a walk's key: the sampler has its own position.
 const IN_CONTEXT: u64 = 1 << 32;
-const PAGE_BYTES: u64 = 4096;
 
 /// Walks the current thread, if it is one to walk.
 #[perf_event]
@@ -45,12 +45,10 @@ fn sample() -> Option<()> {
             activity.switches,
         )
     };
-    let deadline = if budget == 0 {
-        u64::MAX
-    } else {
-        started.wrapping_add(budget)
+    let host = InContext {
+        deadline: deadline(started, budget),
+        lost: 0,
     };
-    let host = InContext { deadline, lost: 0 };
     run(walk, layout, plan, host, started, |host| host.lost);
     Some(())
 }
@@ -71,7 +69,8 @@ impl Host for InContext {
             return true;
         }
         // The object may lie at the end of the last page.
-        let length = (PAGE_BYTES - (address & (PAGE_BYTES - 1))) & (WINDOW_BYTES - 1);
+        let page = PAGE_BYTES as u64;
+        let length = (page - (address & (page - 1))) & (WINDOW_BYTES - 1);
         *window = [0; WINDOW_WORDS];
         // SAFETY: as above, with a shorter read.
         length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0

@@ -26,6 +26,16 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// When a slice that began at `started` is out of `budget` (ns), which is without limit where it is 0.
+#[inline(always)]
+pub fn deadline(started: u64, budget: u64) -> u64 {
+    if budget == 0 {
+        u64::MAX
+    } else {
+        started.wrapping_add(budget)
+    }
+}
+
 /// Sends a task record. False when the ring buffer is full.
 #[inline(always)]
 pub fn send_record(record: &Record) -> bool {

@@ -59,7 +59,7 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn visit_terminal(&mut self, layout: &Layout) -> Flow {
         if !self.is_loaded() {
-            self.record.set_terminal(self.object, 0, 0);
+            self.record.set_terminal(self.object, 0);
             return self.end_task(TaskStatus::Fault);
         }
         self.end_with_terminal(layout)
@@ -68,9 +68,7 @@ impl Walk {
     #[inline(always)]
     fn end_with_terminal(&mut self, layout: &Layout) -> Flow {
         let type_address = self.window().word(u64::from(layout.object_type));
-        let state = self.window().half(u64::from(layout.task_state));
-        self.record
-            .set_terminal(self.object, type_address, u64::from(state));
+        self.record.set_terminal(self.object, type_address);
         self.end_task(TaskStatus::Complete)
     }
 

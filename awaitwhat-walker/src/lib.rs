@@ -1,11 +1,11 @@
 //! The walk from a registry of tasks to their terminal awaitables, written once.
 //!
-//! A walk is a resumable state machine: [`Walk::step`] does a bounded amount of work (two reads at most) and says whether to go
+//! A walk is a resumable state machine: [`Walk::step`] does a bounded amount of work (one read at most) and says whether to go
 //! on. Inside the kernel `bpf_loop` drives it; in user space, over recorded memory images, a `while` loop does.
 //! It trusts its [`awaitwhat_common::layout::Layout`], which user space has validated, and nothing that it reads.
 //!
-//! One file per object walked: [`registry`] (lists and sets of tasks), [`task`], [`chain`] (coroutines and what they await),
-//! [`running`] (the frames of a thread).
+//! One file per object walked: `registry` (lists and sets of tasks), `task`, `chain` (coroutines and what they await),
+//! `running` (the frames of a thread).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,6 @@ mod walk;
 mod window;
 
 pub use host::Host;
-pub use record::{BODY_WORDS, MAX_RECORD_BYTES, Record};
-pub use walk::{Flow, SliceCounts, Walk};
+pub use record::{MAX_RECORD_BYTES, Record};
+pub use walk::{Flow, Walk};
 pub use window::Window;

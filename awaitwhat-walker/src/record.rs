@@ -4,8 +4,9 @@ use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, f
 use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::status::TaskStatus;
 
-/// Words after a record's header; a power of two, since it is a mask, with room for every frame.
-pub const BODY_WORDS: usize = 2048;
+/// Words after a record's header. A power of two, since it is a mask; twice what frames need, so that a record is longer than any
+/// length that the eBPF side can mask out of it.
+const BODY_WORDS: usize = 2048;
 const _: () = assert!(MAX_FRAMES * FRAME_WORDS <= BODY_WORDS);
 /// The longest record, in bytes.
 pub const MAX_RECORD_BYTES: usize = (TASK_HEADER_WORDS + MAX_FRAMES * FRAME_WORDS) * 8;
@@ -32,15 +33,9 @@ impl Record {
         TASK_HEADER_WORDS + self.frames as usize * FRAME_WORDS
     }
 
-    /// The words of the record, all of them: [`Record::length`] says how many count.
+    /// The words of the record: [`Record::length`] of them.
     pub fn words(&self) -> impl Iterator<Item = u64> + '_ {
         self.header.iter().chain(&self.body).copied().take(self.length())
-    }
-
-    /// The record's header, which its body follows in memory.
-    #[inline(always)]
-    pub fn header(&self) -> &[u64; TASK_HEADER_WORDS] {
-        &self.header
     }
 
     #[inline(always)]
@@ -71,14 +66,13 @@ impl Record {
         self.set(task::LOOP, event_loop);
         self.set(task::FUT_WAITER, fut_waiter);
         self.set(task::CORO, coro);
-        self.set_terminal(0, 0, 0);
+        self.set_terminal(0, 0);
     }
 
     #[inline(always)]
-    pub(crate) fn set_terminal(&mut self, address: u64, type_address: u64, state: u64) {
+    pub(crate) fn set_terminal(&mut self, address: u64, type_address: u64) {
         self.set(task::TERMINAL, address);
         self.set(task::TERMINAL_TYPE, type_address);
-        self.set(task::TERMINAL_STATE, state);
     }
 
     /// Frames so far.

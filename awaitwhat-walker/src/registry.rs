@@ -219,11 +219,7 @@ impl Walk {
         }
         self.phase = phase::SLOT;
         // Empty parts cost time too, and a set may have nothing else.
-        if host.is_over_budget() {
-            Flow::Done(SliceStatus::Budget)
-        } else {
-            Flow::Continue
-        }
+        within_budget(host)
     }
 
     #[inline(always)]
@@ -245,17 +241,12 @@ impl Walk {
         if !host.is_undisturbed() {
             return Flow::Done(SliceStatus::Disturbed);
         }
-        self.advance();
-        if host.is_over_budget() {
-            Flow::Done(SliceStatus::Budget)
-        } else {
-            Flow::Continue
-        }
+        self.go_on(host)
     }
 
-    /// Goes on to the next task.
+    /// Goes on to the next task, in this slice or in the next one.
     #[inline(always)]
-    pub(crate) fn advance(&mut self) {
+    pub(crate) fn go_on<H: Host>(&mut self, host: &mut H) -> Flow {
         if self.place == place::IN_LIST {
             self.history_at = self.history_at.wrapping_add(1);
             self.history[self.history_at as usize & (HISTORY - 1)] = self.node;
@@ -266,5 +257,16 @@ impl Walk {
             self.slot += 1;
             self.phase = phase::SLOT;
         }
+        within_budget(host)
+    }
+}
+
+/// Goes on as long as the slice's budget lasts.
+#[inline(always)]
+fn within_budget<H: Host>(host: &mut H) -> Flow {
+    if host.is_over_budget() {
+        Flow::Done(SliceStatus::Budget)
+    } else {
+        Flow::Continue
     }
 }

@@ -4,10 +4,10 @@ use awaitwhat_common::event::TaskState;
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
 use awaitwhat_common::plan::ThreadPlan;
-use awaitwhat_common::status::{SliceStatus, TaskStatus};
+use awaitwhat_common::status::TaskStatus;
 
 use crate::host::Host;
-use crate::walk::{Flow, Walk, phase, place};
+use crate::walk::{Flow, Walk, contradiction, phase, place};
 
 /// `STATE_PENDING` of `fut_state`.
 const PENDING: u32 = 0;
@@ -18,12 +18,7 @@ impl Walk {
         let is_readable = self.is_loaded();
         if self.place == place::IN_LIST && !(is_readable && self.take_links(layout)) {
             // The next slice finds its place by the nodes that it visited.
-            let is_undisturbed = host.is_undisturbed();
-            return Flow::Done(if is_undisturbed {
-                SliceStatus::RegistryTorn
-            } else {
-                SliceStatus::Disturbed
-            });
+            return contradiction(host);
         }
         let window = self.window();
         let event_loop = window.word(u64::from(layout.task_loop));

@@ -1,6 +1,6 @@
 //! The state of a walk, and its steps.
 
-use awaitwhat_common::event::{SLICE_WORDS, TaskState, flags, kind, slice, task};
+use awaitwhat_common::event::{HEAD, SLICE_WORDS, TaskState, flags, kind, slice, task};
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
@@ -75,16 +75,6 @@ pub(crate) mod place {
 /// Nodes of a linked list that a walk remembers, to find its place again after some of them were removed. A power of two.
 pub(crate) const HISTORY: usize = 8;
 
-/// What one slice did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct SliceCounts {
-    /// Tasks whose walk was finished, torn and faulty ones included.
-    pub tasks: u64,
-    pub torn: u64,
-    pub faults: u64,
-}
-
 /// A walk over all tasks of one thread: position, and the record that is being built.
 ///
 /// All-zero bytes are a valid initial state.
@@ -147,10 +137,8 @@ pub struct Walk {
     in_context: u32,
     /// Number of the pass, from 1 on; 0 before the first.
     pass: u64,
-    restarts: u64,
     /// Records that could not be sent, ever.
     lost: u64,
-    counts: SliceCounts,
     /// Switches of the thread when the pass began.
     pass_switches: u64,
     /// 1 while the thread has not run since the pass began.
@@ -195,13 +183,7 @@ impl Walk {
         is_tick: 0,
         in_context: 0,
         pass: 0,
-        restarts: 0,
         lost: 0,
-        counts: SliceCounts {
-            tasks: 0,
-            torn: 0,
-            faults: 0,
-        },
         pass_switches: 0,
         pass_is_whole: 0,
         complete_is_whole: 0,
@@ -228,7 +210,6 @@ impl Walk {
     ) {
         if self.place == place::BEFORE_ROOT && self.root == 0 {
             self.pass += 1;
-            self.restarts = 0;
             self.visited = 0;
             self.pass_switches = switches;
             self.pass_is_whole = 1;
@@ -237,7 +218,6 @@ impl Walk {
         }
         self.complete_is_whole = 0;
         self.in_context = u32::from(in_context);
-        self.counts = SliceCounts::default();
         self.record
             .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
         self.record.set(task::TIME, time);
@@ -252,7 +232,6 @@ impl Walk {
     #[inline(always)]
     pub fn begin_empty_slice(&mut self, plan: &ThreadPlan, time: u64, runtime: u64) {
         self.in_context = 0;
-        self.counts = SliceCounts::default();
         self.record
             .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
         self.record.set(task::TIME, time);
@@ -358,16 +337,12 @@ impl Walk {
             0
         };
         let mut words = [0; SLICE_WORDS];
-        words[0] = u64::from(kind::SLICE) | (status as u64) << 8 | u64::from(bits) << 24;
+        words[HEAD] = u64::from(kind::SLICE) | (status as u64) << 8 | u64::from(bits) << 24;
         words[task::THREAD] = self.record.get(task::THREAD);
         words[task::TIME] = self.record.get(task::TIME);
         words[task::RUNTIME] = self.record.get(task::RUNTIME);
         words[task::PASS] = self.pass;
-        words[slice::TASKS] = self.counts.tasks;
-        words[slice::TORN] = self.counts.torn;
-        words[slice::FAULTS] = self.counts.faults;
         words[slice::DURATION] = duration;
-        words[slice::RESTARTS] = self.restarts;
         words[slice::LOST] = self.lost;
         words
     }
@@ -386,13 +361,8 @@ impl Walk {
         self.root = 0;
         self.place = place::BEFORE_ROOT;
         self.visited = 0;
-        self.restarts += 1;
         self.pass_is_whole = 0;
-        Flow::Done(if host.is_undisturbed() {
-            SliceStatus::RegistryTorn
-        } else {
-            SliceStatus::Disturbed
-        })
+        contradiction(host)
     }
 
     /// Sends the record, unless the thread ran while it was built: then the next slice visits the same task again.
@@ -401,7 +371,12 @@ impl Walk {
         if !host.is_undisturbed() {
             return Flow::Done(SliceStatus::Disturbed);
         }
-        let status = self.count_status();
+        let status = match self.status {
+            0 => TaskStatus::Complete,
+            1 => TaskStatus::Truncated,
+            2 => TaskStatus::Fault,
+            _ => TaskStatus::Torn,
+        };
         let state = match self.state {
             1 => TaskState::Running,
             2 => TaskState::Created,
@@ -417,28 +392,16 @@ impl Walk {
             return Flow::Continue;
         }
         host.emit(&self.record);
-        self.counts.tasks += 1;
-        self.advance();
-        if host.is_over_budget() {
-            Flow::Done(SliceStatus::Budget)
-        } else {
-            Flow::Continue
-        }
+        self.go_on(host)
     }
+}
 
-    #[inline(always)]
-    fn count_status(&mut self) -> TaskStatus {
-        match self.status {
-            0 => TaskStatus::Complete,
-            1 => TaskStatus::Truncated,
-            2 => {
-                self.counts.faults += 1;
-                TaskStatus::Fault
-            }
-            _ => {
-                self.counts.torn += 1;
-                TaskStatus::Torn
-            }
-        }
-    }
+/// Ends a slice in which a registry contradicts itself: it is torn, unless the thread has run, which explains it.
+#[inline(always)]
+pub(crate) fn contradiction<H: Host>(host: &mut H) -> Flow {
+    Flow::Done(if host.is_undisturbed() {
+        SliceStatus::RegistryTorn
+    } else {
+        SliceStatus::Disturbed
+    })
 }

@@ -57,6 +57,9 @@ pub struct ChainTable {
 impl ChainTable {
     /// The chain of `record`. `describe` says what a chain stands for that was not seen before: its frames (innermost
     /// first) and the name of its terminal awaitable's type. `None` when the table is full.
+    ///
+    /// # Errors
+    /// When `describe` fails; the chain stays unknown then.
     pub fn intern<E>(
         &mut self,
         record: &TaskRecord<'_>,

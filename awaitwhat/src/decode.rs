@@ -61,10 +61,9 @@ pub struct TaskRecord<'a> {
     /// The future that wakes the task.
     pub fut_waiter: Address,
     pub coroutine: Address,
-    /// The terminal awaitable, its type, and the word that holds its state if it is a future.
+    /// The terminal awaitable, and its type.
     pub terminal: Address,
     pub terminal_type: Address,
-    pub terminal_state: u64,
     frames: &'a [u8],
 }
 
@@ -73,14 +72,8 @@ pub struct TaskRecord<'a> {
 pub struct SliceRecord {
     pub origin: Origin,
     pub status: SliceStatus,
-    /// Tasks whose walk was finished, torn and faulty ones included.
-    pub tasks: u64,
-    pub torn: u64,
-    pub faults: u64,
     /// In ns.
     pub duration: u64,
-    /// Times that this pass was started anew.
-    pub restarts: u64,
     /// Records of this walk lost so far because the ring buffer was full.
     pub lost: u64,
 }
@@ -143,7 +136,6 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         coroutine: address(task::CORO),
         terminal: address(task::TERMINAL),
         terminal_type: address(task::TERMINAL_TYPE),
-        terminal_state: word(bytes, task::TERMINAL_STATE),
         frames: body,
     })
 }
@@ -156,11 +148,7 @@ fn decode_slice(bytes: &[u8], head: u64) -> Result<SliceRecord, DecodeError> {
     Ok(SliceRecord {
         origin: origin(bytes, head),
         status: SliceStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
-        tasks: word(bytes, slice::TASKS),
-        torn: word(bytes, slice::TORN),
-        faults: word(bytes, slice::FAULTS),
         duration: word(bytes, slice::DURATION),
-        restarts: word(bytes, slice::RESTARTS),
         lost: word(bytes, slice::LOST),
     })
 }

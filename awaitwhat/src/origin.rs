@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(of("/usr/lib/python3.11/asyncio/tasks.py"), library);
         assert_eq!(of("/usr/lib64/python3.14/asyncio/tasks.py"), library);
         assert_eq!(
-            of("/root/.pyenv/versions/3.12.1/lib/python3.12/asyncio/tasks.py"),
+            of("/home/me/.pyenv/versions/3.12.1/lib/python3.12/asyncio/tasks.py"),
             library
         );
         assert_eq!(of("/opt/lib/python3.13t/asyncio/tasks.py"), library);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::snapshot::{Losses, Stack};
 
 mod account;
+#[cfg(test)]
+mod account_tests;
 mod points;
 
 pub use account::Account;

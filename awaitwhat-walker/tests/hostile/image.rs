@@ -76,7 +76,6 @@ pub fn layout(number: usize) -> Layout {
         frame_locals: short(LOCALS),
         frame_owner: short(OWNER),
         frame_awaited: 8,
-        set_used: 16,
         set_mask: short(MASK),
         set_table: short(TABLE),
         quirks: if is_old {

@@ -311,7 +311,6 @@ const NOTHING: Layout = Layout {
     frame_awaited: 0,
     thread_current_frame: 0,
     cframe_current_frame: 0,
-    set_used: 0,
     set_mask: 0,
     set_table: 0,
     quirks: 0,

@@ -209,7 +209,6 @@ impl Words {
                 mask,
                 table: entries,
             };
-            walk.set_used = narrow("set_object", used)?;
             walk.set_mask = narrow("set_object", mask)?;
             walk.set_table = narrow("set_object", entries)?;
         }

@@ -1,7 +1,7 @@
 //! Tests of versions, and of what interpreters publish about themselves.
 
 use awaitwhat_common::layout::{ABSENT, Layout};
-use proptest::prelude::*;
+use proptest::prelude::{any, prop, prop_assert, proptest};
 
 use super::asyncio_debug::find;
 use super::published::PublishedError;

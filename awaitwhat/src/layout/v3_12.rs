@@ -113,7 +113,6 @@ const WALK: Layout = Layout {
     frame_awaited: 8,
     thread_current_frame: 56,
     cframe_current_frame: 0,
-    set_used: 24,
     set_mask: 32,
     set_table: 40,
     quirks: quirks::CFRAME | quirks::AWAIT_BY_OPCODE,

@@ -125,7 +125,6 @@ const WALK: Layout = Layout {
     // The receiver of `SEND` stays on top while a coroutine is suspended: `_PyGen_yf` (genobject.c) peeks there.
     frame_awaited: 8,
     thread_current_frame: 72,
-    set_used: 24,
     set_mask: 32,
     set_table: 40,
     // pycore_frame.h: enum _framestate.

@@ -1,7 +1,7 @@
 //! Tests of chains over synthetic coroutines, well-formed and hostile.
 
 use awaitwhat_common::layout::{Layout, Wrapper};
-use proptest::prelude::*;
+use proptest::prelude::{Strategy as _, any, prop, prop_oneof, proptest};
 
 use super::frame::{Chain, FrameAddress, Frames};
 use super::image::{Heap, MemoryImage};

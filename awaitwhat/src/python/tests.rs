@@ -1,6 +1,6 @@
 //! Tests of the readers over synthetic objects, well-formed and hostile.
 
-use proptest::prelude::*;
+use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
 use super::image::Heap;
 use super::sequence::MAX_ITEMS;

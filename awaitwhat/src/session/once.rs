@@ -56,64 +56,81 @@ impl Torn {
     }
 }
 
-/// Walks the tasks of one thread. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
-/// context, slice by slice. Both go on until either has made a complete pass.
-///
-/// Also tells whether the thread has provably not run since its pass.
-async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool), AttachError> {
-    let mut at_rest = Gathering::default();
-    let mut in_context = Gathering::default();
-    let started = Instant::now();
-    let mut is_sampling = false;
-    let mut torn = Torn::default();
-    loop {
+/// The two ways to walk one thread's tasks: whichever completes its pass first counts.
+#[derive(Default)]
+struct Passes {
+    at_rest: Gathering,
+    in_context: Gathering,
+    torn: Torn,
+}
+
+impl Passes {
+    /// Has the iterator walk one slice, and takes all that has come; returns how that slice ended.
+    fn look(&mut self, observer: &mut Observer, tid: u32) -> Result<Option<SliceStatus>, AttachError> {
         observer.capture.walk(tid)?;
-        let mut last = None;
+        let Self {
+            at_rest,
+            in_context,
+            torn,
+        } = self;
+        let mut ended = None;
         let result = observer.drain(|seen| match seen {
             Seen::Task(record, chain) if record.origin.in_context => in_context.visit(&record, chain),
             Seen::Task(record, chain) => at_rest.visit(&record, chain),
             Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
             Seen::Slice(slice) => {
-                last = Some(slice.status);
+                ended = Some(slice.status);
                 torn.count(&slice);
                 at_rest.slice(&slice);
             }
         });
         result.map_err(|fault| AttachError::Find(fault.into()))?;
-        let is_complete = at_rest.is_complete || in_context.is_complete;
-        if is_complete || torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
+        Ok(ended)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.at_rest.is_complete || self.in_context.is_complete
+    }
+
+    /// The pass that shows more: a complete one, or else the one that has met more tasks.
+    fn fuller(self) -> Gathering {
+        if self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks() {
+            self.in_context
+        } else {
+            self.at_rest
+        }
+    }
+}
+
+/// Walks the tasks of one thread. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
+/// context, slice by slice. Both go on until either has made a complete pass.
+///
+/// Also tells whether the thread has provably not run since its pass.
+async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool), AttachError> {
+    let mut passes = Passes::default();
+    let started = Instant::now();
+    let mut is_sampling = false;
+    loop {
+        let ended = passes.look(observer, tid)?;
+        if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
             break;
         }
-        match last {
-            Some(SliceStatus::Budget) => {}
-            _ => {
-                if !is_sampling {
-                    observer.capture.start_sampling(tid, BUSY_PERIOD)?;
-                    is_sampling = true;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+        if ended == Some(SliceStatus::Budget) {
+            continue;
         }
+        if !is_sampling {
+            observer.capture.start_sampling(tid, BUSY_PERIOD)?;
+            is_sampling = true;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     observer.capture.stop_sampling(tid);
-    if at_rest.is_complete {
-        observer.capture.walk(tid)?;
-        let mut is_unchanged = false;
-        let result = observer.drain(|seen| {
-            if let Seen::Slice(slice) = seen {
-                is_unchanged |= slice.status == SliceStatus::Unchanged;
-            }
-        });
-        result.map_err(|fault| AttachError::Find(fault.into()))?;
-        return Ok((at_rest, is_unchanged));
+    if passes.at_rest.is_complete {
+        let is_unchanged = passes.look(observer, tid)? == Some(SliceStatus::Unchanged);
+        return Ok((passes.at_rest, is_unchanged));
     }
-    if !in_context.is_complete {
+    if !passes.in_context.is_complete {
         observer.losses.incomplete += 1;
     }
-    let fuller = if in_context.is_complete || in_context.tasks() >= at_rest.tasks() {
-        in_context
-    } else {
-        at_rest
-    };
-    Ok((fuller, false))
+    Ok((passes.fuller(), false))
 }

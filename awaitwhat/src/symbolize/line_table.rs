@@ -85,9 +85,9 @@ fn signed_integer(bytes: &[u8]) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::prelude::proptest;
 
-    use super::*;
+    use super::{BEGIN, CODE_UNIT, CONTINUED, form, line_at};
 
     fn entry(form: u8, units: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![BEGIN | form << 3 | (units - 1)];

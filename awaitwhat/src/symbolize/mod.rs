@@ -229,9 +229,11 @@ fn fingerprint(objects: &Objects<'_>, code: Address) -> Result<Fingerprint, Read
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{CodeCache, flags};
     use crate::layout::{Table, Version};
+    use crate::memory::Address;
     use crate::python::image::{Heap, MemoryImage};
+    use crate::snapshot::{Frame, FrameKind};
 
     fn heap() -> Heap {
         let version = Version::from_hex(0x030c_00f0);

@@ -80,6 +80,14 @@ fn static_type_at(objects: &Objects<'_>, address: Address, word: u64) -> Option<
     Some((type_object, objects.full_type_name(type_object).ok()?))
 }
 
+/// `asyncio.futures._PyFuture`; `None` where it is not there (yet).
+fn python_future(objects: &Objects<'_>, modules: Address) -> Result<Option<Address>, ReadError> {
+    match objects.dict_get(modules, "asyncio.futures")? {
+        Some(futures) => objects.module_attribute(futures, "_PyFuture"),
+        None => Ok(None),
+    }
+}
+
 impl Interpreter {
     /// Whether instances of `type_object` are laid out like the tasks that the walker reads: `_asyncio.Task` and its
     /// subclasses, but not tasks of the pure-Python implementation or of other libraries.
@@ -171,16 +179,12 @@ impl Interpreter {
         let Some(registries) = self.registries(&objects, tasks)? else {
             return Ok(None);
         };
-        let python_future = match objects.dict_get(modules, "asyncio.futures")? {
-            Some(futures) => objects.module_attribute(futures, "_PyFuture")?,
-            None => None,
-        };
         let types = FutureTypes {
             task: task_type,
             future: objects
                 .module_attribute(accelerator, "Future")?
                 .unwrap_or_default(),
-            python_future: python_future.unwrap_or_default(),
+            python_future: python_future(&objects, modules)?.unwrap_or_default(),
             gathering: objects
                 .module_attribute(tasks, "_GatheringFuture")?
                 .unwrap_or_default(),

@@ -1,0 +1,234 @@
+//! The account of task time, fed by hand.
+
+use awaitwhat_common::event::{TASK_HEADER_WORDS, flags, kind, task};
+use awaitwhat_common::status::SliceStatus;
+
+use super::Account;
+use crate::chains::{ChainId, ChainTable};
+use crate::decode::{Origin, Record, SliceRecord, TaskRecord, decode};
+use crate::snapshot::Stack;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Feeds an account with visits and slices; chains are named by one letter, and are running if it is a capital one.
+#[derive(Default)]
+struct Feed {
+    account: Account,
+    chains: ChainTable,
+}
+
+impl Feed {
+    fn chain(&mut self, name: char) -> ChainId {
+        self.with_record(name, 0, origin(false, 0, 0, 1), |_, _, chain| chain)
+    }
+
+    fn with_record<T>(
+        &mut self,
+        name: char,
+        address: u64,
+        origin: Origin,
+        take: impl FnOnce(&mut Account, &TaskRecord<'_>, ChainId) -> T,
+    ) -> T {
+        let mut words = [0; TASK_HEADER_WORDS + 2];
+        let state = u64::from(name.is_ascii_uppercase());
+        let context = if origin.in_context {
+            u64::from(flags::IN_CONTEXT)
+        } else {
+            0
+        };
+        words[0] = u64::from(kind::TASK) | state << 16 | context << 24 | 1 << 32;
+        words[task::THREAD] = u64::from(origin.tid);
+        words[task::TIME] = origin.time;
+        words[task::RUNTIME] = origin.runtime;
+        words[task::PASS] = origin.pass;
+        words[task::ADDRESS] = address;
+        words[TASK_HEADER_WORDS] = u64::from(name);
+        let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+        let Ok(Record::Task(record)) = decode(&bytes) else {
+            panic!("no task record")
+        };
+        let named = self
+            .chains
+            .intern(&record, |_| Ok::<_, ()>((Stack::from([]), None)));
+        let chain = named.unwrap().unwrap();
+        take(&mut self.account, &record, chain)
+    }
+
+    fn visit(&mut self, name: char, address: u64, origin: Origin) {
+        self.with_record(name, address, origin, |account, record, chain| {
+            account.visit(record, chain)
+        });
+    }
+
+    fn slice(&mut self, status: SliceStatus, origin: Origin) {
+        let counts = SliceRecord {
+            origin,
+            status,
+            duration: 0,
+            lost: 0,
+        };
+        self.account.slice(&counts);
+    }
+
+    /// One complete pass over tasks that rest at `time` seconds.
+    fn pass(&mut self, tasks: &[(u64, char)], time: f64, pass: u64) {
+        let origin = origin(false, nanoseconds(time), 0, pass);
+        for &(address, name) in tasks {
+            self.visit(name, address, origin);
+        }
+        self.slice(SliceStatus::PassComplete, origin);
+    }
+
+    fn seconds(&mut self, name: char) -> f64 {
+        self.account.confirm(&[]);
+        let chain = self.chain(name);
+        self.account.task_seconds(chain)
+    }
+}
+
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * SECOND as f64) as u64
+}
+
+fn origin(in_context: bool, time: u64, runtime: u64, pass: u64) -> Origin {
+    Origin {
+        tid: 7,
+        in_context,
+        time: time + SECOND,
+        runtime,
+        pass,
+    }
+}
+
+fn close(one: f64, other: f64) {
+    assert!((one - other).abs() < 1e-6, "{one} is not {other}");
+}
+
+#[test]
+fn the_time_between_two_visits_is_divided() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    feed.pass(&[(1, 'b')], 4.0, 2);
+    feed.account.end();
+    close(feed.seconds('a'), 2.0);
+    close(feed.seconds('b'), 2.0);
+}
+
+#[test]
+fn an_unchanged_target_is_credited_in_full() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a'), (2, 'a')], 0.0, 1);
+    feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
+    feed.pass(&[(1, 'b'), (2, 'b')], 10.0, 2);
+    feed.account.end();
+    close(feed.seconds('a'), 2.0 * 9.5);
+    close(feed.seconds('b'), 2.0 * 0.5);
+}
+
+#[test]
+fn a_task_that_ends_after_a_rest_is_credited_with_the_rest() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
+    feed.pass(&[], 10.0, 2);
+    feed.account.end();
+    close(feed.seconds('a'), 9.5);
+}
+
+#[test]
+fn a_task_that_begins_after_a_rest_is_not() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
+    feed.pass(&[(1, 'a'), (2, 'b')], 10.0, 2);
+    feed.pass(&[(1, 'a'), (2, 'b')], 11.0, 3);
+    feed.account.end();
+    close(feed.seconds('a'), 11.0);
+    close(feed.seconds('b'), 1.5);
+}
+
+#[test]
+fn tasks_visited_late_were_there_from_the_beginning() {
+    let mut feed = Feed::default();
+    feed.visit('a', 1, origin(false, 0, 0, 1));
+    feed.slice(SliceStatus::Budget, origin(false, 0, 0, 1));
+    feed.visit('b', 2, origin(false, nanoseconds(6.0), 0, 1));
+    feed.slice(SliceStatus::PassComplete, origin(false, nanoseconds(6.0), 0, 1));
+    feed.account.end();
+    close(feed.seconds('a'), 6.0);
+    close(feed.seconds('b'), 6.0);
+}
+
+#[test]
+fn tasks_that_come_and_go_count_for_as_long_as_passes_are_apart() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    feed.pass(&[(1, 'a')], 2.0, 2);
+    feed.pass(&[(1, 'a'), (2, 'b')], 4.0, 3);
+    feed.pass(&[(1, 'a')], 6.0, 4);
+    feed.account.end();
+    close(feed.seconds('a'), 6.0);
+    // Met once by passes that are 2 s apart: on average it lived for that long.
+    close(feed.seconds('b'), 2.0);
+}
+
+#[test]
+fn running_tasks_are_credited_by_slices_and_cost_no_waiting_time() {
+    let mut feed = Feed::default();
+    feed.slice(SliceStatus::PassComplete, origin(true, 0, 0, 1));
+    for tick in 1..=10 {
+        let origin = origin(
+            true,
+            nanoseconds(f64::from(tick)),
+            nanoseconds(f64::from(tick)),
+            2,
+        );
+        feed.visit('R', 0, origin);
+        feed.visit('R', 1, origin);
+        feed.slice(SliceStatus::PassComplete, origin);
+    }
+    feed.account.end();
+    close(feed.seconds('R'), 10.0);
+    close(feed.account.busy_seconds(), 10.0);
+}
+
+#[test]
+fn each_kind_of_time_has_its_own_clock() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    // 10 s, 4 of them on a CPU: while it runs the task waits in `b`, while it rests in `a`.
+    let busy = origin(true, nanoseconds(5.0), nanoseconds(2.0), 1);
+    feed.visit('b', 1, busy);
+    feed.slice(SliceStatus::PassComplete, busy);
+    let rest = origin(false, nanoseconds(10.0), nanoseconds(4.0), 2);
+    feed.visit('a', 1, rest);
+    feed.slice(SliceStatus::PassComplete, rest);
+    feed.account.end();
+    close(feed.seconds('a'), 6.0);
+    close(feed.seconds('b'), 4.0);
+}
+
+#[test]
+fn time_of_a_kind_that_met_no_task_follows_the_other_kind() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    feed.slice(
+        SliceStatus::Running,
+        origin(false, nanoseconds(10.0), nanoseconds(4.0), 1),
+    );
+    feed.account.end();
+    close(feed.seconds('a'), 10.0);
+}
+
+#[test]
+fn what_a_stale_chain_was_credited_with_is_dropped() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a'), (2, 'b')], 0.0, 1);
+    feed.pass(&[(1, 'a'), (2, 'b')], 1.0, 2);
+    feed.account.confirm(&[]);
+    feed.pass(&[(1, 'a'), (2, 'b')], 3.0, 3);
+    let stale = feed.chain('b');
+    close(feed.account.confirm(&[stale]), 2.0e9);
+    close(feed.seconds('a'), 3.0);
+    close(feed.seconds('b'), 1.0);
+}
