@@ -7,7 +7,7 @@ use awaitwhat_common::event::TaskState;
 use awaitwhat_common::layout::{Layout, quirks};
 use awaitwhat_common::limits::{MAX_OBJECTS, MAX_WRAPPERS};
 use awaitwhat_common::plan::ThreadPlan;
-use awaitwhat_common::status::TaskStatus;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
 use crate::walk::{Flow, Walk, phase};
 use crate::window::is_object_address;
@@ -20,6 +20,10 @@ const RESUME_AFTER_AWAIT: u64 = 2;
 impl Walk {
     #[inline(always)]
     pub(crate) fn visit_object(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
+        // A long chain that was begun too late is left to the next slice, which begins with it.
+        if self.is_over_budget() && self.slice_tasks != 0 {
+            return Flow::Done(SliceStatus::Budget);
+        }
         self.objects += 1;
         if self.objects > MAX_OBJECTS {
             return self.end_task(TaskStatus::Truncated);

@@ -218,8 +218,13 @@ impl Walk {
             return self.restart(host);
         }
         self.phase = phase::SLOT;
-        // Empty parts cost time too, and a set may have nothing else.
-        within_budget(host)
+        // Empty parts cost time too, and a set may have nothing else. The first part is free, or nothing would ever be visited.
+        self.slice_parts += 1;
+        if self.slice_parts > 1 {
+            self.within_budget()
+        } else {
+            Flow::Continue
+        }
     }
 
     #[inline(always)]
@@ -241,12 +246,13 @@ impl Walk {
         if !host.is_undisturbed() {
             return Flow::Done(SliceStatus::Disturbed);
         }
-        self.go_on(host)
+        self.go_on()
     }
 
     /// Goes on to the next task, in this slice or in the next one.
     #[inline(always)]
-    pub(crate) fn go_on<H: Host>(&mut self, host: &mut H) -> Flow {
+    pub(crate) fn go_on(&mut self) -> Flow {
+        self.slice_tasks += 1;
         if self.place == place::IN_LIST {
             self.history_at = self.history_at.wrapping_add(1);
             self.history[self.history_at as usize & (HISTORY - 1)] = self.node;
@@ -257,16 +263,16 @@ impl Walk {
             self.slot += 1;
             self.phase = phase::SLOT;
         }
-        within_budget(host)
+        self.within_budget()
     }
-}
 
-/// Goes on as long as the slice's budget lasts.
-#[inline(always)]
-fn within_budget<H: Host>(host: &mut H) -> Flow {
-    if host.is_over_budget() {
-        Flow::Done(SliceStatus::Budget)
-    } else {
-        Flow::Continue
+    /// Goes on as long as the slice's budget lasts.
+    #[inline(always)]
+    fn within_budget(&self) -> Flow {
+        if self.is_over_budget() {
+            Flow::Done(SliceStatus::Budget)
+        } else {
+            Flow::Continue
+        }
     }
 }

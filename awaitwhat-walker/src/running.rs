@@ -78,6 +78,10 @@ impl Walk {
         if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
             return self.end_of_frames();
         }
+        // A recursion may be thousands of frames deep: what of it fits into the budget is its innermost part.
+        if self.is_over_budget() {
+            return self.end_task(TaskStatus::Truncated);
+        }
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }

@@ -20,6 +20,11 @@ impl Walk {
             // The next slice finds its place by the nodes that it visited.
             return contradiction(host);
         }
+        if !is_readable {
+            // What it is cannot be told either.
+            self.record.begin(self.object, 0, 0, 0, 0, 0);
+            return self.end_task(TaskStatus::Fault);
+        }
         let window = self.window();
         let event_loop = window.word(u64::from(layout.task_loop));
         let coro = window.word(u64::from(layout.task_coro));
@@ -32,9 +37,6 @@ impl Walk {
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         self.state = TaskState::Waiting as u32;
         self.objects = 0;
-        if !is_readable {
-            return self.end_task(TaskStatus::Fault);
-        }
         let is_pending = self.window().half(u64::from(layout.task_state)) == PENDING;
         if !is_pending || coro == 0 || !is_of_plan(plan, event_loop) {
             return self.skip(host);

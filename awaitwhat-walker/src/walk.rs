@@ -16,6 +16,9 @@ pub enum Flow {
     Done(SliceStatus),
 }
 
+/// Steps between two looks at the budget: a step takes about 100 ns. A power of two.
+const STEPS_PER_CHECK: u32 = 8;
+
 /// Numbers of the windows.
 pub(crate) const OBJECT: usize = 0;
 pub(crate) const TABLE: usize = 1;
@@ -135,6 +138,13 @@ pub struct Walk {
     /// 1 while the record is that of whatever runs in the thread, made once at the start of a slice.
     pub(crate) is_tick: u32,
     in_context: u32,
+    /// Steps so far, of all slices.
+    steps: u32,
+    /// 1 when the slice's budget is used up.
+    is_over_budget: u32,
+    /// Tasks that this slice has done with, and parts of tables that it has read.
+    pub(crate) slice_tasks: u32,
+    pub(crate) slice_parts: u32,
     /// Number of the pass, from 1 on; 0 before the first.
     pass: u64,
     /// Records that could not be sent, ever.
@@ -182,6 +192,10 @@ impl Walk {
         thread_frames: 0,
         is_tick: 0,
         in_context: 0,
+        steps: 0,
+        is_over_budget: 0,
+        slice_tasks: 0,
+        slice_parts: 0,
         pass: 0,
         lost: 0,
         pass_switches: 0,
@@ -225,6 +239,9 @@ impl Walk {
         self.record.set(task::PASS, self.pass);
         self.record.begin(0, 0, 0, 0, 0, 0);
         self.wanted = 0;
+        self.is_over_budget = 0;
+        self.slice_tasks = 0;
+        self.slice_parts = 0;
         self.begin_running(layout, plan, 1, 0);
     }
 
@@ -256,6 +273,10 @@ impl Walk {
             };
             self.wanted_word = 0;
         }
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(STEPS_PER_CHECK) && host.is_over_budget() {
+            self.is_over_budget = 1;
+        }
         match self.phase {
             phase::ROOT => self.begin_root(layout, plan, host),
             phase::RESUME_LIST => self.resume_list(host),
@@ -277,6 +298,12 @@ impl Walk {
             phase::FINISH => self.finish_record(host),
             _ => self.choose_root(plan, host),
         }
+    }
+
+    /// Whether the slice's budget is used up.
+    #[inline(always)]
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.is_over_budget == 1
     }
 
     /// The object that was wanted last.
@@ -392,7 +419,7 @@ impl Walk {
             return Flow::Continue;
         }
         host.emit(&self.record);
-        self.go_on(host)
+        self.go_on()
     }
 }
 
