@@ -135,3 +135,114 @@ pub fn stack_lines(stack: &[Frame]) -> String {
     };
     stack.iter().map(line).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::differences;
+    use crate::output::{Frame, Snapshot, Task, WaitsOn};
+
+    fn frame(function: &str, line: u32) -> Frame {
+        Frame {
+            function: function.to_owned(),
+            file: "app.py".to_owned(),
+            line,
+            kind: Some("coroutine".to_owned()),
+        }
+    }
+
+    fn task(id: &str, depth: u32) -> Task {
+        Task {
+            id: id.to_owned(),
+            name: Some("name".to_owned()),
+            tid: Some(7),
+            state: "pending".to_owned(),
+            stack: (0..depth).map(|line| frame("function", line)).collect(),
+            waits_on: Some(WaitsOn {
+                kind: "future".to_owned(),
+                id: "0xf".to_owned(),
+                type_name: "Future".to_owned(),
+            }),
+            awaited_by: vec!["0x2".to_owned()],
+            optional_awaited_by: vec!["0x3".to_owned()],
+            truncated: false,
+        }
+    }
+
+    fn found(truth: &[Task], shown: Vec<Task>) -> usize {
+        let lost = [("torn".to_owned(), 0.into()), ("truncated".to_owned(), 0.into())];
+        let snapshot = Snapshot {
+            schema: String::new(),
+            pid: 1,
+            python: String::new(),
+            captured_at: String::new(),
+            tasks: shown,
+            lost: lost.into(),
+        };
+        differences(truth, &snapshot).len()
+    }
+
+    #[test]
+    fn the_truth_has_no_differences() {
+        let truth = [task("0x1", 3)];
+        assert_eq!(found(&truth, truth.to_vec()), 0);
+        let mut with_optional = truth.clone();
+        with_optional[0].awaited_by.push("0x3".to_owned());
+        assert_eq!(found(&truth, with_optional.to_vec()), 0);
+    }
+
+    #[test]
+    fn every_field_counts() {
+        let truth = task("0x1", 3);
+        let changes: [fn(&mut Task); 11] = [
+            |task| task.name = None,
+            |task| task.tid = None,
+            |task| task.state = "running".to_owned(),
+            |task| task.waits_on = None,
+            |task| task.stack[1].line += 1,
+            |task| task.stack[1].kind = None,
+            |task| task.stack.truncate(2),
+            |task| task.stack.reverse(),
+            |task| task.awaited_by.clear(),
+            |task| task.awaited_by.push("0x4".to_owned()),
+            |task| task.truncated = true,
+        ];
+        for change in changes {
+            let mut shown = truth.clone();
+            change(&mut shown);
+            assert_eq!(
+                found(std::slice::from_ref(&truth), vec![shown.clone()]),
+                1,
+                "{shown:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tasks_are_neither_missing_nor_invented() {
+        let (one, two) = (task("0x1", 3), task("0x2", 3));
+        assert_eq!(found(&[one.clone(), two.clone()], vec![one.clone()]), 1);
+        assert_eq!(found(std::slice::from_ref(&one), vec![one.clone(), two]), 1);
+        assert_eq!(
+            found(std::slice::from_ref(&one), vec![one.clone(), one.clone()]),
+            1
+        );
+    }
+
+    #[test]
+    fn only_deep_chains_may_be_cut_at_their_inner_end() {
+        let cut = |truth: &Task, frames: usize| {
+            let mut shown = truth.clone();
+            shown.stack.drain(..truth.stack.len() - frames);
+            shown.truncated = true;
+            shown.waits_on = None;
+            shown
+        };
+        let (deep, flat) = (task("0x1", 600), task("0x1", 200));
+        assert_eq!(found(std::slice::from_ref(&deep), vec![cut(&deep, 512)]), 0);
+        assert_eq!(found(std::slice::from_ref(&deep), vec![cut(&deep, 100)]), 1);
+        assert_eq!(found(std::slice::from_ref(&flat), vec![cut(&flat, 150)]), 1);
+        let mut wrong_end = cut(&deep, 512);
+        wrong_end.stack = deep.stack[..512].to_vec();
+        assert_eq!(found(std::slice::from_ref(&deep), vec![wrong_end]), 1);
+    }
+}

@@ -1,1 +1,274 @@
-fn main() {}
+//! What the commands write, of live processes: nothing that commands a terminal, and what the formats promise.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::output::Profile;
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::tool;
+use awaitwhat_tests::trials::{self, trial};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+/// One trial of an interpreter.
+type Check = fn(&Python) -> anyhow::Result<()>;
+
+const CHECKS: [(&str, Check); 7] = [
+    ("terminal_is_safe", terminal_is_safe),
+    ("json_is_valid", json_is_valid),
+    ("tree_folds_equal_tasks", tree_folds_equal_tasks),
+    ("tree_draws_cycles", tree_draws_cycles),
+    ("trace_files", trace_files),
+    ("trace_starts_program", trace_starts_program),
+    ("doctor_is_content", doctor_is_content),
+];
+
+fn main() -> anyhow::Result<()> {
+    trials::run("commands", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::pythons()? {
+        for (name, check) in CHECKS {
+            let python = python.clone();
+            list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
+        }
+        // In another root it could not be started by its name.
+        if let [program] = python.command.as_slice() {
+            let program = program.clone();
+            list.push(trial(format!("{}::demo", python.label), move || demo(&program)));
+        }
+    }
+    Ok(list)
+}
+
+/// The standard output of a run that has to succeed.
+fn written(arguments: &[&str]) -> anyhow::Result<String> {
+    let outcome = tool::run(arguments)?;
+    ensure!(
+        outcome.status.success(),
+        "{arguments:?}: {}: {}",
+        outcome.status,
+        outcome.stderr
+    );
+    Ok(outcome.stdout)
+}
+
+/// Names of tasks, functions and files reach a terminal escaped, with colours and without.
+fn terminal_is_safe(python: &Python) -> anyhow::Result<()> {
+    for file in ["names.py", "hostile_text.py"] {
+        let target = Target::start::<&str>(python, file, &[])?;
+        let pid = target.pid.to_string();
+        for arguments in [
+            &["ps", &pid] as &[&str],
+            &["tree", &pid],
+            &["doctor", "--pid", &pid],
+            &["trace", "-p", &pid, "-d", "0.3"],
+            &["trace", "-p", &pid, "-d", "0.3", "-f", "tree"],
+            &["trace", "-p", &pid, "-d", "0.3", "-f", "folded"],
+            &["trace", "-p", &pid, "-d", "0.3", "-f", "flamegraph"],
+            &["trace", "-p", &pid, "-d", "0.3", "-f", "json"],
+            &["ps", "--json", &pid],
+        ] {
+            for color in ["never", "always"] {
+                let text = written(&[&["--color", color], arguments].concat())?;
+                let plain = if color == "always" {
+                    without_colors(&text)
+                } else {
+                    text
+                };
+                let bad = plain.chars().find(|&character| commands_terminal(character));
+                ensure!(
+                    bad.is_none(),
+                    "{file}, {arguments:?}, --color {color}: {bad:?} in {plain:?}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Control characters of both kinds, and those that turn the direction of writing.
+fn commands_terminal(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character != '\n' && (character.is_control() || turns)
+}
+
+/// `text` without the sequences that set colours and weights: `ESC [ digits and semicolons m`.
+fn without_colors(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        let end = after.find(|character: char| !character.is_ascii_digit() && character != ';');
+        rest = match end
+            .and_then(|end| after.get(end..))
+            .and_then(|tail| tail.strip_prefix('m'))
+        {
+            Some(tail) => tail,
+            None => {
+                // No colour: the check that follows is to find it.
+                plain.push('\x1b');
+                after
+            }
+        };
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// Real output has the form that the published schemas describe.
+fn json_is_valid(python: &Python) -> anyhow::Result<()> {
+    for file in [
+        "task_group.py",
+        "running_busy.py",
+        "deep_chain.py",
+        "without_asyncio.py",
+        "hostile_text.py",
+    ] {
+        let target = Target::start::<&str>(python, file, &[])?;
+        let pid = target.pid.to_string();
+        let snapshot = written(&["ps", "--json", &pid])?;
+        is_valid("awaitwhat.snapshot-1.schema.json", &snapshot).with_context(|| file.to_owned())?;
+        let profile = written(&["trace", "-p", &pid, "-d", "1", "-f", "json"])?;
+        is_valid("awaitwhat.profile-1.schema.json", &profile).with_context(|| file.to_owned())?;
+    }
+    Ok(())
+}
+
+fn is_valid(schema: &str, document: &str) -> anyhow::Result<()> {
+    let path = environment::repository().join("schemas").join(schema);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text)?)?;
+    let document: Value = serde_json::from_str(document)?;
+    let errors: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| error.to_string())
+        .collect();
+    ensure!(errors.is_empty(), "{schema}: {}", errors.join("; "));
+    Ok(())
+}
+
+fn tree_folds_equal_tasks(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "equal_workers.py", &[])?;
+    let tree = written(&["tree", &target.pid.to_string()])?;
+    ensure!(
+        tree.contains("x1000"),
+        "a thousand equal tasks are not folded:\n{tree}"
+    );
+    ensure!(
+        tree.lines().count() < 30,
+        "{} lines for two kinds of tasks",
+        tree.lines().count()
+    );
+    for function in ["main", "worker", "fetches", "sleep"] {
+        ensure!(tree.contains(function), "{function} is not in\n{tree}");
+    }
+    Ok(())
+}
+
+fn tree_draws_cycles(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "mutual.py", &[])?;
+    let tree = written(&["tree", &target.pid.to_string()])?;
+    for word in ["first", "second", "cycle", "mutual.py:"] {
+        ensure!(tree.contains(word), "{word} is not in\n{tree}");
+    }
+    Ok(())
+}
+
+/// The ending of the file's name tells the format; the summary goes to standard output all the same.
+fn trace_files(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "coroutines.py", &[])?;
+    let folder = tempfile::tempdir()?;
+    let trace = |name: &str| -> anyhow::Result<String> {
+        let path = folder.path().join(name);
+        let text = path.to_str().context("the path is not UTF-8")?;
+        let summary = written(&["trace", "-p", &target.pid.to_string(), "-d", "1", "-o", text])?;
+        ensure!(
+            summary.contains("Await points"),
+            "no summary beside {name}: {summary}"
+        );
+        Ok(fs::read_to_string(&path)?)
+    };
+    let folded = trace("profile.folded")?;
+    let (chain, weight) = folded.trim_end().rsplit_once(' ').context("no weight")?;
+    ensure!(
+        weight.parse::<u64>()? > 0 && folded.lines().count() == 1,
+        "{folded}"
+    );
+    let positions: Option<Vec<_>> = ["main", "outer", "middle", "innermost", "sleep"]
+        .iter()
+        .map(|function| chain.find(function))
+        .collect();
+    ensure!(
+        positions.is_some_and(|positions| positions.is_sorted()),
+        "not outermost first: {chain}"
+    );
+    let profile: Profile = serde_json::from_str(&trace("profile.json")?)?;
+    ensure!(profile.chains.len() == 1, "{profile:?}");
+    let svg = trace("profile.svg")?;
+    ensure!(
+        svg.contains("<svg") && svg.trim_end().ends_with("</svg>"),
+        "not an SVG file"
+    );
+    ensure!(svg.contains("innermost"), "the chain is not in the flame graph");
+    Ok(())
+}
+
+/// `trace -- COMMAND` starts the program, and ends with it.
+fn trace_starts_program(python: &Python) -> anyhow::Result<()> {
+    let code = "import asyncio\nasync def waits():\n    await asyncio.sleep(2)\nasyncio.run(waits())\n";
+    let mut arguments = vec!["trace", "-f", "json", "--"];
+    arguments.extend(python.command.iter().map(String::as_str));
+    arguments.extend(["-c", code]);
+    let profile: Profile = serde_json::from_str(&written(&arguments)?)?;
+    let point = profile
+        .await_points
+        .iter()
+        .find(|point| point.function == "waits" && point.awaits == "sleep");
+    let point = point.with_context(|| format!("{profile:?}"))?;
+    ensure!(point.line == 3 && point.task_seconds > 0.0, "{point:?}");
+    Ok(())
+}
+
+fn doctor_is_content(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "idle.py", &[])?;
+    let text = written(&["doctor", "--pid", &target.pid.to_string()])?;
+    let version = target.announced["python"].as_str().context("no version")?;
+    ensure!(text.contains(version), "{version} is not in\n{text}");
+    Ok(())
+}
+
+/// The first thing that a newcomer runs.
+fn demo(program: &str) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = tool::awaitwhat()?;
+    command
+        .args(["demo", "--python", program])
+        .current_dir(folder.path());
+    let outcome = tool::run_command(command)?;
+    ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
+    for words in ["Await points", "sleep", "Lock", "Queue.get", "gather"] {
+        ensure!(
+            outcome.stdout.to_lowercase().contains(&words.to_lowercase()),
+            "{words} is not in\n{}",
+            outcome.stdout
+        );
+    }
+    let said = format!("{}\n{}", outcome.stdout, outcome.stderr);
+    let svg = said
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(['.', ',', ':']))
+        .find(|word| word.ends_with(".svg"))
+        .with_context(|| format!("where is the flame graph?\n{said}"))?;
+    let path = folder.path().join(Path::new(svg));
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(text.contains("<svg"), "{} is not an SVG file", path.display());
+    // It may lie outside the folder that goes away with this test.
+    fs::remove_file(&path)?;
+    Ok(())
+}
