@@ -49,7 +49,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 }
 
 /// The trace that `python` is started under to run `program`.
-fn arguments<'a>(python: &'a [String], program: &'a [&str]) -> Vec<&'a str> {
+fn arguments<'a>(python: &'a [String], program: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["-f", "json", "--"];
     arguments.extend(python.iter().map(String::as_str));
     arguments.push("-c");
@@ -85,15 +85,13 @@ fn fails(python: &Python) -> anyhow::Result<()> {
 }
 
 fn traced(python: &Python, status: &str) -> anyhow::Result<Outcome> {
-    let command = python.command_line();
     let mut all = vec!["trace"];
-    all.extend(arguments(&command, &[PROGRAM, status]));
+    all.extend(arguments(&python.command, &[PROGRAM, status]));
     tool::run(&all)
 }
 
 fn interrupted(python: &Python) -> anyhow::Result<()> {
-    let command = python.command_line();
-    let trace = Trace::start(&arguments(&command, &[ENDLESS]))?;
+    let trace = Trace::start(&arguments(&python.command, &[ENDLESS]))?;
     trace.interrupt()?;
     let outcome = trace.outcome()?;
     says(&outcome, 0, &[])?;
