@@ -51,6 +51,9 @@ pub enum Command {
     /// Show who waits for whom in a process: one snapshot as an await tree.
     Tree(SnapshotArgs),
     /// Look at a process for a while: which await points dominate?
+    #[command(
+        override_usage = "awaitwhat trace [OPTIONS] --pid <PID>\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
+    )]
     Trace(TraceArgs),
     /// Check what this kernel, these privileges and a target allow.
     Doctor(DoctorArgs),
@@ -86,7 +89,7 @@ pub struct TraceArgs {
     /// How long to trace, in seconds [default: 10 for a process; a program that is started: until it ends].
     ///
     /// Ctrl-C ends early, and still writes everything.
-    #[arg(short, long, value_name = "SECONDS")]
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub duration: Option<f64>,
     /// Samples per second.
     #[arg(short, long, value_name = "HZ", default_value_t = 99)]

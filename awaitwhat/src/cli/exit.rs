@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::config;
+use super::program::NotStarted;
 use crate::session;
 
 /// The part of `--help` that documents the codes.
@@ -44,6 +45,9 @@ impl Exit {
                 session::Error::Failed { .. } => Self::Failure,
             };
         }
+        if error.is::<NotStarted>() {
+            return Self::Target;
+        }
         if error.is::<config::Error>() {
             return Self::Usage;
         }
@@ -60,6 +64,7 @@ impl Exit {
 mod tests {
     use super::{Exit, HELP};
     use crate::cli::config;
+    use crate::cli::program::NotStarted;
     use crate::session;
 
     #[test]
@@ -88,6 +93,11 @@ mod tests {
             Exit::Failure
         );
         assert_eq!(Exit::of(&config::Error::Rate(0).into()), Exit::Usage);
+        let not_started = NotStarted {
+            program: "x".to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        assert_eq!(Exit::of(&not_started.into()), Exit::Target);
         assert_eq!(Exit::of(&anyhow::anyhow!("else")), Exit::Failure);
         let closed = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert_eq!(Exit::of(&closed.into()), Exit::Ok);

@@ -1,6 +1,7 @@
 //! Programs that awaitwhat starts itself.
 
 use std::ffi::OsStr;
+use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -13,6 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The signal that a program is asked to end with.
 pub(super) const SIGTERM: i32 = Signal::TERM.as_raw();
+
+/// A program could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} cannot be started: is it spelled right, to be found through PATH, and executable?")]
+pub(super) struct NotStarted {
+    pub(super) program: String,
+    pub(super) source: io::Error,
+}
 
 /// A running program that was started here.
 #[derive(Debug)]
@@ -28,9 +37,10 @@ impl Program {
     /// When it cannot be started.
     pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let name = command.as_std().get_program().to_owned();
-        let child = command
-            .spawn()
-            .with_context(|| format!("{} cannot be started", shown(&name)))?;
+        let child = command.spawn().map_err(|source| NotStarted {
+            program: shown(&name),
+            source,
+        })?;
         let pid = child
             .id()
             .with_context(|| format!("{} ended at once", shown(&name)))?;
@@ -49,7 +59,7 @@ impl Program {
     ///
     /// # Errors
     /// When waiting fails.
-    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
@@ -57,7 +67,7 @@ impl Program {
     ///
     /// # Errors
     /// When waiting for it fails.
-    pub(super) async fn terminate(&mut self) -> std::io::Result<Option<ExitStatus>> {
+    pub(super) async fn terminate(&mut self) -> io::Result<Option<ExitStatus>> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(status));
         }

@@ -41,7 +41,6 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
             let written = profile.and_then(|profile| write(&profile, &config, file));
             // Also when something failed: what was started here does not stay behind.
             let status = program.terminate().await?;
-            written?;
             match status {
                 Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
                 Some(status) => eprintln!("The program ended with {status}."),
@@ -50,6 +49,7 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
                     program.pid()
                 ),
             }
+            written?;
             // That a program ends which was started to be traced is how it should be.
             Ok(Exit::Ok)
         }

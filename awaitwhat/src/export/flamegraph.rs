@@ -53,6 +53,10 @@ fn colors(profile: &Profile) -> PaletteMap {
             colors.insert(folded::FrameName(frame), shade);
         }
     }
+    // What a chain ends in is no frame of the application either.
+    for chain in &profile.chains {
+        colors.insert(folded::Terminal(chain), LIBRARY_COLORS[0]);
+    }
     colors.insert(folded::RUNNING, RUNNING_COLOR);
     colors
 }
@@ -113,6 +117,21 @@ mod tests {
         rare (/srv/app.py:99) (250,000 us of task time, 0.25%)
         [Future] (250,000 us of task time, 0.25%)
         ");
+    }
+
+    #[test]
+    fn only_the_application_is_blue() {
+        let svg = written(&small_profile());
+        let fill = |name: &str| {
+            let start = svg.find(&format!("<title>{name}")).unwrap();
+            let fill = svg[start..].split_once("fill=\"rgb(").unwrap().1;
+            fill.split_once(')').unwrap().0.to_owned()
+        };
+        let pale = fill("sleep (asyncio/");
+        for name in ["[Future]", "[_GatheringFuture]"] {
+            assert_eq!(fill(name), "206,209,219", "{name}");
+        }
+        assert_ne!(fill("main (/srv/app.py"), pale);
     }
 
     #[test]

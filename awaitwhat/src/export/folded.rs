@@ -40,11 +40,7 @@ fn line(chain: &Chain) -> Option<String> {
     }
     let _ = match chain.state {
         ChainState::Running => line.write_str(RUNNING),
-        ChainState::Waiting => write!(
-            line,
-            "[{}]",
-            FoldedEscaped(chain.terminal.as_deref().unwrap_or("?"))
-        ),
+        ChainState::Waiting => write!(line, "{}", Terminal(chain)),
     };
     // The float becomes the nearest integer of the type.
     let _ = write!(line, " {}", microseconds as u64);
@@ -53,6 +49,19 @@ fn line(chain: &Chain) -> Option<String> {
 
 /// The leaf of a chain that ran.
 pub(super) const RUNNING: &str = "[running]";
+
+/// The leaf of a chain that waited: the type of what it ends in.
+pub(super) struct Terminal<'a>(pub(super) &'a Chain);
+
+impl fmt::Display for Terminal<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "[{}]",
+            FoldedEscaped(self.0.terminal.as_deref().unwrap_or("?"))
+        )
+    }
+}
 
 /// A frame as the folded format has it: `function (file:line)`.
 pub(super) struct FrameName<'a>(pub(super) &'a Frame);

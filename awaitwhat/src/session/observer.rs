@@ -34,6 +34,8 @@ pub(crate) enum AttachError {
     /// Of a program that was just started.
     #[error("it ended, or the trace was stopped, before there was a Python interpreter in it")]
     TooEarly,
+    #[error("it has ended")]
+    Ended,
     #[error("there is no such process")]
     NoSuchProcess,
     #[error("this is the id of a thread; give the id of its process (`ps -T` shows both)")]
@@ -120,10 +122,11 @@ impl Observer {
     pub(super) fn attach(pid: u32, options: &Options) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
         let mut capture = Capture::load(ring_bytes())?;
-        let found = Found::find(&mut capture, pid)?;
+        let found = Found::find(&mut capture, pid);
         if process.has_ended() {
-            return Err(AttachError::NoSuchProcess);
+            return Err(AttachError::Ended);
         }
+        let found = found?;
         Ok(Self::new(capture, process, pid, found, options, Duration::ZERO)?)
     }
 

@@ -20,8 +20,10 @@ use awaitwhat_common::status::SliceStatus;
 const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
 /// How often loops that come and go are looked for, and names are checked.
 const REFRESH: Duration = Duration::from_secs(1);
-/// The same while there is no loop.
+/// How often loops are looked for while there is none, and while they come and go.
 const REFRESH_IDLE: Duration = Duration::from_millis(50);
+/// How long after a loop came or went more of that is expected.
+const RESTLESS: Duration = Duration::from_secs(5);
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
 /// How long such a program may take until there is an interpreter in it.
@@ -82,6 +84,8 @@ async fn attach(pid: u32, options: &TraceOptions) -> Result<Observer, AttachErro
             {
                 tokio::time::sleep(RETRY).await;
             }
+            Err(_) if process.has_ended() && options.just_started => return Err(AttachError::TooEarly),
+            Err(_) if process.has_ended() => return Err(AttachError::Ended),
             Err(error) => return Err(error),
         }
     }
@@ -94,6 +98,10 @@ struct Tracer<'a, P> {
     progress: P,
     started: Instant,
     refreshed: Instant,
+    /// When names were last checked.
+    checked: Instant,
+    /// When a loop was last found to have come or gone.
+    changed: Option<Instant>,
     /// Records lost so far by each walk: thread, and whether it is the sampler's.
     lost: HashMap<(u32, bool), u64>,
     /// Threads whose last look ended before its pass did.
@@ -113,6 +121,8 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             progress,
             started: now,
             refreshed: now,
+            checked: now,
+            changed: None,
             lost: HashMap::new(),
             unfinished: HashSet::new(),
             failures: 0,
@@ -155,17 +165,30 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             samples,
             tasks,
         });
-        let is_urgent = self.observer.loops.plans.is_empty() || self.failures > 0;
-        let pause = if is_urgent { REFRESH_IDLE } else { REFRESH };
-        if self.refreshed.elapsed() < pause {
+        if self.checked.elapsed() >= REFRESH {
+            self.checked = Instant::now();
+            self.check_names()?;
+        }
+        if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);
         }
         self.refreshed = Instant::now();
         let end = self.refresh()?;
-        if self.failures == 0 {
+        if self.failures == 0 && self.checked.elapsed() >= REFRESH {
+            self.checked = self.refreshed;
             self.check_names()?;
         }
         Ok(end)
+    }
+
+    /// Until loops are looked for again: not long where there is none, or they come and go.
+    fn pause(&self) -> Duration {
+        let is_restless = self.changed.is_some_and(|changed| changed.elapsed() < RESTLESS);
+        if self.observer.loops.plans.is_empty() || self.failures > 0 || is_restless {
+            REFRESH_IDLE
+        } else {
+            REFRESH
+        }
     }
 
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
@@ -225,6 +248,7 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
     /// Finds loops that have come or gone. What is read of a target that works can be inconsistent once, but not again and
     /// again: then the process has replaced itself by another program.
     fn refresh(&mut self) -> Result<End, AttachError> {
+        let before = self.observer.loops.plans.clone();
         match self.observer.refresh(&self.options.reading, ITERATOR_BUDGET) {
             Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
             Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
@@ -235,6 +259,9 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             Err(error) => return Err(error),
         }
         self.failures = 0;
+        if self.observer.loops.plans != before {
+            self.changed = Some(Instant::now());
+        }
         self.start_sampling()?;
         Ok(End::Time)
     }

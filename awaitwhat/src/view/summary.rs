@@ -92,7 +92,7 @@ fn write_header(profile: &Profile, max_frames: usize, output: &mut impl Write) -
         writeln!(output, "{}", styled(WARNING, format_args!("Not shown: {loss}")))?;
     }
     if profile.target_exited {
-        let note = "The process ended before the time was over: this is what was seen until then.";
+        let note = "The process ended, or became another program, before the time was over: this is what was seen until then.";
         writeln!(output, "{}", styled(WARNING, note))?;
     }
     Ok(())
@@ -126,7 +126,8 @@ fn write_points(
             row.extend([format!("({} more)", others.len()), String::new(), String::new()]);
             row
         });
-    table::write_rows(&heads, &[0, 1, 2], shown.chain(others), width, output)
+    let numbers = [0, 1, 2];
+    table::write_rows(&heads, &numbers, &numbers, shown.chain(others), width, output)
 }
 
 fn numbers(profile: &Profile, task_seconds: f64, share: f64) -> Vec<String> {
@@ -242,7 +243,7 @@ mod tests {
         990 samples, 9900 task visits, 0.1 tasks on average; 2 event loops, on a CPU 2.5 % of the time each on average
         Not shown: 3 of 9901 task visits truncated (chain deeper than 512 frames)
         Not shown: 1 of 9901 task visits left out (changed while it was read)
-        The process ended before the time was over: this is what was seen until then.
+        The process ended, or became another program, before the time was over: this is what was seen until then.
 
         Running: where tasks were at work (1.50 task-seconds)
         TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS

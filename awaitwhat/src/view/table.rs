@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::escape::fitted;
 use super::losses::{self, Counted};
@@ -41,11 +41,13 @@ pub fn write(
         "WAITS ON",
         "AWAITED BY",
     ];
+    // Ids and states are copied and searched for: only prose is wrapped.
+    let whole = [0, 1, 3];
     let order = names::reading_order(&snapshot.tasks);
     let rows = order
         .iter()
         .map(|position| row(&snapshot.tasks[*position], &by_id));
-    write_rows(&heads, &[], rows, width, output)?;
+    write_rows(&heads, &[], &whole, rows, width, output)?;
     let lost = losses::describe(
         &snapshot.losses,
         Counted::Tasks,
@@ -126,11 +128,12 @@ fn listed(ids: &[Address], by_id: &HashMap<Address, &Task>) -> String {
     shown.join(", ")
 }
 
-/// Writes rows under their heads without lines between them; the columns `right` are aligned to the right. All cells must be
-/// escaped.
+/// Writes rows under their heads without lines between them; the columns `right` are aligned to the right, those
+/// `whole` are never wrapped. All cells must be escaped.
 pub(super) fn write_rows(
     heads: &[&str],
     right: &[usize],
+    whole: &[usize],
     rows: impl Iterator<Item = Vec<String>>,
     width: Option<usize>,
     output: &mut impl Write,
@@ -150,6 +153,9 @@ pub(super) fn write_rows(
         column.set_padding((0, 2));
         if right.contains(&number) {
             column.set_cell_alignment(CellAlignment::Right);
+        }
+        if whole.contains(&number) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     for (number, line) in table.lines().enumerate() {
@@ -172,6 +178,16 @@ mod tests {
         let mut output = Vec::new();
         super::write(snapshot, 512, width, &mut output).unwrap();
         anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
+    }
+
+    #[test]
+    fn ids_are_never_wrapped() {
+        let mut narrow = small_service();
+        narrow.tasks[0].name = Some("a long name of many words ".repeat(4).into());
+        let drawn = drawn(&narrow, Some(60));
+        for task in &narrow.tasks {
+            assert!(drawn.contains(&task.id.to_string()), "{drawn}");
+        }
     }
 
     #[test]
