@@ -72,12 +72,11 @@ impl Capture {
                 .load(kind, &btf)
                 .map_err(|error| CaptureError::load(name, &error))?;
         }
-        let sampler: &mut PerfEvent = program(&mut ebpf, "sample_thread")?;
-        sampler
-            .load()
-            .map_err(|error| CaptureError::load("sample_thread", &error))?;
 
-        let mut kernel: Array<MapData, Plain<KernelOffsets>> = take(&mut ebpf, "KERNEL")?;
+        // This map stays with `ebpf`: the sampler, which is loaded later, refers to it.
+        let kernel = ebpf.map_mut("KERNEL").ok_or(CaptureError::Object("KERNEL"))?;
+        let mut kernel: Array<&mut MapData, Plain<KernelOffsets>> =
+            kernel.try_into().map_err(|_| CaptureError::Object("KERNEL"))?;
         kernel
             .set(0, Plain(kernel_types::offsets(&types)?), 0)
             .map_err(CaptureError::map)?;
@@ -152,6 +151,12 @@ impl Capture {
     pub fn start_sampling(&mut self, tid: u32, period: u64) -> Result<(), CaptureError> {
         self.stop_sampling(tid);
         let sampler: &mut PerfEvent = program(&mut self.ebpf, "sample_thread")?;
+        // Verifying it takes a good part of a command's time, and a snapshot of a program that rests does without it.
+        if sampler.fd().is_err() {
+            sampler
+                .load()
+                .map_err(|error| CaptureError::load("sample_thread", &error))?;
+        }
         let link = sampler
             .attach(
                 PerfEventConfig::Software(SoftwareEvent::CpuClock),
