@@ -6,7 +6,7 @@ use awaitwhat_common::event::{TaskState, task};
 use awaitwhat_common::layout::{Layout, quirks};
 use awaitwhat_common::limits::MAX_RUNNING_FRAMES;
 use awaitwhat_common::plan::ThreadPlan;
-use awaitwhat_common::status::TaskStatus;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
 use crate::walk::{Flow, Walk, phase};
 
@@ -78,9 +78,15 @@ impl Walk {
         if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
             return self.end_of_frames();
         }
-        // A recursion may be thousands of frames deep: what of it fits into the budget is its innermost part.
         if self.is_over_budget() {
-            return self.end_task(TaskStatus::Truncated);
+            // A recursion may be thousands of frames deep. Whose it is would only be known at its end.
+            if self.is_tick == 1 {
+                self.record.keep_frames(0);
+                return self.end_task(TaskStatus::Truncated);
+            }
+            if self.slice_tasks != 0 {
+                return Flow::Done(SliceStatus::Budget);
+            }
         }
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);

@@ -411,7 +411,8 @@ impl Walk {
         };
         self.record.finish(status, state, self.in_context == 1);
         if self.is_tick == 1 {
-            if self.record.frames() != 0 {
+            // Nothing ran, unless it was too deep to be told.
+            if self.record.frames() != 0 || !matches!(status, TaskStatus::Complete) {
                 host.emit(&self.record);
             }
             self.is_tick = 0;

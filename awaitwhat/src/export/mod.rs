@@ -2,6 +2,7 @@
 
 pub mod flamegraph;
 pub mod folded;
+mod json;
 pub mod profile_json;
 pub mod snapshot_json;
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::json::write_line;
 use super::snapshot_json::{Each, FrameDocument};
 use crate::profile::{Chain, Point, Profile, await_points, ratio};
 
@@ -15,8 +16,7 @@ pub const SCHEMA: &str = "awaitwhat.profile/1";
 /// # Errors
 /// When `output` fails.
 pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *output, &ProfileDocument(profile))?;
-    output.write_all(b"\n")
+    write_line(&ProfileDocument(profile), output)
 }
 
 struct ProfileDocument<'a>(&'a Profile);

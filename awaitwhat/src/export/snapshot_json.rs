@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::json::write_line;
 use crate::memory::Address;
 use crate::snapshot::{Frame, Snapshot, Task, WaitsOn};
 
@@ -17,8 +18,7 @@ pub const SCHEMA: &str = "awaitwhat.snapshot/1";
 /// # Errors
 /// When `output` fails.
 pub fn write(snapshot: &Snapshot, output: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *output, &SnapshotDocument(snapshot))?;
-    output.write_all(b"\n")
+    write_line(&SnapshotDocument(snapshot), output)
 }
 
 struct SnapshotDocument<'a>(&'a Snapshot);

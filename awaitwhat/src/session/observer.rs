@@ -258,7 +258,10 @@ impl Observer {
                 TaskStatus::Truncated => losses.truncated += 1,
                 TaskStatus::Complete => {}
             }
-            if matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
+            let is_cut_tick = task.address.is_null()
+                && task.status == TaskStatus::Truncated
+                && task.frame_bytes().is_empty();
+            if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
                 return;
             }
             match names.chain_of(interpreter, memory, &task) {

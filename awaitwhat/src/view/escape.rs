@@ -44,6 +44,11 @@ fn write_escaped(output: &mut impl Write, character: char) -> fmt::Result {
     }
 }
 
+/// Whether a character does nothing but show itself.
+pub(crate) fn is_safe(character: char) -> bool {
+    !character.is_control() && !is_deceptive(character)
+}
+
 /// Whether a character changes how its neighbours are shown, or shows nothing at all.
 fn is_deceptive(character: char) -> bool {
     matches!(character,
