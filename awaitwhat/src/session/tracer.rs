@@ -165,10 +165,6 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
             samples,
             tasks,
         });
-        if self.checked.elapsed() >= REFRESH {
-            self.checked = Instant::now();
-            self.check_names()?;
-        }
         if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);
         }
