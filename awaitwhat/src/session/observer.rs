@@ -184,6 +184,9 @@ impl Observer {
             plan.context_budget_ns = nanoseconds(options.budget);
             plan.iterator_budget_ns = nanoseconds(iterator_budget);
         }
+        if !iterator_budget.is_zero() {
+            leave_unknown_loops(&mut loops);
+        }
         let is_kept = |plan: &ThreadPlan| loops.plans.contains(plan);
         let gone: Vec<u32> = self
             .loops
@@ -301,6 +304,17 @@ impl Observer {
             .iter()
             .find(|running| running.address == event_loop)
             .map(|running| running.tid)
+    }
+}
+
+/// Lets each thread's walk take the tasks of its own loop only. While a target is traced loops may begin unseen, and their tasks would
+/// pass for those of loops that run nowhere, without a thread whose rest could prove them.
+fn leave_unknown_loops(loops: &mut EventLoops) {
+    for running in &loops.running {
+        for plan in loops.plans.iter_mut().filter(|plan| plan.tid == running.tid) {
+            plan.event_loop = running.address.0;
+            plan.foreign_loops = Default::default();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
@@ -33,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 /// Refreshes that may fail in a row.
 const MAX_FAILURES: u32 = 10;
+
+/// What a task awaits whose coroutine has not begun.
+const NOT_STARTED: &str = "its first turn";
 
 /// Why a trace ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -336,11 +340,15 @@ fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
         } else {
             ChainState::Waiting
         };
-        let key = (chain.stack.clone(), state, chain.terminal.clone());
+        let terminal = match chain.state {
+            TaskState::Created => Some(Arc::from(NOT_STARTED)),
+            TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
+        };
+        let key = (chain.stack.clone(), state, terminal.clone());
         let entry = merged.entry(key).or_insert_with(|| Chain {
             stack: chain.stack.clone(),
             state,
-            terminal: chain.terminal.clone(),
+            terminal,
             task_seconds: 0.0,
         });
         entry.task_seconds += task_seconds;
