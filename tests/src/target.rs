@@ -93,6 +93,11 @@ impl Target {
         Ok(target)
     }
 
+    /// The process that was started: the target itself, or what it was started by.
+    pub fn child_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its own answer to what its tasks do.
     ///
     /// # Errors

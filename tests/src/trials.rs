@@ -82,14 +82,30 @@ pub fn shapes() -> anyhow::Result<Vec<Shape>> {
     Ok(shapes)
 }
 
+/// Lists a test binary's trials.
+pub type List = fn() -> anyhow::Result<Vec<Trial>>;
+
 /// Runs a test binary's trials and ends the process.
 ///
 /// Where they cannot run at all, that is one trial: skipped, or failed in CI.
 ///
 /// # Errors
 /// When the trials cannot be listed.
-pub fn run(binary: &str, list: fn() -> anyhow::Result<Vec<Trial>>) -> anyhow::Result<()> {
-    let arguments = Arguments::from_args();
+pub fn run(binary: &str, list: List) -> anyhow::Result<()> {
+    run_with(binary, list, Arguments::from_args())
+}
+
+/// Runs a test binary's trials one after the other: they need the machine for themselves.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_alone(binary: &str, list: List) -> anyhow::Result<()> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    run_with(binary, list, arguments)
+}
+
+fn run_with(binary: &str, list: List, arguments: Arguments) -> anyhow::Result<()> {
     let trials = match environment::obstacle() {
         None => list()?,
         Some(obstacle) => {

@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 
 /// Sets how many snapshots are taken of each interpreter.
 const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
-const DEFAULT_SNAPSHOTS: u32 = 100;
+const DEFAULT_SNAPSHOTS: u32 = 200;
 
 fn main() -> anyhow::Result<()> {
     trials::run("busy", list)
