@@ -94,7 +94,7 @@ fn a_trace_that_fails_leaves_the_output_as_it_was() {
 
 #[test]
 fn programs_that_cannot_be_started_are_named() {
-    let diagnostics = failing(&["trace", "--", "/nonexistent/program"], 1);
+    let diagnostics = failing(&["trace", "--", "/nonexistent/program"], 3);
     assert!(
         diagnostics.contains("/nonexistent/program cannot be started"),
         "{diagnostics}"
