@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
+
 /// What the archive's release files are signed with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
 
 /// The mirror that this machine's apt uses for Debian.
-pub fn mirror() -> String {
+///
+/// # Errors
+/// When apt's sources name none.
+pub fn mirror() -> Result<String> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
@@ -16,7 +20,7 @@ pub fn mirror() -> String {
     texts
         .filter_map(|text| mirror_in(&text))
         .next()
-        .unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
+        .context("apt's sources name no archive of Debian: add one to /etc/apt/sources.list")
 }
 
 /// The first address of a Debian archive in a `.list` or `.sources` file.

@@ -133,7 +133,7 @@ fn download_rust_src(folder: &Path) -> Result<PathBuf> {
     let source = format!(
         "deb [signed-by={}] {} {RUST_SRC_SUITE} main\n",
         debian::KEYRING,
-        debian::mirror()
+        debian::mirror()?
     );
     std::fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
     for part in ["lists/partial", "cache/archives/partial"] {

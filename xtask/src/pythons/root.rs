@@ -66,7 +66,7 @@ fn make(folder: &Path) -> Result<()> {
         .arg(format!(
             "deb [signed-by={}] {} {SUITE} main",
             debian::KEYRING,
-            debian::mirror()
+            debian::mirror()?
         ));
     repo::run(&mut command)
 }
