@@ -136,6 +136,8 @@ impl<'a, P: FnMut(Progress)> Tracer<'a, P> {
     /// Samples until the time is over, `stop` is ready, or the target ends.
     async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<End, AttachError> {
         self.start_sampling()?;
+        // What it takes to start is no part of the period.
+        self.started = Instant::now();
         self.first_passes()?;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.options.rate_hz);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
