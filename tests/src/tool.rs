@@ -159,3 +159,24 @@ fn json<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
         format!("`awaitwhat {}` wrote {start:?}", arguments.join(" "))
     })
 }
+
+/// Demands that a run ended with `code`, and that its diagnostics contain each of `words`.
+///
+/// # Errors
+/// When it did not, with what it said instead.
+pub fn says(outcome: &Outcome, code: i32, words: &[&str]) -> anyhow::Result<()> {
+    ensure!(
+        outcome.code() == Some(code),
+        "{}, {code} was expected: {}",
+        outcome.status,
+        outcome.stderr
+    );
+    for word in words {
+        ensure!(
+            outcome.stderr.contains(word),
+            "{word:?} is not in {:?}",
+            outcome.stderr
+        );
+    }
+    Ok(())
+}

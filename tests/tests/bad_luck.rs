@@ -10,7 +10,7 @@ use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::grammar::Grammar;
 use awaitwhat_tests::output::{Profile, Snapshot};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::tool::{self, Outcome};
+use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
 use awaitwhat_tests::trials::{self, trial};
 use libtest_mimic::Trial;
@@ -96,23 +96,6 @@ fn refused(pid: u32, code: i32, words: &[&str]) -> anyhow::Result<()> {
             outcome.stdout.is_empty(),
             "standard output has {:?}",
             outcome.stdout
-        );
-    }
-    Ok(())
-}
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) -> anyhow::Result<()> {
-    ensure!(
-        outcome.code() == Some(code),
-        "{}, {code} was expected: {}",
-        outcome.status,
-        outcome.stderr
-    );
-    for word in words {
-        ensure!(
-            outcome.stderr.contains(word),
-            "{word:?} is not in {:?}",
-            outcome.stderr
         );
     }
     Ok(())

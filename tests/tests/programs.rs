@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::Profile;
-use awaitwhat_tests::tool::{self, Outcome};
+use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
 use awaitwhat_tests::trials::{self, trial};
 use libtest_mimic::Trial;
@@ -108,22 +108,5 @@ fn saw_workers(outcome: &Outcome) -> anyhow::Result<()> {
         worker.is_some_and(|point| point.task_seconds > 0.0),
         "no worker in {profile:?}"
     );
-    Ok(())
-}
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) -> anyhow::Result<()> {
-    ensure!(
-        outcome.code() == Some(code),
-        "{}, {code} was expected: {}",
-        outcome.status,
-        outcome.stderr
-    );
-    for word in words {
-        ensure!(
-            outcome.stderr.contains(word),
-            "{word:?} is not in {:?}",
-            outcome.stderr
-        );
-    }
     Ok(())
 }

@@ -174,11 +174,12 @@ impl Observer {
         if let Some(layout) = self.interpreter.layout() {
             self.capture.set_layout(self.pid, layout)?;
         }
+        let threads = self.process.thread_ids();
         for running in &mut loops.running {
-            running.tid = self.process.outer_tid(running.tid).unwrap_or(0);
+            running.tid = threads.outer(running.tid);
         }
         for plan in &mut loops.plans {
-            plan.tid = self.process.outer_tid(plan.tid).unwrap_or(0);
+            plan.tid = threads.outer(plan.tid);
             plan.tgid = self.pid;
             plan.max_frames = u32::try_from(options.max_frames).unwrap_or(u32::MAX);
             plan.context_budget_ns = nanoseconds(options.budget);

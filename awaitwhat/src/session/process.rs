@@ -1,7 +1,9 @@
 //! The target as a process: that it exists, when it ends, and what its threads are called outside.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,27 +43,40 @@ impl Process {
         matches!(poll(&mut handles, Some(&Timespec::default())), Ok(1..))
     }
 
-    /// The id that the thread which calls itself `tid` has outside: in a container the two differ. `None` where it has ended.
-    pub(super) fn outer_tid(&self, tid: u32) -> Option<u32> {
-        let own = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        if namespace_ids(&own)?.len() == 1 {
-            return Some(tid);
+    /// What the process's threads are called outside. In a container that differs from what they call themselves.
+    pub(super) fn thread_ids(&self) -> ThreadIds {
+        let status = |path: PathBuf| namespace_ids(&fs::read_to_string(path).unwrap_or_default());
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        if status(process.join("status")).is_some_and(|ids| ids.len() == 1) {
+            return ThreadIds { outer: None };
         }
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
-        for thread in threads.flatten() {
-            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-            let ids = namespace_ids(&status).unwrap_or_default();
-            if ids.last() == Some(&tid) {
-                return ids.first().copied();
-            }
-        }
-        None
+        let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+        let ids = threads.filter_map(|thread| status(thread.path().join("status")));
+        let outer = ids
+            .filter_map(|ids| Some((*ids.last()?, *ids.first()?)))
+            .collect();
+        ThreadIds { outer: Some(outer) }
     }
 
     /// Ready when the process has ended.
     pub(super) async fn ended(&self) {
         while !self.has_ended() {
             tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+/// The ids of a process's threads, by what the threads call themselves; `None` where that is what they are called outside too.
+pub(super) struct ThreadIds {
+    outer: Option<HashMap<u32, u32>>,
+}
+
+impl ThreadIds {
+    /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended.
+    pub(super) fn outer(&self, tid: u32) -> u32 {
+        match &self.outer {
+            None => tid,
+            Some(outer) => outer.get(&tid).copied().unwrap_or(0),
         }
     }
 }
