@@ -16,6 +16,7 @@ mod str;
 mod task;
 #[cfg(test)]
 mod tests;
+mod thread_local;
 mod r#type;
 pub mod waits;
 #[cfg(test)]
