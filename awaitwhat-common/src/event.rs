@@ -6,7 +6,8 @@
 //!
 //! The first task record of a slice may be that of whatever runs in the thread: its task address is 0.
 
-/// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32 and frames in 32..48.
+/// Word 0 of every record: kind in bits 0..8, status in 8..16, state in 16..24, flags in 24..32, frames in 32..48,
+/// and in 48..64 the number of the layout that a task was read with ([`crate::plan::ThreadPlan::layout`]).
 pub const HEAD: usize = 0;
 
 /// Kinds of record.

@@ -17,6 +17,8 @@ pub const MAX_RUNNING_FRAMES: u32 = 4096;
 pub const MAX_SLOTS: u64 = 1 << 24;
 /// Tasks that one pass over a linked list visits: a cyclic list ends here.
 pub const MAX_TASKS: u64 = 1 << 22;
+/// Layouts of one process: one for each library that schedules tasks, in each interpreter.
+pub const MAX_LAYOUTS: usize = 256;
 /// Registries of one event-loop thread.
 pub const MAX_ROOTS: usize = 8;
 /// Event loops of other threads that a pass knows to leave alone.

@@ -14,6 +14,20 @@ pub struct Root {
     pub address: u64,
 }
 
+impl ThreadPlan {
+    /// The key of the plan's layout among those of all processes.
+    #[inline(always)]
+    pub const fn layout_key(&self) -> u64 {
+        layout_key(self.tgid, self.layout)
+    }
+}
+
+/// The key of a process's layout among those of all processes.
+#[inline(always)]
+pub const fn layout_key(tgid: u32, layout: u32) -> u64 {
+    (tgid as u64) << 32 | layout as u64
+}
+
 /// What a [`Root`] is.
 pub mod root_kind {
     /// A `struct llist_node` whose members are `TaskObj.task_node` (3.14+).
@@ -32,6 +46,10 @@ pub struct ThreadPlan {
     pub tgid: u32,
     /// Thread id in the initial PID namespace.
     pub tid: u32,
+    /// Number of the [`crate::layout::Layout`] among those of the process: records repeat it.
+    pub layout: u32,
+    /// Always 0: what would otherwise be padding.
+    pub reserved: u32,
     /// Address of the thread's `PyThreadState`.
     pub thread_state: u64,
     /// Address of the loop that runs in this thread; tasks of other loops are left out. 0 accepts every loop that is not in `foreign_loops`.

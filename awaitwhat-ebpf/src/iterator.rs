@@ -37,7 +37,7 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let walk = WALKS.get_ptr_mut(u64::from(tid))?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
     let plan_of_thread = unsafe { &*plan };
-    let layout = LAYOUTS.get_ptr(plan_of_thread.tgid)?;
+    let layout = LAYOUTS.get_ptr(plan_of_thread.layout_key())?;
     let activity = Activity::of(address, offsets);
     let started = now();
     // SAFETY: only this program uses this walk, and user space runs it once at a time.

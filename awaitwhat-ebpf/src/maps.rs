@@ -8,8 +8,8 @@ use awaitwhat_walker::Walk;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
 
-/// Targets that are walked at the same time.
-const MAX_TARGETS: u32 = 16;
+/// Layouts of all targets together.
+const MAX_LAYOUTS: u32 = 1024;
 /// Event-loop threads that are walked at the same time.
 const MAX_THREADS: u32 = 64;
 /// Pages of the target that the iterator remembers while the thread does not run.
@@ -17,9 +17,9 @@ pub const CACHED_PAGES: u32 = 1024;
 /// Size of the ring buffer in bytes; the loader may choose another one.
 const RECORDS_BYTES: u32 = 16 << 20;
 
-/// Layout of each target, by process id.
+/// Layouts of each target, by [`ThreadPlan::layout_key`].
 #[map]
-pub static LAYOUTS: HashMap<u32, Layout> = HashMap::with_max_entries(MAX_TARGETS, 0);
+pub static LAYOUTS: HashMap<u64, Layout> = HashMap::with_max_entries(MAX_LAYOUTS, 0);
 
 /// What to walk, by thread id.
 #[map]

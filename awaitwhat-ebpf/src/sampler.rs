@@ -28,8 +28,8 @@ fn sample() -> Option<()> {
     let plan = THREADS.get_ptr(tid)?;
     let walk = WALKS.get_ptr_mut(u64::from(tid) | IN_CONTEXT)?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
-    let (tgid, budget) = unsafe { ((*plan).tgid, (*plan).context_budget_ns) };
-    let layout = LAYOUTS.get_ptr(tgid)?;
+    let (layout, budget) = unsafe { ((*plan).layout_key(), (*plan).context_budget_ns) };
+    let layout = LAYOUTS.get_ptr(layout)?;
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let activity = Activity::of(task, offsets()?);

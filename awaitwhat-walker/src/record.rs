@@ -18,6 +18,7 @@ pub struct Record {
     header: [u64; TASK_HEADER_WORDS],
     body: [u64; BODY_WORDS],
     frames: u32,
+    layout: u32,
 }
 
 impl Record {
@@ -25,6 +26,7 @@ impl Record {
         header: [0; TASK_HEADER_WORDS],
         body: [0; BODY_WORDS],
         frames: 0,
+        layout: 0,
     };
 
     /// Length of the record in words.
@@ -41,6 +43,12 @@ impl Record {
     #[inline(always)]
     pub(crate) fn set(&mut self, word: usize, value: u64) {
         self.header[word] = value;
+    }
+
+    /// Says by which layout the tasks to come are read.
+    #[inline(always)]
+    pub(crate) fn set_layout(&mut self, layout: u32) {
+        self.layout = layout;
     }
 
     #[inline(always)]
@@ -113,6 +121,7 @@ impl Record {
             | (status as u64) << 8
             | (state as u64) << 16
             | u64::from(bits) << 24
-            | u64::from(self.frames) << 32;
+            | u64::from(self.frames) << 32
+            | u64::from(self.layout) << 48;
     }
 }

@@ -237,6 +237,7 @@ impl Walk {
         self.record.set(task::TIME, time);
         self.record.set(task::RUNTIME, runtime);
         self.record.set(task::PASS, self.pass);
+        self.record.set_layout(plan.layout);
         self.record.begin(0, 0, 0, 0, 0, 0);
         self.wanted = 0;
         self.is_over_budget = 0;

@@ -67,6 +67,8 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
             let mut plan = ThreadPlan {
                 tgid: 1,
                 tid: 1,
+                layout: 0,
+                reserved: 0,
                 thread_state,
                 event_loop: 0,
                 foreign_loops: [u64::MAX; MAX_FOREIGN_LOOPS],

@@ -36,8 +36,9 @@ pub enum Record<'a> {
 /// Where and when a record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Thread of the event loop.
+    /// Thread of the event loop, and its process.
     pub tid: u32,
+    pub pid: u32,
     /// Made in the thread's own context, by the sampler; else by the iterator, at rest.
     pub in_context: bool,
     /// `CLOCK_MONOTONIC` when the slice began, in ns.
@@ -53,6 +54,8 @@ pub struct TaskRecord<'a> {
     pub origin: Origin,
     pub status: TaskStatus,
     pub state: TaskState,
+    /// Number of the layout that the task was read with.
+    pub layout: u32,
     pub address: Address,
     pub task_type: Address,
     /// The object that names the task.
@@ -105,6 +108,7 @@ fn word(bytes: &[u8], index: usize) -> u64 {
 fn origin(bytes: &[u8], head: u64) -> Origin {
     Origin {
         tid: word(bytes, task::THREAD) as u32,
+        pid: (word(bytes, task::THREAD) >> 32) as u32,
         in_context: (head >> 24) as u8 & flags::IN_CONTEXT != 0,
         time: word(bytes, task::TIME),
         runtime: word(bytes, task::RUNTIME),
@@ -128,6 +132,7 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         origin: origin(bytes, head),
         status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
         state: TaskState::from_u8(state).ok_or(DecodeError::State(state))?,
+        layout: u32::from((head >> 48) as u16),
         address: address(task::ADDRESS),
         task_type: address(task::TYPE),
         name: address(task::NAME),

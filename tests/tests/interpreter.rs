@@ -80,6 +80,13 @@ fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64
     }
 }
 
+/// The layout that a plan refers to.
+fn layout_of<'a>(interpreter: &'a Interpreter, plan: &ThreadPlan) -> Result<&'a Layout> {
+    let mut layouts = interpreter.layouts();
+    let found = layouts.find(|(number, _)| *number == plan.layout);
+    Ok(found.context("there is a plan, but no layout")?.1)
+}
+
 /// Whether the tests can run; prints why not.
 fn pythons() -> Vec<Python> {
     match environment::pythons() {
@@ -134,7 +141,7 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     let mut look = Look::new(&memory, &interpreter, &loops.running);
     let mut tasks = Vec::new();
     for plan in &loops.plans {
-        let layout = interpreter.layout().context("there is a plan, but no layout")?;
+        let layout = layout_of(&interpreter, plan)?;
         let (records, status) = walk(&memory, layout, plan);
         ensure!(
             status == SliceStatus::PassComplete,
@@ -218,7 +225,7 @@ fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
             let mut look = Look::new(&memory, &interpreter, &loops.running);
             for record in walk(
                 &memory,
-                interpreter.layout().context("no layout")?,
+                layout_of(&interpreter, &loops.plans[0])?,
                 &loops.plans[0],
             )
             .0
@@ -314,10 +321,11 @@ impl<'a> Look<'a> {
     fn task(&mut self, record: &[u64]) -> Result<Option<Task>> {
         let word = |at: usize| record.get(at).copied().unwrap_or(0);
         let address = Address(word(task::ADDRESS));
+        let layout = (word(HEAD) >> 48) as u32;
         if address.is_null()
             || !self
                 .interpreter
-                .is_task_type(self.memory, Address(word(task::TYPE)))?
+                .is_task_type(self.memory, layout, Address(word(task::TYPE)))?
         {
             return Ok(None);
         }
@@ -351,8 +359,11 @@ impl<'a> Look<'a> {
                 terminal: Address(terminal),
                 innermost: stack.first(),
             };
-            let frames = self.interpreter.frames(self.memory).context("no layout")?;
-            let types = self.interpreter.future_types().context("no types")?;
+            let frames = self
+                .interpreter
+                .frames(self.memory, layout)
+                .context("no layout")?;
+            let types = self.interpreter.future_types(layout).context("no types")?;
             let found = self.waits.describe(frames, types, &waiter)?;
             ensure!(frames.still_waits(address, Address(word(task::FUT_WAITER)))?);
             self.edges

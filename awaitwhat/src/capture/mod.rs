@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use awaitwhat_common::layout::Layout;
-use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::plan::{ThreadPlan, layout_key};
 use awaitwhat_walker::Walk;
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::perf_event::{
@@ -38,7 +38,7 @@ const IN_CONTEXT: u64 = 1 << 32;
 /// The loaded programs.
 pub struct Capture {
     ebpf: Ebpf,
-    layouts: HashMap<MapData, u32, Plain<Layout>>,
+    layouts: HashMap<MapData, u64, Plain<Layout>>,
     threads: HashMap<MapData, u32, Plain<ThreadPlan>>,
     walks: HashMap<MapData, u64, Plain<Walk>>,
     records: RingBuf<MapData>,
@@ -103,13 +103,13 @@ impl Capture {
         LiveMemory::new(Rc::clone(&self.pages), &mappings, pid)
     }
 
-    /// Says how process `pid` is laid out.
+    /// Says how process `pid` is laid out: `number` is what plans refer to this layout by.
     ///
     /// # Errors
     /// When the kernel refuses: too many targets.
-    pub fn set_layout(&mut self, pid: u32, layout: &Layout) -> Result<(), CaptureError> {
+    pub fn set_layout(&mut self, pid: u32, number: u32, layout: &Layout) -> Result<(), CaptureError> {
         self.layouts
-            .insert(pid, Plain(*layout), 0)
+            .insert(layout_key(pid, number), Plain(*layout), 0)
             .map_err(CaptureError::map)
     }
 

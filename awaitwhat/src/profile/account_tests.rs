@@ -92,6 +92,7 @@ fn nanoseconds(seconds: f64) -> u64 {
 
 fn origin(in_context: bool, time: u64, runtime: u64, pass: u64) -> Origin {
     Origin {
+        pid: 1,
         tid: 7,
         in_context,
         time: time + SECOND,

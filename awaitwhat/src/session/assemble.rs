@@ -21,6 +21,8 @@ struct Visit {
     chain: ChainId,
     state: RawState,
     is_truncated: bool,
+    /// Number of the layout that the task was read with.
+    layout: u32,
     task_type: Address,
     name: Address,
     event_loop: Address,
@@ -51,6 +53,7 @@ impl Gathering {
             chain,
             state: record.state,
             is_truncated: record.status == TaskStatus::Truncated,
+            layout: record.layout,
             task_type: record.task_type,
             name: record.name,
             event_loop: record.event_loop,
@@ -190,8 +193,8 @@ fn waits_on(
         visit.terminal
     };
     let (Some(frames), Some(types)) = (
-        observer.interpreter.frames(&observer.memory),
-        observer.interpreter.future_types(),
+        observer.interpreter.frames(&observer.memory, visit.layout),
+        observer.interpreter.future_types(visit.layout),
     ) else {
         return Ok(None);
     };
@@ -209,10 +212,11 @@ fn waits_on(
 /// The target went on while names and edges were read: those of tasks that have moved meanwhile are taken back.
 fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> Result<(), Fault> {
     observer.memory.forget();
-    let Some(layout) = observer.interpreter.layout() else {
-        return Ok(());
-    };
     for (task, visit) in tasks.iter_mut().zip(visits) {
+        let Some(frames) = observer.interpreter.frames(&observer.memory, visit.layout) else {
+            continue;
+        };
+        let layout = frames.layout;
         let is_still = |offset: u16, expected: Address| {
             let read = observer.memory.read_address(task.id.offset(u64::from(offset)));
             readable(read.map_err(ReadError::from)).map(|found| found == Some(expected))

@@ -84,7 +84,7 @@ pub(super) struct Names {
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
     /// Whether instances of a type are tasks that the walker can read; `None` for what is no type.
-    task_types: HashMap<Address, Option<bool>>,
+    task_types: HashMap<(u32, Address), Option<bool>>,
 }
 
 /// A record, with its chain where it is one of a task.
@@ -171,8 +171,8 @@ impl Observer {
         options: &Options,
         iterator_budget: Duration,
     ) -> Result<Vec<u32>, CaptureError> {
-        if let Some(layout) = self.interpreter.layout() {
-            self.capture.set_layout(self.pid, layout)?;
+        for (number, layout) in self.interpreter.layouts() {
+            self.capture.set_layout(self.pid, number, layout)?;
         }
         let threads = self.process.thread_ids();
         for running in &mut loops.running {
@@ -331,10 +331,11 @@ impl Names {
         if task.address.is_null() {
             return Ok(Some(true));
         }
-        if let Some(&known) = self.task_types.get(&task.task_type) {
+        let key = (task.layout, task.task_type);
+        if let Some(&known) = self.task_types.get(&key) {
             return Ok(known);
         }
-        let is_task = match interpreter.is_task_type(memory, task.task_type) {
+        let is_task = match interpreter.is_task_type(memory, task.layout, task.task_type) {
             Ok(is_task) => Some(is_task),
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
             Err(_) => None,
@@ -342,7 +343,7 @@ impl Names {
         if self.task_types.len() >= MAX_TASK_TYPES {
             self.task_types.clear();
         }
-        self.task_types.insert(task.task_type, is_task);
+        self.task_types.insert(key, is_task);
         Ok(is_task)
     }
 

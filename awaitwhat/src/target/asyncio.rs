@@ -89,30 +89,19 @@ fn python_future(objects: &Objects<'_>, modules: Address) -> Result<Option<Addre
 }
 
 impl Interpreter {
-    /// Whether instances of `type_object` are laid out like the tasks that the walker reads: `_asyncio.Task` and its
-    /// subclasses, but not tasks of the pure-Python implementation or of other libraries.
-    ///
-    /// # Errors
-    /// When the type cannot be read.
-    pub fn is_task_type(&self, memory: &dyn Memory, type_object: Address) -> Result<bool, ReadError> {
-        match &self.asyncio {
-            Some(asyncio) => self.objects(memory).is_subtype(type_object, asyncio.types.task),
-            None => Ok(false),
-        }
-    }
-
     /// How many registered tasks are of a kind that the walker cannot read ([`Interpreter::is_task_type`]).
     ///
     /// It looks at every task in the registries that are sets: before 3.14 these are all tasks.
-    ///
-    /// # Errors
-    /// When the registries cannot be read.
-    pub fn count_opaque_tasks(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
+    pub(super) fn count_opaque_asyncio_tasks(
+        &self,
+        memory: &dyn Memory,
+        layout: u32,
+        asyncio: &Asyncio,
+    ) -> Result<u64, ReadError> {
         let objects = self.objects(memory);
-        let registries = self.asyncio.iter().flat_map(|asyncio| &asyncio.registries);
         let mut known = HashMap::new();
         let mut count = 0;
-        for root in registries {
+        for root in &asyncio.registries {
             for item in objects.set_items(Address(root.address))? {
                 let task = match root.kind {
                     root_kind::WEAK_SET => memory.read_address(item.offset(self.offsets.weakref_object))?,
@@ -124,7 +113,7 @@ impl Interpreter {
                 let type_object = objects.type_of(task)?;
                 let is_task = match known.get(&type_object) {
                     Some(is_task) => *is_task,
-                    None => self.is_task_type(memory, type_object)?,
+                    None => self.is_task_type(memory, layout, type_object)?,
                 };
                 known.insert(type_object, is_task);
                 count += u64::from(!is_task);
@@ -134,9 +123,11 @@ impl Interpreter {
     }
 }
 
-/// Asyncio in the main interpreter.
+/// Asyncio in one interpreter.
 #[derive(Clone, Debug)]
 pub(super) struct Asyncio {
+    /// The modules `_asyncio` and `asyncio.tasks`.
+    pub modules: [Address; 2],
     pub types: FutureTypes,
     /// Registries that all threads share; those of threads are apart.
     pub registries: Vec<Root>,
@@ -144,35 +135,40 @@ pub(super) struct Asyncio {
 }
 
 impl Interpreter {
-    /// Looks up asyncio in the interpreter at `state` and completes the walker's layout; `None` where it is not imported, or
-    /// not to its end.
-    pub(super) fn resolve_asyncio(
-        &mut self,
+    /// Whether asyncio in the interpreter at `state` is still the one that was found there.
+    pub(super) fn is_still_there(
+        &self,
         memory: &dyn Memory,
         state: Address,
-    ) -> Result<Option<&Asyncio>, AsyncioError> {
-        if self.asyncio.is_none()
-            && let Some((asyncio, walk)) = self.find_asyncio(memory, state)?
-        {
-            self.asyncio = Some(asyncio);
-            self.walk = walk;
-        }
-        Ok(self.asyncio.as_ref())
+        asyncio: &Asyncio,
+    ) -> Result<bool, ReadError> {
+        Ok(self.asyncio_modules(memory, state)? == Some(asyncio.modules))
     }
 
-    fn find_asyncio(
+    fn asyncio_modules(
+        &self,
+        memory: &dyn Memory,
+        state: Address,
+    ) -> Result<Option<[Address; 2]>, ReadError> {
+        let objects = self.objects(memory);
+        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
+        let accelerator = objects.dict_get(modules, "_asyncio")?;
+        let tasks = objects.dict_get(modules, "asyncio.tasks")?;
+        Ok(accelerator.zip(tasks).map(<[Address; 2]>::from))
+    }
+
+    /// Looks up asyncio in the interpreter at `state`, with the layout of its tasks; `None` where it is not imported, or not to
+    /// its end.
+    pub(super) fn find_asyncio(
         &self,
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<(Asyncio, Layout)>, AsyncioError> {
         let objects = self.objects(memory);
-        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
-        let (Some(accelerator), Some(tasks)) = (
-            objects.dict_get(modules, "_asyncio")?,
-            objects.dict_get(modules, "asyncio.tasks")?,
-        ) else {
+        let Some([accelerator, tasks]) = self.asyncio_modules(memory, state)? else {
             return Ok(None);
         };
+        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
         let Some(task_type) = objects.module_attribute(accelerator, "Task")? else {
             return Ok(None);
         };
@@ -205,6 +201,7 @@ impl Interpreter {
         }
         Ok(Some((
             Asyncio {
+                modules: [accelerator, tasks],
                 types,
                 registries,
                 debug,

@@ -5,6 +5,7 @@ use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 
 use super::Interpreter;
 use super::asyncio::{Asyncio, AsyncioError};
+use super::scheduler::Library;
 use crate::layout::RunningLoop;
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, ReadError};
@@ -74,32 +75,37 @@ impl Interpreter {
     fn try_event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
         let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
         let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
-        let Some(&main) = states.first() else {
-            return Ok(EventLoops::default());
-        };
-        let Some(asyncio) = self.resolve_asyncio(memory, main)?.cloned() else {
-            return Ok(EventLoops::default());
-        };
-        let mut threads = Vec::new();
-        for state in states {
-            self.add_threads(memory, &asyncio, state, &mut threads)?;
+        let mut result = EventLoops::default();
+        let mut threads = 0;
+        // Sub-interpreters are put in front: the main interpreter, which ends the list, comes first.
+        for state in states.into_iter().rev() {
+            let Some(layout) = self.resolve_asyncio(memory, state)? else {
+                continue;
+            };
+            let Some(Library::Asyncio(asyncio)) = self.scheduler(layout).map(|it| &it.library) else {
+                continue;
+            };
+            let of_state = self.threads(memory, asyncio, state, MAX_THREADS - threads)?;
+            threads += of_state.len();
+            result.add(self.plan(memory, layout, asyncio, &of_state)?);
         }
-        self.plan(memory, &asyncio, &threads)
+        Ok(result)
     }
 
-    fn add_threads(
+    /// The threads of one interpreter, at most `limit` of them.
+    fn threads(
         &self,
         memory: &dyn Memory,
         asyncio: &Asyncio,
         interpreter: Address,
-        threads: &mut Vec<Thread>,
-    ) -> Result<(), AsyncioError> {
+        limit: usize,
+    ) -> Result<Vec<Thread>, AsyncioError> {
         let offsets = &self.offsets.thread;
         let debug = asyncio.debug.as_ref();
         let head = interpreter.offset(self.offsets.interpreter.threads_head);
         let mut previous = Address::NULL;
-        let room = MAX_THREADS.saturating_sub(threads.len());
-        for state in list(memory, head, offsets.next, room)? {
+        let mut threads = Vec::new();
+        for state in list(memory, head, offsets.next, limit)? {
             // A thread that has just ended leaves its state to whoever allocates memory next.
             let before = memory.read_address(state.offset(offsets.previous))?;
             let owner = memory.read_address(state.offset(offsets.interpreter))?;
@@ -119,7 +125,7 @@ impl Interpreter {
                 lingering: debug.map(|debug| list_root(interpreter.offset(debug.interpreter_tasks_head))),
             });
         }
-        Ok(())
+        Ok(threads)
     }
 
     fn running_loop(
@@ -154,11 +160,12 @@ impl Interpreter {
         }
     }
 
-    /// Divides the tasks among the threads that run a loop: each takes its own loop's, wherever they are registered, and
+    /// Divides the tasks of one interpreter among its threads that run a loop: each takes its own loop's, wherever they are registered, and
     /// the first one those of loops that run nowhere, too. So every task is visited by exactly one.
     fn plan(
         &self,
         memory: &dyn Memory,
+        layout: u32,
         asyncio: &Asyncio,
         threads: &[Thread],
     ) -> Result<EventLoops, AsyncioError> {
@@ -170,14 +177,14 @@ impl Interpreter {
                     address,
                     tid: thread.tid,
                 });
-                result.add_plan(thread, asyncio, &lists);
+                result.add_plan(layout, thread, asyncio, &lists);
             }
         }
         if result.plans.is_empty() {
             let is_used = self.has_members(memory, asyncio)? || !lists.is_empty();
-            // New threads are put in front, and sub-interpreters too, so this is the one that began first.
+            // New threads are put in front, so this is the one that began first.
             if let Some(thread) = threads.last().filter(|_| is_used) {
-                result.add_plan(thread, asyncio, &lists);
+                result.add_plan(layout, thread, asyncio, &lists);
             }
         }
         result.share_tasks_without_thread();
@@ -212,7 +219,21 @@ impl Interpreter {
 }
 
 impl EventLoops {
-    fn add_plan(&mut self, thread: &Thread, asyncio: &Asyncio, lists: &[Root]) {
+    /// Adds those of another interpreter. A thread is walked by one plan only: where it runs an interpreter within another, the
+    /// loop of the second one is left out.
+    fn add(&mut self, other: Self) {
+        self.running.extend(other.running);
+        self.left_out += other.left_out;
+        for plan in other.plans {
+            if self.plans.iter().any(|known| known.tid == plan.tid) {
+                self.left_out += 1;
+            } else {
+                self.plans.push(plan);
+            }
+        }
+    }
+
+    fn add_plan(&mut self, layout: u32, thread: &Thread, asyncio: &Asyncio, lists: &[Root]) {
         let mut roots: Vec<Root> = thread
             .own
             .into_iter()
@@ -224,6 +245,8 @@ impl EventLoops {
         self.plans.push(ThreadPlan {
             tgid: 0,
             tid: thread.tid,
+            layout,
+            reserved: 0,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
             foreign_loops: [0; MAX_FOREIGN_LOOPS],
@@ -302,6 +325,7 @@ mod tests {
             address: 0x500,
         };
         Asyncio {
+            modules: Default::default(),
             types: FutureTypes::default(),
             registries: vec![registry],
             debug: None,
@@ -311,7 +335,7 @@ mod tests {
     fn loops(threads: u64, lists: &[Root]) -> EventLoops {
         let mut loops = EventLoops::default();
         for number in 1..=threads {
-            loops.add_plan(&thread(number, number + 100), &asyncio(), lists);
+            loops.add_plan(0, &thread(number, number + 100), &asyncio(), lists);
         }
         loops.share_tasks_without_thread();
         loops

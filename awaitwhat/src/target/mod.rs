@@ -4,13 +4,15 @@ mod asyncio;
 pub(crate) mod data;
 pub mod elf;
 mod event_loops;
+mod scheduler;
 
 use awaitwhat_common::layout::Layout;
 
 pub use self::asyncio::AsyncioError;
-use self::asyncio::{Asyncio, Wrappers};
+use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
+use self::scheduler::{Library, Scheduler};
 use crate::layout::{LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::frame::Frames;
@@ -73,10 +75,11 @@ pub struct Interpreter {
     runtime: Address,
     offsets: Offsets,
     types: Types,
-    /// What the walker needs, complete once `asyncio` is there.
+    /// What the walker needs, but for what the library says that schedules tasks.
     walk: Layout,
     wrappers: Wrappers,
-    asyncio: Option<Asyncio>,
+    /// Those that were seen; their places are the numbers of their layouts.
+    schedulers: Vec<Scheduler>,
 }
 
 /// Finds the interpreter of a process.
@@ -125,11 +128,6 @@ fn images(mappings: &[Mapping]) -> Vec<&Mapping> {
 }
 
 impl Interpreter {
-    /// What the walker in the kernel needs; `None` until asyncio has been imported and [`Self::event_loops`] has seen it.
-    pub fn layout(&self) -> Option<&Layout> {
-        self.asyncio.as_ref().map(|_| &self.walk)
-    }
-
     /// Reads objects of this interpreter.
     pub fn objects<'a>(&'a self, memory: &'a dyn Memory) -> Objects<'a> {
         Objects {
@@ -139,18 +137,18 @@ impl Interpreter {
         }
     }
 
-    /// Reads frames of this interpreter; `None` as [`Self::layout`].
-    pub fn frames<'a>(&'a self, memory: &'a dyn Memory) -> Option<Frames<'a>> {
-        let layout = self.layout()?;
+    /// Reads frames of tasks that have the layout with this number; `None` where there is no such layout.
+    pub fn frames<'a>(&'a self, memory: &'a dyn Memory, layout: u32) -> Option<Frames<'a>> {
         Some(Frames {
             objects: self.objects(memory),
-            layout,
+            layout: &self.scheduler(layout)?.layout,
         })
     }
 
-    /// Types of futures; `None` as [`Self::layout`].
-    pub fn future_types(&self) -> Option<&FutureTypes> {
-        self.asyncio.as_ref().map(|asyncio| &asyncio.types)
+    /// Types of futures that tasks with this layout wait for; `None` where there is no such layout.
+    pub fn future_types(&self, layout: u32) -> Option<&FutureTypes> {
+        let Library::Asyncio(asyncio) = &self.scheduler(layout)?.library;
+        Some(&asyncio.types)
     }
 
     fn read(
@@ -179,7 +177,7 @@ impl Interpreter {
                 ..walk
             },
             wrappers: Wrappers::default(),
-            asyncio: None,
+            schedulers: Vec::new(),
         };
         interpreter.check(memory)?;
         interpreter.wrappers = Wrappers::find(&interpreter.objects(memory));
