@@ -42,9 +42,9 @@ pub mod root_kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThreadPlan {
-    /// Process id in the initial PID namespace.
+    /// Process id, as user space knows it.
     pub tgid: u32,
-    /// Thread id in the initial PID namespace.
+    /// Thread id, as user space knows it; records bear it.
     pub tid: u32,
     /// Number of the [`crate::layout::Layout`] among those of the process: records repeat it.
     pub layout: u32,

@@ -5,7 +5,7 @@ use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record};
 use aya_ebpf::bindings::task_struct;
-use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query, bpf_seq_write};
 
 use crate::kernel::{Activity, TaskContext, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, Page, RECORDS, THREADS, WALKS};
@@ -15,7 +15,10 @@ use crate::slice::{deadline, now, run, send_record, send_slice};
 const AVAILABLE_DATA: u64 = 0;
 const RING_SIZE: u64 = 1;
 
-/// Walks one thread: the link that runs this names it.
+/// Walks one thread: the link that runs this names it. A thread without a plan is not walked; what the kernel calls it is written instead.
+///
+/// User space knows threads by the ids of its own PID namespace, and so does the link. The programs, and the maps, know them by
+/// those of the initial namespace.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/task")]
 pub extern "C" fn walk_thread(context: *mut TaskContext) -> i32 {
@@ -33,7 +36,11 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let offsets = offsets()?;
     let address = context_word(context, 1);
     let tid: u32 = read(address.wrapping_add(u64::from(offsets.task_pid)));
-    let plan = THREADS.get_ptr(tid)?;
+    let Some(plan) = THREADS.get_ptr(tid) else {
+        // SAFETY: the context's metadata is valid like itself, and the number is as long as the write.
+        unsafe { bpf_seq_write((*(*context).meta).seq, (&raw const tid).cast(), size_of::<u32>() as u32) };
+        return None;
+    };
     let walk = WALKS.get_ptr_mut(u64::from(tid))?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
     let plan_of_thread = unsafe { &*plan };

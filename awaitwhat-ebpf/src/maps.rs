@@ -21,11 +21,11 @@ const RECORDS_BYTES: u32 = 16 << 20;
 #[map]
 pub static LAYOUTS: HashMap<u64, Layout> = HashMap::with_max_entries(MAX_LAYOUTS, 0);
 
-/// What to walk, by thread id.
+/// What to walk, by thread id in the initial PID namespace.
 #[map]
 pub static THREADS: HashMap<u32, ThreadPlan> = HashMap::with_max_entries(MAX_THREADS, 0);
 
-/// Walks by thread id (bits 0..32) and who walks (bit 32: 1 is the sampler).
+/// Walks by thread id in the initial PID namespace (bits 0..32) and who walks (bit 32: 1 is the sampler).
 #[map]
 pub static WALKS: HashMap<u64, Walk> = HashMap::with_max_entries(2 * MAX_THREADS, 0);
 

@@ -10,6 +10,7 @@ mod memory;
 mod plain;
 
 use std::collections::HashMap as Table;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use awaitwhat_common::kernel::KernelOffsets;
@@ -35,6 +36,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/awaitwhat.bpf.o")
 /// The bit of a walk's key that tells the sampler's walk from the iterator's.
 const IN_CONTEXT: u64 = 1 << 32;
 
+/// A thread that is walked.
+struct Thread {
+    iterator: TaskIterator,
+    /// Its id in the initial PID namespace, by which the programs know it.
+    kernel_id: u32,
+}
+
 /// The loaded programs.
 pub struct Capture {
     ebpf: Ebpf,
@@ -43,7 +51,7 @@ pub struct Capture {
     walks: HashMap<MapData, u64, Plain<Walk>>,
     records: RingBuf<MapData>,
     pages: Rc<PageReader>,
-    iterators: Table<u32, TaskIterator>,
+    iterators: Table<u32, Thread>,
     samplers: Table<u32, PerfEventLinkId>,
 }
 
@@ -118,30 +126,39 @@ impl Capture {
     /// # Errors
     /// When the thread has ended, or there are too many.
     pub fn set_thread(&mut self, plan: &ThreadPlan) -> Result<(), CaptureError> {
-        if !self.iterators.contains_key(&plan.tid) {
-            let walker = program_fd(&mut self.ebpf, "walk_thread")?;
-            self.iterators
-                .insert(plan.tid, TaskIterator::of_thread(&walker, plan.tid)?);
-        }
-        let key = u64::from(plan.tid);
-        for key in [key, key | IN_CONTEXT] {
+        let kernel_id = match self.iterators.get(&plan.tid) {
+            Some(thread) => thread.kernel_id,
+            None => {
+                let walker = program_fd(&mut self.ebpf, "walk_thread")?;
+                let thread = Thread::introduce(&walker, plan.tid)?;
+                self.iterators
+                    .entry(plan.tid)
+                    .insert_entry(thread)
+                    .get()
+                    .kernel_id
+            }
+        };
+        for key in walk_keys(kernel_id) {
             self.walks
                 .insert(key, Plain(Walk::NEW), 0)
                 .map_err(CaptureError::map)?;
         }
         self.threads
-            .insert(plan.tid, Plain(*plan), 0)
+            .insert(kernel_id, Plain(*plan), 0)
             .map_err(CaptureError::map)
     }
 
     /// Ends the walks of a thread.
     pub fn remove_thread(&mut self, tid: u32) {
         self.stop_sampling(tid);
-        self.iterators.remove(&tid);
+        let Some(Thread { kernel_id, .. }) = self.iterators.remove(&tid) else {
+            return;
+        };
         // Errors only mean that the entry is not there.
-        let _ = self.threads.remove(&tid);
-        let _ = self.walks.remove(&u64::from(tid));
-        let _ = self.walks.remove(&(u64::from(tid) | IN_CONTEXT));
+        let _ = self.threads.remove(&kernel_id);
+        for key in walk_keys(kernel_id) {
+            let _ = self.walks.remove(&key);
+        }
     }
 
     /// Samples a thread in its own context, once per `period` of its CPU time (ns), while it runs.
@@ -189,8 +206,8 @@ impl Capture {
     /// # Errors
     /// When the thread has ended ([`CaptureError::Gone`]).
     pub fn walk(&mut self, tid: u32) -> Result<(), CaptureError> {
-        let iterator = self.iterators.get(&tid).ok_or(CaptureError::Gone)?;
-        iterator.run(&mut []).map(|_| ())
+        let thread = self.iterators.get(&tid).ok_or(CaptureError::Gone)?;
+        thread.iterator.run(&mut []).map(|_| ())
     }
 
     /// Hands over every record that waits in the ring buffer, in order.
@@ -199,6 +216,28 @@ impl Capture {
             receive(&record);
         }
     }
+}
+
+impl Thread {
+    /// Binds `walker` to the thread `tid`, and learns from the program, which knows no plan for it yet, what the kernel calls it.
+    fn introduce(walker: &OwnedFd, tid: u32) -> Result<Self, CaptureError> {
+        let iterator = TaskIterator::of_thread(walker, tid)?;
+        let mut answer = [0; size_of::<u32>()];
+        if iterator.run(&mut answer)? != answer.len() {
+            // There was no thread to visit.
+            return Err(CaptureError::Gone);
+        }
+        Ok(Self {
+            iterator,
+            kernel_id: u32::from_ne_bytes(answer),
+        })
+    }
+}
+
+/// Keys of a thread's two walks.
+fn walk_keys(kernel_id: u32) -> [u64; 2] {
+    let key = u64::from(kernel_id);
+    [key, key | IN_CONTEXT]
 }
 
 /// The program with this name.
@@ -210,7 +249,7 @@ where
     program.try_into().map_err(|_| CaptureError::Object(name))
 }
 
-fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<std::os::fd::OwnedFd, CaptureError> {
+fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, CaptureError> {
     use std::os::fd::AsFd as _;
     let program: &mut Iter = program(ebpf, name)?;
     let fd = program.fd().map_err(|error| CaptureError::load(name, &error))?;

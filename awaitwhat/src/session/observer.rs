@@ -48,6 +48,11 @@ pub(crate) enum AttachError {
     Find(#[from] FindError),
     #[error(transparent)]
     Asyncio(#[from] AsyncioError),
+    #[error(
+        "/proc does not belong to the PID namespace that awaitwhat runs in, so that its numbers mean other processes\n\
+         mount one that does, as container runtimes do (`unshare --mount-proc`, or `mount -t proc proc /proc`)"
+    )]
+    ForeignProc,
     #[error("the end of the process cannot be waited for: {0}")]
     Watch(io::Error),
 }

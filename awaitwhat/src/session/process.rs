@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
 
@@ -24,6 +24,9 @@ pub(super) struct Process {
 impl Process {
     /// Takes hold of process `pid`.
     pub(super) fn open(pid: u32) -> Result<Self, AttachError> {
+        if !is_own_proc() {
+            return Err(AttachError::ForeignProc);
+        }
         let number = i32::try_from(pid)
             .ok()
             .and_then(Pid::from_raw)
@@ -64,6 +67,12 @@ impl Process {
             tokio::time::sleep(INTERVAL).await;
         }
     }
+}
+
+/// Whether `/proc` counts processes as we do: in a PID namespace of one's own that is so only when it was mounted there.
+fn is_own_proc() -> bool {
+    let own = getpid().as_raw_nonzero().to_string();
+    fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())
 }
 
 /// The ids of a process's threads, by what the threads call themselves; `None` where that is what they are called outside too.
