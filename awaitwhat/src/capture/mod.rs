@@ -121,6 +121,12 @@ impl Capture {
             .map_err(CaptureError::map)
     }
 
+    /// Forgets what [`Capture::set_layout`] said.
+    pub fn remove_layout(&mut self, pid: u32, number: u32) {
+        // An error only means that the entry is not there.
+        let _ = self.layouts.remove(&layout_key(pid, number));
+    }
+
     /// Begins to walk a thread, or changes its plan. A new plan starts both of its walks anew.
     ///
     /// # Errors
@@ -205,7 +211,7 @@ impl Capture {
     ///
     /// # Errors
     /// When the thread has ended ([`CaptureError::Gone`]).
-    pub fn walk(&mut self, tid: u32) -> Result<(), CaptureError> {
+    pub fn walk(&self, tid: u32) -> Result<(), CaptureError> {
         let thread = self.iterators.get(&tid).ok_or(CaptureError::Gone)?;
         thread.iterator.run(&mut []).map(|_| ())
     }

@@ -4,6 +4,7 @@ mod assemble;
 mod observer;
 mod once;
 mod process;
+mod traced;
 mod tracer;
 
 use std::error::Error as StdError;

@@ -1,4 +1,4 @@
-//! Everything that looks at one target: the eBPF side, the interpreter, and what is remembered of both.
+//! One target: its process, its interpreter and event loops, and what is remembered of them. The eBPF side is shared by all targets.
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,6 @@ impl AttachError {
 pub(super) struct Observer {
     pub(super) pid: u32,
     pub(super) process: Process,
-    pub(super) capture: Capture,
     pub(super) memory: LiveMemory,
     pub(super) interpreter: Interpreter,
     pub(super) loops: EventLoops,
@@ -123,21 +122,30 @@ impl Found {
 }
 
 impl Observer {
-    /// Loads the eBPF programs, and finds the interpreter and its event loops.
-    pub(super) fn attach(pid: u32, options: &Options) -> Result<Self, AttachError> {
+    /// Finds the interpreter of process `pid` and its event loops, and begins to look at them.
+    pub(super) fn attach(
+        capture: &mut Capture,
+        pid: u32,
+        options: &Options,
+        iterator_budget: Duration,
+    ) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
-        let mut capture = Capture::load(ring_bytes())?;
-        let found = Found::find(&mut capture, pid);
+        let found = Found::find(capture, pid);
         if process.has_ended() {
             return Err(AttachError::Ended);
         }
-        let found = found?;
-        Ok(Self::new(capture, process, pid, found, options, Duration::ZERO)?)
+        Ok(Self::new(
+            capture,
+            process,
+            pid,
+            found?,
+            options,
+            iterator_budget,
+        )?)
     }
 
-    /// Begins to look at what was found.
-    pub(super) fn new(
-        capture: Capture,
+    fn new(
+        capture: &mut Capture,
         process: Process,
         pid: u32,
         found: Found,
@@ -147,37 +155,48 @@ impl Observer {
         let mut observer = Self {
             pid,
             process,
-            capture,
             memory: found.memory,
             interpreter: found.interpreter,
             loops: EventLoops::default(),
             names: Names::default(),
             losses: Losses::default(),
         };
-        observer.follow(found.loops, options, iterator_budget)?;
+        observer.follow(capture, found.loops, options, iterator_budget)?;
         Ok(observer)
+    }
+
+    /// Looks at the target no longer.
+    pub(super) fn detach(&mut self, capture: &mut Capture) {
+        for plan in std::mem::take(&mut self.loops).plans {
+            capture.remove_thread(plan.tid);
+        }
+        for (number, _) in self.interpreter.layouts() {
+            capture.remove_layout(self.pid, number);
+        }
     }
 
     /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns the threads whose
     /// loops have gone.
     pub(super) fn refresh(
         &mut self,
+        capture: &mut Capture,
         options: &Options,
         iterator_budget: Duration,
     ) -> Result<Vec<u32>, AttachError> {
         self.memory.forget();
         let loops = self.interpreter.event_loops(&self.memory)?;
-        Ok(self.follow(loops, options, iterator_budget)?)
+        Ok(self.follow(capture, loops, options, iterator_budget)?)
     }
 
     fn follow(
         &mut self,
+        capture: &mut Capture,
         mut loops: EventLoops,
         options: &Options,
         iterator_budget: Duration,
     ) -> Result<Vec<u32>, CaptureError> {
         for (number, layout) in self.interpreter.layouts() {
-            self.capture.set_layout(self.pid, number, layout)?;
+            capture.set_layout(self.pid, number, layout)?;
         }
         let threads = self.process.thread_ids();
         for running in &mut loops.running {
@@ -202,7 +221,7 @@ impl Observer {
             .map(|plan| plan.tid)
             .collect();
         for &tid in &gone {
-            self.capture.remove_thread(tid);
+            capture.remove_thread(tid);
         }
         let is_known = |plan: &ThreadPlan| self.loops.plans.contains(plan);
         let new: Vec<ThreadPlan> = loops
@@ -213,7 +232,7 @@ impl Observer {
             .collect();
         let mut left_out = loops.left_out as u64;
         for plan in &new {
-            match self.capture.set_thread(plan) {
+            match capture.set_thread(plan) {
                 // A thread that has just ended has no tasks that wait.
                 Ok(()) | Err(CaptureError::Gone) => {}
                 // More event loops than there is room for.
@@ -226,60 +245,60 @@ impl Observer {
         Ok(gone)
     }
 
-    /// Hands over all that the eBPF side has sent, in order. What was lost on the way is counted.
-    pub(super) fn drain(&mut self, mut receive: impl FnMut(Seen<'_>)) -> Result<(), Fault> {
-        let mut result = Ok(());
-        // What is named now must be read now: the target has gone on since the last time.
+    /// Has records named by what the target's memory holds from now on: it has gone on since the last time.
+    pub(super) fn begin_drain(&self) {
         self.memory.forget();
+    }
+
+    /// Takes one record of this target, and hands it over where it tells something. What was lost on the way is counted.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        receive: impl FnOnce(&mut Losses, Seen<'_>),
+    ) -> Result<(), Fault> {
         let Self {
-            capture,
             memory,
             interpreter,
             names,
             losses,
             ..
         } = self;
-        capture.drain(|bytes| {
-            let Ok(record) = decode(bytes) else {
-                losses.undecodable += 1;
-                return;
-            };
-            let task = match record {
-                Record::Slice(slice) => return receive(Seen::Slice(slice)),
-                Record::Task(task) => task,
-            };
-            match names.is_task(interpreter, memory, &task) {
-                Ok(Some(true)) => {}
-                // A task of pure Python; these are counted apart.
-                Ok(Some(false)) => return,
-                Ok(None) => {
-                    losses.faults += 1;
-                    return;
-                }
-                Err(fault) => {
-                    result = Err(fault);
-                    return;
-                }
+        let Ok(record) = decode(bytes) else {
+            losses.undecodable += 1;
+            return Ok(());
+        };
+        let task = match record {
+            Record::Slice(slice) => {
+                receive(losses, Seen::Slice(slice));
+                return Ok(());
             }
-            match task.status {
-                TaskStatus::Torn => losses.torn += 1,
-                TaskStatus::Fault => losses.faults += 1,
-                TaskStatus::Truncated => losses.truncated += 1,
-                TaskStatus::Complete => {}
+            Record::Task(task) => task,
+        };
+        match names.is_task(interpreter, memory, &task)? {
+            Some(true) => {}
+            // A task of pure Python; these are counted apart.
+            Some(false) => return Ok(()),
+            None => {
+                losses.faults += 1;
+                return Ok(());
             }
-            let is_cut_tick = task.address.is_null()
-                && task.status == TaskStatus::Truncated
-                && task.frame_bytes().is_empty();
-            if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
-                return;
-            }
-            match names.chain_of(interpreter, memory, &task) {
-                Ok(Some(chain)) => receive(Seen::Task(task, chain)),
-                Ok(None) => losses.undecodable += 1,
-                Err(fault) => result = Err(fault),
-            }
-        });
-        result
+        }
+        match task.status {
+            TaskStatus::Torn => losses.torn += 1,
+            TaskStatus::Fault => losses.faults += 1,
+            TaskStatus::Truncated => losses.truncated += 1,
+            TaskStatus::Complete => {}
+        }
+        let is_cut_tick =
+            task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
+        if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
+            return Ok(());
+        }
+        match names.chain_of(interpreter, memory, &task)? {
+            Some(chain) => receive(losses, Seen::Task(task, chain)),
+            None => losses.undecodable += 1,
+        }
+        Ok(())
     }
 
     /// Reads the code objects again whose names were used since the last time. Returns the chains that can no longer be told.

@@ -6,8 +6,8 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::Options;
 use super::assemble::{Gathering, assemble};
-use super::observer::{AttachError, Observer, Seen};
-use crate::capture::CaptureError;
+use super::observer::{AttachError, Observer, Seen, ring_bytes};
+use crate::capture::{Capture, CaptureError};
 use crate::decode::SliceRecord;
 use crate::snapshot::Snapshot;
 
@@ -22,13 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads every task once.
 pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, AttachError> {
-    let mut observer = Observer::attach(pid, options)?;
+    let mut capture = Capture::load(ring_bytes())?;
+    let mut observer = Observer::attach(&mut capture, pid, options, Duration::ZERO)?;
     let captured_at = jiff::Timestamp::now();
     let mut gathered = Vec::new();
     let mut is_proven = true;
     let threads: Vec<u32> = observer.loops.plans.iter().map(|plan| plan.tid).collect();
     for tid in threads {
-        match one_pass(&mut observer, tid).await {
+        match one_pass(&mut capture, &mut observer, tid).await {
             Ok((gathering, proven)) => {
                 is_proven &= proven;
                 gathered.push(gathering);
@@ -66,15 +67,20 @@ struct Passes {
 
 impl Passes {
     /// Has the iterator walk one slice, and takes all that has come; returns how that slice ended.
-    fn look(&mut self, observer: &mut Observer, tid: u32) -> Result<Option<SliceStatus>, AttachError> {
-        observer.capture.walk(tid)?;
+    fn look(
+        &mut self,
+        capture: &mut Capture,
+        observer: &mut Observer,
+        tid: u32,
+    ) -> Result<Option<SliceStatus>, AttachError> {
+        capture.walk(tid)?;
         let Self {
             at_rest,
             in_context,
             torn,
         } = self;
         let mut ended = None;
-        let result = observer.drain(|seen| match seen {
+        let mut receive = |seen: Seen<'_>| match seen {
             Seen::Task(record, chain) if record.origin.in_context => in_context.visit(&record, chain),
             Seen::Task(record, chain) => at_rest.visit(&record, chain),
             Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
@@ -82,6 +88,13 @@ impl Passes {
                 ended = Some(slice.status);
                 torn.count(&slice);
                 at_rest.slice(&slice);
+            }
+        };
+        observer.begin_drain();
+        let mut result = Ok(());
+        capture.drain(|bytes| {
+            if result.is_ok() {
+                result = observer.take(bytes, |_, seen| receive(seen));
             }
         });
         result.map_err(|fault| AttachError::Find(fault.into()))?;
@@ -106,12 +119,16 @@ impl Passes {
 /// context, slice by slice. Both go on until either has made a complete pass.
 ///
 /// Also tells whether the thread has provably not run since its pass.
-async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool), AttachError> {
+async fn one_pass(
+    capture: &mut Capture,
+    observer: &mut Observer,
+    tid: u32,
+) -> Result<(Gathering, bool), AttachError> {
     let mut passes = Passes::default();
     let started = Instant::now();
     let mut is_sampling = false;
     loop {
-        let ended = passes.look(observer, tid)?;
+        let ended = passes.look(capture, observer, tid)?;
         if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
             break;
         }
@@ -119,14 +136,14 @@ async fn one_pass(observer: &mut Observer, tid: u32) -> Result<(Gathering, bool)
             continue;
         }
         if !is_sampling {
-            observer.capture.start_sampling(tid, BUSY_PERIOD)?;
+            capture.start_sampling(tid, BUSY_PERIOD)?;
             is_sampling = true;
         }
         tokio::time::sleep(PAUSE).await;
     }
-    observer.capture.stop_sampling(tid);
+    capture.stop_sampling(tid);
     if passes.at_rest.is_complete {
-        let is_unchanged = passes.look(observer, tid)? == Some(SliceStatus::Unchanged);
+        let is_unchanged = passes.look(capture, observer, tid)? == Some(SliceStatus::Unchanged);
         return Ok((passes.at_rest, is_unchanged));
     }
     if !passes.in_context.is_complete {

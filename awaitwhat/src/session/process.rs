@@ -4,16 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
-
-/// How often a process is looked at for its end.
-const INTERVAL: Duration = Duration::from_millis(10);
 
 /// A handle of the process that outlives the process: its number may be reused, this is not.
 pub(super) struct Process {
@@ -59,13 +55,6 @@ impl Process {
             .filter_map(|ids| Some((*ids.last()?, *ids.first()?)))
             .collect();
         ThreadIds { outer: Some(outer) }
-    }
-
-    /// Ready when the process has ended.
-    pub(super) async fn ended(&self) {
-        while !self.has_ended() {
-            tokio::time::sleep(INTERVAL).await;
-        }
     }
 }
 

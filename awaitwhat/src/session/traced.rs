@@ -1,0 +1,287 @@
+//! One target under trace: when to look at what, and what has been summed up of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use awaitwhat_common::event::TaskState;
+use awaitwhat_common::status::SliceStatus;
+
+use super::TraceOptions;
+use super::observer::{AttachError, Observer, Seen};
+use crate::capture::{Capture, CaptureError};
+use crate::chains::ChainTable;
+use crate::memory::Fault;
+use crate::profile::{Account, Chain, ChainState, Profile};
+
+/// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
+pub(super) const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
+/// How often loops that come and go are looked for, and names are checked.
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often loops are looked for while there is none, and while they come and go.
+const REFRESH_IDLE: Duration = Duration::from_millis(50);
+/// How long after a loop came or went more of that is expected.
+const RESTLESS: Duration = Duration::from_secs(5);
+/// Refreshes that may fail in a row.
+const MAX_FAILURES: u32 = 10;
+
+/// What a task awaits whose coroutine has not begun.
+const NOT_STARTED: &str = "its first turn";
+
+/// Why the trace of a target ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Time,
+    Exit,
+}
+
+/// A target that is being traced.
+pub(super) struct Traced {
+    observer: Observer,
+    account: Account,
+    started: Instant,
+    refreshed: Instant,
+    /// When names were last checked.
+    checked: Instant,
+    /// When a loop was last found to have come or gone.
+    changed: Option<Instant>,
+    /// Records lost so far by each walk: thread, and whether it is the sampler's.
+    lost: HashMap<(u32, bool), u64>,
+    /// Threads whose last look ended before its pass did.
+    unfinished: HashSet<u32>,
+    /// Refreshes that failed in a row.
+    failures: u32,
+}
+
+impl Traced {
+    /// Begins to sample the target.
+    pub(super) fn begin(
+        observer: Observer,
+        capture: &mut Capture,
+        options: &TraceOptions,
+    ) -> Result<Self, AttachError> {
+        let now = Instant::now();
+        let mut traced = Self {
+            observer,
+            account: Account::default(),
+            started: now,
+            refreshed: now,
+            checked: now,
+            changed: None,
+            lost: HashMap::new(),
+            unfinished: HashSet::new(),
+            failures: 0,
+        };
+        traced.start_sampling(capture, options)?;
+        // What it takes to start is no part of the period.
+        traced.started = Instant::now();
+        Ok(traced)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.observer.process.has_ended()
+    }
+
+    /// Whether the first pass over some thread's tasks has begun and is not complete.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// Samples so far, and tasks of the last complete pass.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.account.samples, self.account.tasks() as u64)
+    }
+
+    /// Has every thread that rests be walked.
+    pub(super) fn walk_all(&self, capture: &Capture) -> Result<(), AttachError> {
+        for plan in &self.observer.loops.plans {
+            match capture.walk(plan.tid) {
+                // The thread has ended; the next refresh finds out.
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Observer::begin_drain`].
+    pub(super) fn begin_drain(&self) {
+        self.observer.begin_drain();
+    }
+
+    /// Takes one record of this target.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), AttachError> {
+        let Self {
+            observer,
+            account,
+            lost,
+            unfinished,
+            ..
+        } = self;
+        let result = observer.take(bytes, |losses, seen| match seen {
+            Seen::Task(record, chain) => account.visit(&record, chain),
+            Seen::Slice(slice) => {
+                losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
+                let so_far = lost
+                    .entry((slice.origin.tid, slice.origin.in_context))
+                    .or_default();
+                losses.ring_buffer_full += slice.lost.saturating_sub(*so_far);
+                *so_far = slice.lost;
+                if slice.status == SliceStatus::Budget && !slice.origin.in_context {
+                    unfinished.insert(slice.origin.tid);
+                } else if !slice.origin.in_context {
+                    unfinished.remove(&slice.origin.tid);
+                }
+                account.slice(&slice);
+            }
+        });
+        match result {
+            // The process watcher tells that it has ended.
+            Ok(()) | Err(Fault::Gone) => Ok(()),
+            Err(fault) => Err(AttachError::Find(fault.into())),
+        }
+    }
+
+    /// Finds loops that have come or gone, and checks names, when it is time to.
+    pub(super) fn keep_up(
+        &mut self,
+        capture: &mut Capture,
+        options: &TraceOptions,
+    ) -> Result<End, AttachError> {
+        if self.refreshed.elapsed() < self.pause() {
+            return Ok(End::Time);
+        }
+        self.refreshed = Instant::now();
+        let end = self.refresh(capture, options)?;
+        if self.failures == 0 && self.checked.elapsed() >= REFRESH {
+            self.checked = self.refreshed;
+            self.check_names()?;
+        }
+        Ok(end)
+    }
+
+    /// Until loops are looked for again: not long where there is none, or they come and go.
+    fn pause(&self) -> Duration {
+        let is_restless = self.changed.is_some_and(|changed| changed.elapsed() < RESTLESS);
+        if self.observer.loops.plans.is_empty() || self.failures > 0 || is_restless {
+            REFRESH_IDLE
+        } else {
+            REFRESH
+        }
+    }
+
+    /// Finds loops that have come or gone. What is read of a target that works can be inconsistent once, but not again and
+    /// again: then the process has replaced itself by another program.
+    fn refresh(&mut self, capture: &mut Capture, options: &TraceOptions) -> Result<End, AttachError> {
+        let before = self.observer.loops.plans.clone();
+        match self.observer.refresh(capture, &options.reading, ITERATOR_BUDGET) {
+            Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
+            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
+                self.failures += 1;
+                let is_over = self.failures >= MAX_FAILURES || self.observer.process.has_ended();
+                return Ok(if is_over { End::Exit } else { End::Time });
+            }
+            Err(error) => return Err(error),
+        }
+        self.failures = 0;
+        if self.observer.loops.plans != before {
+            self.changed = Some(Instant::now());
+        }
+        self.start_sampling(capture, options)?;
+        Ok(End::Time)
+    }
+
+    /// Samples every event-loop thread that is not sampled yet.
+    fn start_sampling(&self, capture: &mut Capture, options: &TraceOptions) -> Result<(), AttachError> {
+        let period = 1_000_000_000 / u64::from(options.rate_hz);
+        for plan in &self.observer.loops.plans {
+            if capture.is_sampling(plan.tid) {
+                continue;
+            }
+            match capture.start_sampling(plan.tid, period) {
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that code objects are still those that chains were named after. Of a target that has ended, or runs another
+    /// program, nothing can be read any more: what was named so far stays named.
+    fn check_names(&mut self) -> Result<(), AttachError> {
+        let stale = match self.observer.revalidate() {
+            _ if self.observer.process.has_ended() => Vec::new(),
+            Ok(stale) => stale,
+            Err(Fault::Gone) => Vec::new(),
+            Err(fault) => return Err(AttachError::Find(fault.into())),
+        };
+        self.account.confirm(&stale);
+        Ok(())
+    }
+
+    /// Looks at the target no longer, and sums up. A target that has ended is summed up to the last moment at which its tasks
+    /// were seen.
+    pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> Profile {
+        let mut duration = self.started.elapsed().as_secs_f64();
+        if end == End::Exit {
+            self.account.cut_to_last_visit();
+            duration = duration.min(self.account.duration_seconds());
+            self.account.end();
+            self.account.confirm(&[]);
+        } else {
+            self.account.end();
+            if self.check_names().is_err() {
+                self.account.confirm(&[]);
+            }
+        }
+        self.observer.detach(capture);
+        Profile {
+            pid: self.observer.pid,
+            python: self.observer.interpreter.version.to_string(),
+            duration_seconds: duration,
+            samples: self.account.samples,
+            task_visits: self.account.task_visits,
+            busy_seconds: self.account.busy_seconds(),
+            threads: self.account.threads(),
+            chains: chains(&self.observer.names.chains, &self.account),
+            losses: self.observer.losses.clone(),
+            target_exited: end == End::Exit,
+        }
+    }
+}
+
+/// Chains with their weights; those that look the same are one.
+fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
+    let mut merged: HashMap<_, Chain> = HashMap::new();
+    for (id, chain) in table.iter() {
+        let task_seconds = account.task_seconds(id);
+        if task_seconds <= 0.0 {
+            continue;
+        }
+        let state = if chain.state == TaskState::Running {
+            ChainState::Running
+        } else {
+            ChainState::Waiting
+        };
+        let terminal = match chain.state {
+            TaskState::Created => Some(Arc::from(NOT_STARTED)),
+            TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
+        };
+        let key = (chain.stack.clone(), state, terminal.clone());
+        let entry = merged.entry(key).or_insert_with(|| Chain {
+            stack: chain.stack.clone(),
+            state,
+            terminal,
+            task_seconds: 0.0,
+        });
+        entry.task_seconds += task_seconds;
+    }
+    let mut chains: Vec<_> = merged.into_values().collect();
+    chains.sort_by(|one, other| {
+        let by_time = other.task_seconds.total_cmp(&one.task_seconds);
+        by_time
+            .then_with(|| one.stack.cmp(&other.stack))
+            .then_with(|| one.terminal.cmp(&other.terminal))
+    });
+    chains
+}
