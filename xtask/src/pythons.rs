@@ -15,9 +15,9 @@ use crate::repo;
 pub mod root;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
-const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=14;
-/// Minor versions that have to be refused: the last one before, and the first one after.
-const REFUSED: [u32; 2] = [10, 15];
+const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=15;
+/// Minor versions that have to be refused: the last one before.
+const REFUSED: [u32; 1] = [10];
 /// Packages from PyPI that some targets import.
 const PACKAGES: [&str; 1] = ["uvloop"];
 

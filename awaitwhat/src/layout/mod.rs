@@ -12,6 +12,7 @@ mod v3_11;
 mod v3_12;
 mod v3_13;
 mod v3_14;
+mod v3_15;
 
 use std::fmt;
 
@@ -72,7 +73,7 @@ pub struct Table {
 /// Why there is no [`Table`] for an interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    #[error("CPython {0} is not known to this version of awaitwhat: it reads 3.11 to 3.14")]
+    #[error("CPython {0} is not known to this version of awaitwhat: it reads 3.11 to 3.15")]
     UnknownVersion(Version),
     #[error(transparent)]
     Published(#[from] PublishedError),
@@ -93,6 +94,7 @@ impl Table {
             (3, 12) => Ok(v3_12::TABLE),
             (3, 13) => Ok(v3_13::table(memory, version, runtime)?),
             (3, 14) => Ok(v3_14::table(memory, version, runtime)?),
+            (3, 15) => Ok(v3_15::table(memory, version, runtime)?),
             _ => Err(LayoutError::UnknownVersion(version)),
         }
     }
@@ -126,6 +128,13 @@ pub struct Offsets {
     pub running_loop: RunningLoop,
     /// Where tasks are registered.
     pub registry: Registry,
+}
+
+impl Offsets {
+    /// `sizeof(PyObject)`: `ob_type` is its last field in every build.
+    pub fn header_bytes(&self) -> u64 {
+        self.object_type.saturating_add(8)
+    }
 }
 
 /// `PyInterpreterState`.
@@ -172,14 +181,18 @@ pub struct CodeObject {
     pub line_table: u64,
     /// `co_code_adaptive`: the instructions, in place.
     pub instructions: u64,
+    /// `co_tlbc`, which a free-threaded build has from 3.14 on: each thread has a copy of the instructions for itself.
+    pub copies: Option<u64>,
 }
 
 /// `PyASCIIObject`, `PyCompactUnicodeObject`, `PyUnicodeObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnicodeObject {
     pub length: u64,
-    /// `state`: `interned:2, kind:3, compact:1, ascii:1` from the lowest bit on, in all of 3.11 to 3.14.
+    /// `state`: `interned`, then `kind:3, compact:1, ascii:1` from the lowest bit on.
     pub state: u64,
+    /// The number of bits before `kind`: those of `interned`, 2, or 8 in a free-threaded build from 3.14 on.
+    pub kind_shift: u32,
     /// `sizeof(PyASCIIObject)`: where the characters of a compact ASCII string begin.
     pub ascii_data: u64,
     /// `sizeof(PyCompactUnicodeObject)`: where those of any other compact string begin, and where a string that is
@@ -221,9 +234,9 @@ pub enum ManagedDict {
     Pointers,
     /// 3.12: one pointer three words before the object: to the values, less one, when its lowest bit is set; else to the dict.
     Tagged,
-    /// 3.13+: a pointer to the dict three words before the object; where it is NULL, the values lie after the object's
-    /// `tp_basicsize` bytes when the type has `Py_TPFLAGS_INLINE_VALUES`.
-    Inline,
+    /// 3.13+: a pointer to the dict this many bytes before the object (three words; one in a free-threaded build); where it is
+    /// NULL, the values lie after the object's `tp_basicsize` bytes when the type has `Py_TPFLAGS_INLINE_VALUES`.
+    Inline { before: u64 },
 }
 
 /// `PyListObject` (`items` is a pointer to the items) or `PyTupleObject` (`items` is where they begin).

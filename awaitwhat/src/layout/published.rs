@@ -1,9 +1,12 @@
 //! `_Py_DebugOffsets`: what an interpreter publishes about itself at the start of `_PyRuntime` (3.13+).
 //!
 //! It is a sequence of 64-bit words in sections; most sections begin with the size of the structure that they are
-//! about, and every offset must lie inside it (`pycore_runtime.h` of 3.13, `pycore_debug_offsets.h` of 3.14).
+//! about, and every offset must lie inside it (`pycore_runtime.h` of 3.13, `pycore_debug_offsets.h` of 3.14 and 3.15).
+//!
+//! A free-threaded build says so at the beginning. Its objects have a longer header, so everything behind a header is further
+//! on: what such a build does not publish is derived from the tables of the ordinary one ([`make_free_threaded`]).
 
-use super::{RunningLoop, Table, Version};
+use super::{ManagedDict, Offsets, RunningLoop, Table, Version};
 use crate::memory::{Address, Fault, Memory};
 
 /// The first eight bytes.
@@ -12,6 +15,11 @@ const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
 const MAX_WORDS: usize = 160;
 /// The largest structure that is believed (`PyInterpreterState` and `_PyRuntimeState` have some hundred KiB).
 const MAX_STRUCT_BYTES: u64 = 16 << 20;
+
+/// `sizeof(PyObject)`: `ob_refcnt` and `ob_type` (object.h).
+const HEADER_BYTES: u64 = 16;
+/// `sizeof(PyObject)` in a free-threaded build: `ob_tid`, flags, a lock and bits of the collector, two reference counts, and `ob_type`.
+const FREE_THREADED_HEADER_BYTES: u64 = 32;
 
 /// What is wrong with the published offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +35,10 @@ pub enum PublishedError {
         interpreter: Version,
         published: Version,
     },
-    #[error("this is a free-threaded build of CPython, which awaitwhat cannot read yet")]
-    FreeThreaded,
+    #[error(
+        "the interpreter's debug offsets make no sense: they say `free_threaded` is {found:#x}, which should be 0 or 1"
+    )]
+    FreeThreaded { found: u64 },
     #[error(
         "the interpreter's debug offsets make no sense: {section} has size {size} and an offset of {offset}"
     )]
@@ -44,6 +54,7 @@ pub enum PublishedError {
 pub(super) enum Edition {
     V3_13,
     V3_14,
+    V3_15,
 }
 
 /// Overwrites in `table` whatever the interpreter publishes.
@@ -55,10 +66,77 @@ pub(super) fn apply(
     table: &mut Table,
 ) -> Result<(), PublishedError> {
     let mut words = Words::read(memory, runtime)?;
-    words.check_header(version)?;
+    if words.take_header(version)? {
+        make_free_threaded(edition, table);
+    }
     words.apply_states(edition, table)?;
     words.apply_frame_and_code(edition, table)?;
     words.apply_objects(edition, table)
+}
+
+/// Moves what the tables have of an ordinary build to where a free-threaded one has it. What is published overwrites it afterwards.
+///
+/// Proven with the headers of 3.13 to 3.15, compiled with `Py_GIL_DISABLED` (`cargo xtask offsets`).
+fn make_free_threaded(edition: Edition, table: &mut Table) {
+    const MORE: u64 = FREE_THREADED_HEADER_BYTES - HEADER_BYTES;
+    let Table { offsets, walk } = table;
+    let Offsets {
+        object_type,
+        type_object,
+        code,
+        unicode,
+        set,
+        module,
+        function,
+        cell_contents,
+        weakref_object,
+        future,
+        ..
+    } = offsets;
+    for offset in [
+        object_type,
+        &mut type_object.basic_size,
+        &mut type_object.dict_offset,
+        &mut type_object.mro,
+        &mut type_object.cached_keys,
+        &mut code.flags,
+        &mut unicode.data,
+        &mut set.used,
+        &mut set.mask,
+        &mut set.table,
+        &mut module.dict,
+        &mut module.definition,
+        &mut module.state,
+        &mut function.code,
+        &mut function.qualified_name,
+        &mut function.closure,
+        cell_contents,
+        weakref_object,
+        &mut future.callback0,
+        &mut future.callbacks,
+    ] {
+        *offset += MORE;
+    }
+    for offset in [
+        &mut walk.weakref_object,
+        &mut walk.task_coro,
+        &mut walk.task_name,
+        &mut walk.task_loop,
+        &mut walk.task_fut_waiter,
+        &mut walk.task_state,
+        &mut walk.generator_frame_state,
+        &mut walk.generator_frame,
+        &mut walk.set_mask,
+        &mut walk.set_table,
+    ] {
+        *offset += MORE as u16;
+    }
+    // pycore_object.h: MANAGED_DICT_OFFSET; there is no header of the collector before an object.
+    offsets.managed_dict = ManagedDict::Inline { before: 8 };
+    if edition != Edition::V3_13 {
+        // cpython/unicodeobject.h: `interned` is a byte of its own.
+        offsets.unicode.kind_shift = 8;
+    }
 }
 
 struct Words {
@@ -78,7 +156,8 @@ impl Words {
         Ok(Self { words, position: 0 })
     }
 
-    fn check_header(&mut self, version: Version) -> Result<(), PublishedError> {
+    /// Checks what stands before the sections; whether it is a free-threaded build.
+    fn take_header(&mut self, version: Version) -> Result<bool, PublishedError> {
         let [cookie, published, free_threaded] = self.take();
         if cookie != COOKIE {
             return Err(PublishedError::Cookie { found: cookie });
@@ -90,10 +169,11 @@ impl Words {
                 published,
             });
         }
-        if free_threaded != 0 {
-            return Err(PublishedError::FreeThreaded);
+        match free_threaded {
+            0 => Ok(false),
+            1 => Ok(true),
+            found => Err(PublishedError::FreeThreaded { found }),
         }
-        Ok(())
     }
 
     fn apply_states(&mut self, edition: Edition, table: &mut Table) -> Result<(), PublishedError> {
@@ -106,7 +186,7 @@ impl Words {
                     self.section("interpreter_state")?;
                 (next, threads, modules)
             }
-            Edition::V3_14 => {
+            Edition::V3_14 | Edition::V3_15 => {
                 let [_, next, threads, _, _, modules, _, _, _, _, _, _, _, _, _] =
                     self.section("interpreter_state")?;
                 (next, threads, modules)
@@ -118,6 +198,28 @@ impl Words {
             modules,
         };
         let thread_size = self.peek();
+        let name = "thread_state";
+        let thread = if edition == Edition::V3_15 {
+            let [
+                previous,
+                next,
+                interpreter,
+                frame,
+                _,
+                _,
+                _,
+                id,
+                native_id,
+                rest @ ..,
+            ] = self.section::<15>(name)?;
+            let [_, _, _, _, _, _] = rest;
+            // `err_stackitem`, which has no size.
+            let [_] = self.take();
+            [previous, next, interpreter, frame, id, native_id]
+        } else {
+            let [thread @ .., _, _] = self.section::<8>(name)?;
+            thread
+        };
         let [
             previous,
             next,
@@ -125,14 +227,12 @@ impl Words {
             current_frame,
             thread_id,
             native_thread_id,
-            _,
-            _,
-        ] = self.section("thread_state")?;
+        ] = thread;
         if edition == Edition::V3_13 {
             // Not published: it follows the `PyThreadState` that a `_PyThreadStateImpl` begins with (pycore_tstate.h).
             offsets.running_loop = RunningLoop::ThreadState(thread_size);
         }
-        // Not published: `dict`, `gilstate_counter` and `async_exc` come right before `thread_id` (pystate.h of both).
+        // Not published: `dict`, `gilstate_counter` and `async_exc` come right before `thread_id` (pystate.h of all).
         let dict = thread_id.wrapping_sub(24);
         offsets.thread = super::ThreadState {
             previous,
@@ -141,7 +241,7 @@ impl Words {
             native_thread_id,
             dict,
         };
-        table.walk.thread_current_frame = narrow("thread_state", current_frame)?;
+        table.walk.thread_current_frame = narrow(name, current_frame)?;
         Ok(())
     }
 
@@ -149,7 +249,7 @@ impl Words {
         let name = "interpreter_frame";
         let (frame, stack) = match edition {
             Edition::V3_13 => (self.section::<5>(name)?, None),
-            Edition::V3_14 => {
+            Edition::V3_14 | Edition::V3_15 => {
                 let [previous, code, instruction, locals, owner, stack, _] = self.section(name)?;
                 ([previous, code, instruction, locals, owner], Some(stack))
             }
@@ -164,11 +264,11 @@ impl Words {
         if let Some(stack) = stack {
             walk.frame_stack = narrow(name, stack)?;
         }
-        let code = match edition {
-            Edition::V3_13 => self.section::<9>("code_object")?,
-            Edition::V3_14 => {
-                let [rest @ .., _] = self.section::<10>("code_object")?;
-                rest
+        let (code, copies) = match edition {
+            Edition::V3_13 => (self.section::<9>("code_object")?, 0),
+            Edition::V3_14 | Edition::V3_15 => {
+                let [rest @ .., copies] = self.section::<10>("code_object")?;
+                (rest, copies)
             }
         };
         let [
@@ -184,6 +284,8 @@ impl Words {
         ] = code;
         let code = &mut table.offsets.code;
         *code = super::CodeObject {
+            // Published as 0 where there are none, which is where every object has its header.
+            copies: (copies != 0).then_some(copies),
             first_line,
             local_names,
             filename,
@@ -197,12 +299,28 @@ impl Words {
 
     fn apply_objects(&mut self, edition: Edition, table: &mut Table) -> Result<(), PublishedError> {
         let Table { offsets, walk } = table;
+        let header = offsets.object_type + 8;
+        let size = self.peek();
         [offsets.object_type] = self.section("pyobject")?;
+        if size != header || offsets.header_bytes() != header {
+            return Err(PublishedError::Nonsense {
+                section: "pyobject",
+                size,
+                offset: offsets.object_type,
+            });
+        }
         walk.object_type = narrow("pyobject", offsets.object_type)?;
-        [offsets.type_object.name, _, offsets.type_object.flags] = self.section("type_object")?;
+        let types = &mut offsets.type_object;
+        if edition == Edition::V3_15 {
+            [types.name, _, types.flags, types.basic_size, types.dict_offset] =
+                self.section("type_object")?;
+            [types.cached_keys] = self.section("heap_type_object")?;
+        } else {
+            [types.name, _, types.flags] = self.section("type_object")?;
+        }
         [offsets.tuple.items, offsets.tuple.size] = self.section("tuple_object")?;
         [offsets.list.items, offsets.list.size] = self.section("list_object")?;
-        if edition == Edition::V3_14 {
+        if edition != Edition::V3_13 {
             let [used, entries, mask] = self.section("set_object")?;
             offsets.set = super::SetObject {
                 used,
@@ -216,18 +334,45 @@ impl Words {
         let [_] = self.section("float_object")?;
         [offsets.long.tag, offsets.long.digits] = self.section("long_object")?;
         [offsets.bytes.size, offsets.bytes.value] = self.section("bytes_object")?;
-        [
-            offsets.unicode.state,
-            offsets.unicode.length,
-            offsets.unicode.ascii_data,
-        ] = self.section("unicode_object")?;
-        let [_] = self.section("gc")?;
-        if edition == Edition::V3_14 {
+        self.apply_unicode(edition, &mut offsets.unicode)?;
+        if edition == Edition::V3_15 {
+            // Sizes of other structures are among the collector's offsets.
+            let [_, _, _, _, _] = self.take();
+        } else {
+            let [_] = self.section("gc")?;
+        }
+        if edition != Edition::V3_13 {
             let [_, frame, state] = self.section("gen_object")?;
             walk.generator_frame = narrow("gen_object", frame)?;
             walk.generator_frame_state = narrow("gen_object", state)?;
         }
         Ok(())
+    }
+
+    fn apply_unicode(
+        &mut self,
+        edition: Edition,
+        unicode: &mut super::UnicodeObject,
+    ) -> Result<(), PublishedError> {
+        let name = "unicode_object";
+        let size = self.peek();
+        [unicode.state, unicode.length] = self.section(name)?;
+        let sizes = if edition == Edition::V3_15 {
+            self.take()
+        } else {
+            let [ascii] = self.take();
+            [ascii, unicode.data]
+        };
+        // Sizes of what a `PyUnicodeObject` begins with.
+        [unicode.ascii_data, unicode.data] = sizes;
+        match sizes.into_iter().find(|&inner| inner >= size) {
+            Some(offset) => Err(PublishedError::Nonsense {
+                section: name,
+                size,
+                offset,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The next word, which is still to be taken.

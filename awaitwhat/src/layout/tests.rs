@@ -12,6 +12,7 @@ use crate::python::image::MemoryImage;
 const RUNTIME: Address = Address(0x7000_0000);
 const V3_13: Version = Version(0x030d_00f0);
 const V3_14: Version = Version(0x030e_0af0);
+const V3_15: Version = Version(0x030f_02f0);
 
 /// What 3.13.0 has at the start of `_PyRuntime`.
 const PUBLISHED_3_13: [&[u64]; 17] = [
@@ -60,6 +61,32 @@ const PUBLISHED_3_14: [&[u64]; 18] = [
     &[160, 24, 72, 67],
 ];
 
+/// What 3.15.2 has there.
+const PUBLISHED_3_15: [&[u64]; 20] = [
+    &[u64::from_le_bytes(*b"xdebugpy"), 0x030f_02f0, 0],
+    &[346_568, 912, 936],
+    &[
+        226_240, 7272, 7264, 7336, 7352, 7400, 7592, 7576, 7584, 16, 7736, 0, 7752, 7744, 7944, 0,
+    ],
+    &[888, 0, 8, 16, 72, 80, 88, 96, 176, 184, 256, 32, 36, 40, 136, 288],
+    &[0],
+    &[88, 8, 0, 56, 80, 74, 64, 0],
+    &[216, 112, 120, 128, 136, 68, 52, 96, 104, 208, 0],
+    &[16, 8],
+    &[424, 24, 88, 168, 32, 288],
+    &[944, 888],
+    &[40, 32, 16],
+    &[40, 24, 16],
+    &[200, 24, 40, 32],
+    &[48, 32, 40],
+    &[24, 16],
+    &[32, 16, 24],
+    &[40, 16, 32],
+    &[64, 32, 16, 40, 56],
+    &[176, 112, 120, 1120, 104],
+    &[160, 24, 72, 67],
+];
+
 fn image(sections: &[&[u64]]) -> MemoryImage {
     let mut image = MemoryImage::default();
     let mut words = sections.concat();
@@ -84,7 +111,7 @@ fn shows_versions_as_python_does() {
 
 #[test]
 fn refuses_versions_that_it_does_not_know() {
-    for hex in [0x030a_0df0, 0x030f_02f0, 0x0400_00f0, u32::MAX] {
+    for hex in [0x0306_0ff0, 0x0310_00a1, 0x0400_00f0, u32::MAX] {
         let version = Version::from_hex(hex);
         assert_eq!(
             table(&[], version).err(),
@@ -106,6 +133,14 @@ fn believes_what_is_published() {
     assert_eq!(table_3_14.walk.generator_frame, 72);
     // The tables say the same where they say something.
     let (of_3_13, of_3_14) = (super::v3_13::UNPUBLISHED, super::v3_14::UNPUBLISHED);
+    let (table_3_15, of_3_15) = (
+        table(&PUBLISHED_3_15, V3_15).expect("it is well-formed"),
+        super::v3_15::UNPUBLISHED,
+    );
+    assert_eq!(
+        (table_3_15.offsets, table_3_15.walk),
+        (of_3_15.offsets, of_3_15.walk)
+    );
     assert_eq!(
         (table_3_13.offsets, table_3_13.walk),
         (of_3_13.offsets, of_3_13.walk)
@@ -154,8 +189,8 @@ fn refuses_published_offsets_that_make_no_sense() {
     );
     let cookie = u64::from_le_bytes(*b"xdebugpy");
     assert_eq!(
-        error(0, &[cookie, 0x030e_0af0, 1], V3_14),
-        PublishedError::FreeThreaded
+        error(0, &[cookie, 0x030e_0af0, 2], V3_14),
+        PublishedError::FreeThreaded { found: 2 }
     );
     let outside = PublishedError::Nonsense {
         section: "interpreter_frame",
@@ -222,11 +257,13 @@ proptest! {
     #[test]
     fn published_offsets_are_total(words in prop::collection::vec(any::<u64>(), 160), section in 0_usize..160) {
         // Well-formed up to a point, garbage from there on.
-        let mut all = PUBLISHED_3_14.concat();
-        all.resize(160, 0);
-        let all: Vec<u64> = all.into_iter().take(section).chain(words).collect();
-        if let Ok(table) = table(&[&all], V3_14) {
-            prop_assert!(table.offsets.thread.next < 16 << 20);
+        for (published, version) in [(PUBLISHED_3_14.concat(), V3_14), (PUBLISHED_3_15.concat(), V3_15)] {
+            let mut all = published;
+            all.resize(160, 0);
+            let all: Vec<u64> = all.into_iter().take(section).chain(words.clone()).collect();
+            if let Ok(table) = table(&[&all], version) {
+                prop_assert!(table.offsets.thread.next < 16 << 20);
+            }
         }
     }
 }

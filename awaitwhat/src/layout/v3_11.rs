@@ -47,10 +47,12 @@ const OFFSETS: Offsets = Offsets {
         qualified_name: 128,
         line_table: 136,
         instructions: 184,
+        copies: None,
     },
     unicode: UnicodeObject {
         length: 16,
         state: 32,
+        kind_shift: 2,
         ascii_data: 48,
         data: 72,
     },

@@ -60,10 +60,12 @@ const OFFSETS: Offsets = Offsets {
         qualified_name: 128,
         line_table: 136,
         instructions: 208,
+        copies: None,
     },
     unicode: UnicodeObject {
         length: 16,
         state: 32,
+        kind_shift: 2,
         ascii_data: 40,
         data: 56,
     },
@@ -78,7 +80,7 @@ const OFFSETS: Offsets = Offsets {
         values: 40,
         first_value: 8,
     },
-    managed_dict: ManagedDict::Inline,
+    managed_dict: ManagedDict::Inline { before: 24 },
     list: SequenceObject { size: 16, items: 24 },
     tuple: SequenceObject { size: 16, items: 32 },
     set: SetObject {

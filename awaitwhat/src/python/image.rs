@@ -142,7 +142,7 @@ impl Heap {
         };
         let address = self.object(self.types.unicode, start + data.len() as u64);
         self.set(address, offsets.length, length);
-        let state = width << 2 | 1 << 5 | u32::from(is_ascii) << 6;
+        let state = (width | 1 << 3 | u32::from(is_ascii) << 4) << offsets.kind_shift;
         self.image.write(address.0 + offsets.state, &state.to_le_bytes());
         self.image.write(address.0 + start, data);
         address

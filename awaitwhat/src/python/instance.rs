@@ -99,7 +99,8 @@ impl Objects<'_> {
                 values if values & 1 == 1 => Ok(Attributes::Values(Address(values).offset(1))),
                 dict => Ok(Attributes::Dict(Address(dict))),
             },
-            ManagedDict::Inline => {
+            ManagedDict::Inline { before } => {
+                let dict = object.offset(before.wrapping_neg());
                 if let Attributes::Dict(dict) = self.dict_at(dict)? {
                     return Ok(Attributes::Dict(dict));
                 }

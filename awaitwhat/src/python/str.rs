@@ -6,15 +6,14 @@ use crate::memory::Address;
 /// Characters of a string that are read; the rest is cut.
 pub const MAX_CHARACTERS: u64 = 4096;
 
-/// Bits of `PyASCIIObject.state`.
+/// Bits of `PyASCIIObject.state`, from `kind` on.
 mod state {
     /// Bytes per character: 1, 2 or 4.
-    pub const KIND_SHIFT: u32 = 2;
     pub const KIND_MASK: u32 = 7;
     /// The characters follow the header.
-    pub const COMPACT: u32 = 1 << 5;
+    pub const COMPACT: u32 = 1 << 3;
     /// All characters are ASCII (and, when it is compact, the header is the short one).
-    pub const ASCII: u32 = 1 << 6;
+    pub const ASCII: u32 = 1 << 4;
 }
 
 /// The text of a string.
@@ -83,8 +82,10 @@ impl Objects<'_> {
     fn str_header(&self, object: Address) -> Result<Header, ReadError> {
         let offsets = &self.offsets.unicode;
         let length = self.memory.read_u64(object.offset(offsets.length))?;
-        let state = self.read_u32(object.offset(offsets.state))?;
-        let width = state >> state::KIND_SHIFT & state::KIND_MASK;
+        let state = self
+            .read_u32(object.offset(offsets.state))?
+            .unbounded_shr(offsets.kind_shift);
+        let width = state & state::KIND_MASK;
         if !matches!(width, 1 | 2 | 4) || length > i64::MAX as u64 {
             return Err(ReadError::Malformed {
                 what: "str",

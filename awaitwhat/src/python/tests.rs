@@ -61,6 +61,18 @@ fn reads_text_of_subclasses_of_str() {
 }
 
 #[test]
+fn reads_text_of_a_free_threaded_build() {
+    let mut heap = heap();
+    heap.offsets.unicode.kind_shift = 8;
+    let plain = heap.text("plain");
+    let wide = heap.wide_text(2, 2, false, &[0xe5, 0x65, 0x2c, 0x67]);
+    // What is interned says so in a byte of its own.
+    heap.image.write(plain.0 + heap.offsets.unicode.state, &[3]);
+    assert_eq!(shown(&heap, plain), Ok("plain".to_owned()));
+    assert_eq!(shown(&heap, wide), Ok("日本".to_owned()));
+}
+
+#[test]
 fn replaces_what_is_no_character_and_cuts_what_is_long() {
     let mut heap = heap();
     let surrogate = heap.wide_text(1, 2, false, &0xd800_u16.to_le_bytes());
@@ -177,7 +189,8 @@ fn finds_attributes_in_every_place() {
     for (minor, managed) in [
         (11, ManagedDict::Pointers),
         (12, ManagedDict::Tagged),
-        (12, ManagedDict::Inline),
+        (12, ManagedDict::Inline { before: 24 }),
+        (12, ManagedDict::Inline { before: 8 }),
     ] {
         let offsets = Offsets {
             managed_dict: managed,
@@ -186,7 +199,7 @@ fn finds_attributes_in_every_place() {
         let mut heap = Heap::new(offsets);
         let (before, object) = instance(
             &mut heap,
-            if managed == ManagedDict::Inline {
+            if matches!(managed, ManagedDict::Inline { .. }) {
                 INLINE
             } else {
                 MANAGED
@@ -202,7 +215,7 @@ fn finds_attributes_in_every_place() {
         match managed {
             ManagedDict::Pointers => heap.set(before, 0, values.0),
             ManagedDict::Tagged => heap.set(before, 8, values.0 - 1),
-            ManagedDict::Inline => {
+            ManagedDict::Inline { .. } => {
                 heap.offsets.dict.first_value = 8;
                 // Capacity, size, embedded, valid; then the value.
                 heap.image.write(object.0 + 16, &[1, 1, 1, 1]);
@@ -218,7 +231,11 @@ fn finds_attributes_in_every_place() {
         if managed == ManagedDict::Pointers {
             heap.set(before, 0, 0);
         }
-        heap.set(before, 8, dict.0);
+        let pointer = match managed {
+            ManagedDict::Inline { before } => 32 - before,
+            ManagedDict::Pointers | ManagedDict::Tagged => 8,
+        };
+        heap.set(before, pointer, dict.0);
         assert_eq!(
             heap.objects().attribute(object, "data"),
             Ok(Some(Address(88))),
@@ -359,7 +376,11 @@ proptest! {
         heap.image.write_words(0x20_0000, &words);
         heap.types.type_type = Address(0x20_0000);
         let object = Address(0x20_0000 + at * 8);
-        for managed_dict in [ManagedDict::Pointers, ManagedDict::Tagged, ManagedDict::Inline] {
+        for managed_dict in [
+            ManagedDict::Pointers,
+            ManagedDict::Tagged,
+            ManagedDict::Inline { before: 24 },
+        ] {
             heap.offsets.managed_dict = managed_dict;
             let objects = heap.objects();
             let _ = objects.attribute(object, "data");

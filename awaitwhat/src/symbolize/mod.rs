@@ -15,6 +15,11 @@ const MAX_LINE_TABLE_BYTES: usize = 1 << 20;
 /// it remembered.
 const MAX_CODE_OBJECTS: usize = 1 << 17;
 
+/// Copies of one code object's instructions that are looked at, one for each thread of a free-threaded build.
+const MAX_COPIES: u64 = 1 << 12;
+/// Bytes of instructions that a code object is believed to have.
+const MAX_INSTRUCTION_BYTES: u64 = 1 << 28;
+
 /// Instructions of one code object whose lines are remembered.
 const MAX_LINES: usize = 1 << 12;
 
@@ -89,7 +94,7 @@ impl CodeCache {
             return Ok(self.unreadable_frame());
         };
         entry.is_used = true;
-        let base = code.offset(objects.offsets.code.instructions);
+        let base = instructions(objects, code, instruction);
         let line = entry.line(instruction.0.wrapping_sub(base.0).cast_signed());
         Ok(Frame {
             function: Arc::clone(&entry.function),
@@ -201,6 +206,31 @@ impl Entry {
     }
 }
 
+/// Where the instructions of `code` begin that `instruction` is one of: in the code object itself, or, in a free-threaded build,
+/// in the copy that one of the threads has for itself (`_PyCodeArray`, cpython/code.h of 3.14: the number of copies, then pointers to them).
+fn instructions(objects: &Objects<'_>, code: Address, instruction: Address) -> Address {
+    let own = code.offset(objects.offsets.code.instructions);
+    let is_in = |start: &Address, bytes: u64| instruction.0.wrapping_sub(start.0) < bytes;
+    let find = || {
+        let copies = code.offset(objects.offsets.code.copies?);
+        // `ob_size` of a code object is its number of code units.
+        let units = objects
+            .memory
+            .read_u64(code.offset(objects.offsets.header_bytes()))
+            .ok()?;
+        let bytes = units.saturating_mul(2).min(MAX_INSTRUCTION_BYTES);
+        if is_in(&own, bytes) {
+            return None;
+        }
+        let array = objects.memory.read_address(copies).ok()?;
+        let count = objects.memory.read_u64(array).ok()?.min(MAX_COPIES);
+        (1..=count)
+            .map_while(|index| objects.memory.read_address(array.offset(index * 8)).ok())
+            .find(|start| !start.is_null() && is_in(start, bytes))
+    };
+    find().unwrap_or(own)
+}
+
 fn kind(bits: u32) -> FrameKind {
     if bits & flags::COROUTINE != 0 {
         FrameKind::Coroutine
@@ -286,6 +316,30 @@ mod tests {
             assert_eq!(frame(&mut cache, &heap, code, 9).line, 0);
         }
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn finds_lines_in_the_copies_of_other_threads() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        // Where nothing else of the code object of 3.12 is.
+        heap.offsets.code.copies = Some(232);
+        let (code, other) = (code(&mut heap, "run", 0), heap.allocate(16));
+        heap.set(code, heap.offsets.header_bytes(), 4);
+        let array = heap.allocate(32);
+        heap.image
+            .write_words(array.0, &[3, code.0 + heap.offsets.code.instructions, 0, other.0]);
+        heap.set(code, 232, array.0);
+        let mut line = |heap: &Heap, instruction| {
+            let found = cache.frame(&heap.objects(), code, instruction);
+            found.expect("the target is there").line
+        };
+        assert_eq!(line(&heap, code.offset(heap.offsets.code.instructions + 2)), 12);
+        assert_eq!(line(&heap, other), 11);
+        assert_eq!(line(&heap, other.offset(2)), 12);
+        // In none of them.
+        assert_eq!(line(&heap, other.offset(8)), 0);
+        heap.set(code, 232, 8);
+        assert_eq!(line(&heap, other), 0);
     }
 
     #[test]
