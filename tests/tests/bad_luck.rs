@@ -132,7 +132,7 @@ fn unknown_version_is_refused(python: &Python) -> anyhow::Result<()> {
         "import asyncio, sys; print('{}', flush=True); sys.stdin.read()",
     ]);
     let target = Target::spawn(command)?;
-    refused(target.pid, exit::TARGET, &["3.11", "3.14"])?;
+    refused(target.pid, exit::TARGET, &["3.11", "3.15"])?;
     let outcome = tool::run(&["ps", &target.pid.to_string()])?;
     let names_version = outcome.stderr.contains(&python.label) || outcome.stderr.contains("older than 3.11");
     ensure!(names_version, "the version is not in {:?}", outcome.stderr);

@@ -18,6 +18,7 @@ use super::output::OutputFile;
 use super::program::Program;
 use super::{config, people_stdout, stdout_width, trace};
 use crate::export::flamegraph;
+use crate::layout::{KNOWN, KNOWN_MINORS};
 use crate::profile::Profile;
 use crate::session::{self, Options, TraceOptions};
 use crate::snapshot::Snapshot;
@@ -31,8 +32,6 @@ const FLAME_GRAPH: &str = "awaitwhat-demo.svg";
 const DURATION: Duration = Duration::from_secs(3);
 /// How long the program may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The Pythons that can be read, and that the program runs on.
-const PYTHONS: std::ops::RangeInclusive<(u32, u32)> = (3, 11)..=(3, 14);
 
 pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let reading = config::reading(global)?;
@@ -110,7 +109,7 @@ async fn check_python(python: &OsStr) -> anyhow::Result<()> {
         .output()
         .await;
     let output = output.with_context(|| {
-        format!("{name} cannot be started: the demo needs a CPython 3.11 to 3.14 (try --python PROGRAM)")
+        format!("{name} cannot be started: the demo needs a CPython {KNOWN} (try --python PROGRAM)")
     })?;
     ensure!(
         output.status.success(),
@@ -120,15 +119,15 @@ async fn check_python(python: &OsStr) -> anyhow::Result<()> {
     let answer = String::from_utf8_lossy(&output.stdout);
     let version = parse_version(&answer);
     ensure!(
-        version.is_some_and(|version| PYTHONS.contains(&version)),
-        "{name} is {}: the demo needs a CPython 3.11 to 3.14 (try --python PROGRAM)",
+        version.is_some_and(|version| KNOWN_MINORS.contains(&version)),
+        "{name} is {}: the demo needs a CPython {KNOWN} (try --python PROGRAM)",
         answer.trim()
     );
     Ok(())
 }
 
 /// Reads `cpython 3 12`.
-fn parse_version(answer: &str) -> Option<(u32, u32)> {
+fn parse_version(answer: &str) -> Option<(u8, u8)> {
     let mut words = answer.trim().strip_prefix("cpython ")?.split(' ').map(str::parse);
     Some((words.next()?.ok()?, words.next()?.ok()?))
 }
@@ -163,7 +162,7 @@ fn command(python: &OsStr, file: &Path) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{PYTHONS, parse_version};
+    use super::parse_version;
 
     #[test]
     fn the_answer_of_python_is_understood() {
@@ -171,6 +170,5 @@ mod tests {
         for answer in ["pypy 3 11\n", "", "cpython", "cpython 3 x"] {
             assert_eq!(parse_version(answer), None);
         }
-        assert!(!PYTHONS.contains(&(3, 10)) && PYTHONS.contains(&(3, 14)) && !PYTHONS.contains(&(3, 15)));
     }
 }

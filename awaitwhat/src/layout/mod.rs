@@ -15,6 +15,7 @@ mod v3_14;
 mod v3_15;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use awaitwhat_common::layout::Layout;
 
@@ -22,6 +23,11 @@ pub(crate) use asyncio_debug::{AsyncioDebug, find as find_asyncio_debug};
 pub use published::PublishedError;
 
 use crate::memory::{Address, Memory};
+
+/// The versions that are known, as messages say them.
+pub const KNOWN: &str = "3.11 to 3.15";
+/// The minor versions that are known, from the first to the last.
+pub const KNOWN_MINORS: RangeInclusive<(u8, u8)> = (3, 11)..=(3, 15);
 
 /// A CPython version, as `PY_VERSION_HEX` encodes it (`patchlevel.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +79,7 @@ pub struct Table {
 /// Why there is no [`Table`] for an interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    #[error("CPython {0} is not known to this version of awaitwhat: it reads 3.11 to 3.15")]
+    #[error("CPython {0} is not known to this version of awaitwhat: it reads {KNOWN}")]
     UnknownVersion(Version),
     #[error(transparent)]
     Published(#[from] PublishedError),

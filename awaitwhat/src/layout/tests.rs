@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop, prop_assert, proptest};
 
 use super::asyncio_debug::find;
 use super::published::PublishedError;
-use super::{LayoutError, Registry, RunningLoop, Table, Version};
+use super::{KNOWN, KNOWN_MINORS, LayoutError, Registry, RunningLoop, Table, Version};
 use crate::memory::Address;
 use crate::python::image::MemoryImage;
 
@@ -107,6 +107,19 @@ fn shows_versions_as_python_does() {
     assert_eq!(shown(0x030f_00b2), "3.15.0b2");
     assert_eq!(shown(0x030d_00c1), "3.13.0rc1");
     assert_eq!(shown(0x030f_00a6), "3.15.0a6");
+}
+
+#[test]
+fn says_which_versions_it_knows() {
+    let ((major, first), (_, last)) = (*KNOWN_MINORS.start(), *KNOWN_MINORS.end());
+    assert_eq!(KNOWN, format!("{major}.{first} to {major}.{last}"));
+    let none = MemoryImage::default();
+    for minor in first..=last {
+        let version = Version::from_hex(u32::from_be_bytes([major, minor, 1, 0xf0]));
+        let table = Table::for_interpreter(&none, version, RUNTIME);
+        let is_known = !matches!(table, Err(LayoutError::UnknownVersion(_)));
+        assert!(is_known, "{version}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ pub const MAX_ENTRIES: u64 = 1 << 16;
 /// Entries that are read at a time.
 const CHUNK_ENTRIES: u64 = 1024;
 
-/// `PyDictKeysObject` (pycore_dict.h), the same in 3.11 to 3.14.
+/// `PyDictKeysObject` (pycore_dict.h), the same in 3.11 to 3.15.
 mod keys {
     /// `dk_log2_index_bytes`: size of the index in front of the entries.
     pub const LOG2_INDEX_BYTES: u64 = 9;

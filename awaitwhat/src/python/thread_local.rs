@@ -31,7 +31,7 @@ impl Objects<'_> {
 
     /// The attributes that the `threading.local` at `local` has in the thread whose state is at `thread`.
     fn thread_local_dict(&self, local: Address, thread: Address) -> Result<Option<Address>, ReadError> {
-        let head = self.offsets.object_type + 8;
+        let head = self.offsets.header_bytes();
         let first = self.memory.read_address(local.offset(head))?;
         let dict = if !first.is_null() && self.is_exactly(first, self.types.unicode)? {
             self.dict_of_key(first, thread)?
@@ -54,7 +54,7 @@ impl Objects<'_> {
         let entries = self.dict_items(entries)?;
         match entries.iter().find(|(other, _)| *other == key) {
             Some((_, dummy)) => {
-                let dict = dummy.offset(self.offsets.object_type + 8);
+                let dict = dummy.offset(self.offsets.header_bytes());
                 Ok(non_null(self.memory.read_address(dict)?))
             }
             None => Ok(None),

@@ -1,7 +1,7 @@
 //! What a task waits for: the kind of its terminal awaitable, and the tasks behind it.
 //!
 //! Facts: `Lib/asyncio/tasks.py` (`gather`, `wait`, `wait_for`, `shield`, `as_completed`) and `Lib/asyncio/taskgroups.py`
-//! of 3.11 to 3.14. Edges are found from the waiting side: before 3.14 a task does not know its awaiters, and since
+//! of 3.11 to 3.15. Edges are found from the waiting side: before 3.14 a task does not know its awaiters, and since
 //! then it names some that do not wait for it (the parent of a `TaskGroup` whose body goes on) and misses others.
 
 use std::collections::{HashMap, HashSet};

@@ -15,9 +15,6 @@ use crate::python::{Objects, ReadError};
 
 /// Words of the module state of `_asyncio` that are searched for a type.
 const MAX_STATE_WORDS: u64 = 32;
-/// Where every wrapper (`PyCoroWrapper`, `PyAsyncGenASend`, `PyAsyncGenAThrow`, `anextawaitableobject`,
-/// `futureiterobject`) has the object that it leads to: right after `PyObject_HEAD`.
-const WRAPPED: u16 = 16;
 
 /// Why the tasks of a program that uses asyncio cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -283,11 +280,14 @@ impl Interpreter {
             .iter()
             .map(|found| (*found, 0))
             .chain(future_iterator.map(|found| (found, 1)));
+        // Every wrapper (`PyCoroWrapper`, `PyAsyncGenASend`, `PyAsyncGenAThrow`, `anextawaitableobject`, `futureiterobject`) has the
+        // object that it leads to right after `PyObject_HEAD`. One outside the window would be found out by `is_within_bounds`.
+        let inner = u16::try_from(objects.offsets.header_bytes()).unwrap_or(u16::MAX);
         let mut wrappers = types
             .filter(|(found, _)| !found.is_null())
             .map(|(found, is_terminal)| Wrapper {
                 type_address: found.0,
-                inner: WRAPPED,
+                inner,
                 is_terminal,
                 reserved: 0,
             });

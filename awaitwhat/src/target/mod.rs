@@ -13,7 +13,7 @@ use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
 use self::scheduler::{Library, Scheduler};
-use crate::layout::{LayoutError, Offsets, Table, Version};
+use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::frame::Frames;
 use crate::python::waits::FutureTypes;
@@ -29,9 +29,9 @@ pub enum FindError {
         "no Python interpreter was found in the process (none of its {images} mapped files defines `_PyRuntime`)"
     )]
     NotPython { images: usize },
-    #[error("the process runs PyPy; awaitwhat reads CPython 3.11 to 3.14")]
+    #[error("the process runs PyPy; awaitwhat reads CPython {KNOWN}")]
     PyPy,
-    #[error("the process runs a CPython older than 3.11 (`{image}`); awaitwhat reads 3.11 to 3.14")]
+    #[error("the process runs a CPython older than those that awaitwhat reads, {KNOWN} (`{image}`)")]
     TooOld { image: String },
     #[error(transparent)]
     Layout(#[from] LayoutError),
