@@ -169,7 +169,8 @@ impl Host for AtRest {
         !activity.is_on_cpu & (activity.switches == self.switches)
     }
 
-    /// Out of time, or the ring buffer is half full: user space drains it between two slices, so that nothing is lost.
+    /// Out of time, or the ring buffer is three quarters full: user space drains it between two slices, so that nothing is lost. The
+    /// rest is for what samplers send meanwhile.
     #[inline(always)]
     fn is_over_budget(&mut self) -> bool {
         let ring = (&raw const RECORDS).cast_mut().cast();
@@ -180,7 +181,7 @@ impl Host for AtRest {
                 bpf_ringbuf_query(ring, RING_SIZE),
             )
         };
-        (now() >= self.deadline) | (used > size / 2)
+        (now() >= self.deadline) | (used > size / 4 * 3)
     }
 
     #[inline(always)]

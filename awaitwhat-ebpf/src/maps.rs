@@ -15,7 +15,7 @@ const MAX_THREADS: u32 = 64;
 /// Pages of the target that the iterator remembers while the thread does not run.
 pub const CACHED_PAGES: u32 = 1024;
 /// Size of the ring buffer in bytes; the loader may choose another one.
-const RECORDS_BYTES: u32 = 16 << 20;
+const RECORDS_BYTES: u32 = 4 << 20;
 
 /// Layouts of each target, by [`ThreadPlan::layout_key`].
 #[map]

@@ -9,6 +9,7 @@ use crate::repo;
 use observers::Tools;
 use report::Row;
 
+mod attach;
 mod busy;
 mod grammar;
 mod idle;
@@ -40,7 +41,8 @@ pub struct Arguments {
 type Part = fn(&Plan, &Tools) -> Result<Vec<Row>>;
 
 /// What is measured, in the order of the table.
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
+    ("attach", attach::rows),
     ("idle", idle::rows),
     ("snapshots", busy::snapshot_rows),
     ("throughput", busy::throughput_rows),
@@ -159,6 +161,8 @@ const NOTES: &str = "\
 - All in one run, on the same process, the observers by turns; numbers are medians, ratios are to awaitwhat.
 - Time is that of the whole command, from its start to its end, its output discarded; CPU time is user and kernel time of the command.
 - Each idle task sleeps below nine coroutines. py-spy shows threads, not tasks: its column is what a look at the process costs it.
+- The process with many modules has real ones, of its own, and loads copies of a shared object. The first sample of a snapshot comes before its end, and
+  that of a trace before the time that is traced begins, so attaching takes less than what is shown.
 - The kernel's walk is from the first task that is read to the last, as the snapshot itself tells it.
 - A chain is impossible where the server has no call path that gives it, or where it ends in the middle of one and the task does not run.
   A table does not tell which task runs, so its chains may all end there.

@@ -61,33 +61,20 @@ impl Capture {
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
     pub fn load(ring_bytes: u32) -> Result<Self, CaptureError> {
-        // Read once: sysfs hands out a page at a time.
-        let types = kernel_types::read()?;
-        let btf = Btf::parse(&types, Endianness::default())
-            .map_err(|error| CaptureError::Btf(error.to_string()))?;
+        // aya's loader reads the kernel's types for relocations, of which the object has none: they are given back before the next
+        // step needs them, as they are the most memory that is ever used.
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
+            .btf(None)
             .map_max_entries("RECORDS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| CaptureError::load("maps", &error))?;
-        for (name, kind) in [
-            ("walk_thread", "task"),
-            ("read_memory", "task"),
-            ("list_mappings", "task_vma"),
-        ] {
-            let program: &mut Iter = program(&mut ebpf, name)?;
-            program
-                .load(kind, &btf)
-                .map_err(|error| CaptureError::load(name, &error))?;
-        }
+        let offsets = load_iterators(&mut ebpf)?;
 
         // This map stays with `ebpf`: the sampler, which is loaded later, refers to it.
         let kernel = ebpf.map_mut("KERNEL").ok_or(CaptureError::Object("KERNEL"))?;
         let mut kernel: Array<&mut MapData, Plain<KernelOffsets>> =
             kernel.try_into().map_err(|_| CaptureError::Object("KERNEL"))?;
-        kernel
-            .set(0, Plain(kernel_types::offsets(&types)?), 0)
-            .map_err(CaptureError::map)?;
+        kernel.set(0, Plain(offsets), 0).map_err(CaptureError::map)?;
         let request = take(&mut ebpf, "REQUEST")?;
         let pages = Rc::new(PageReader::new(request, program_fd(&mut ebpf, "read_memory")?));
         Ok(Self {
@@ -244,6 +231,27 @@ impl Thread {
 fn walk_keys(kernel_id: u32) -> [u64; 2] {
     let key = u64::from(kernel_id);
     [key, key | IN_CONTEXT]
+}
+
+/// Loads the iterators, and returns the offsets inside the kernel's structures: both are found in the kernel's types.
+fn load_iterators(ebpf: &mut Ebpf) -> Result<KernelOffsets, CaptureError> {
+    // Read once: sysfs hands out a page at a time.
+    let types = kernel_types::read()?;
+    let offsets = kernel_types::offsets(&types)?;
+    let btf =
+        Btf::parse(&types, Endianness::default()).map_err(|error| CaptureError::Btf(error.to_string()))?;
+    drop(types);
+    for (name, kind) in [
+        ("walk_thread", "task"),
+        ("read_memory", "task"),
+        ("list_mappings", "task_vma"),
+    ] {
+        let program: &mut Iter = program(ebpf, name)?;
+        program
+            .load(kind, &btf)
+            .map_err(|error| CaptureError::load(name, &error))?;
+    }
+    Ok(offsets)
 }
 
 /// The program with this name.

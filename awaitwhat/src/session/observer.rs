@@ -20,8 +20,9 @@ use crate::snapshot::{Losses, Stack};
 use crate::symbolize::CodeCache;
 use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_interpreter};
 
-/// Size of the ring buffer in bytes: room for some 60,000 tasks with ten frames each.
-const RING_BYTES: u32 = 16 << 20;
+/// Size of the ring buffer in bytes: room for some 16,000 tasks with ten frames each. It counts twice as memory of the process, since
+/// a record that wraps around is read in one piece.
+const RING_BYTES: u32 = 4 << 20;
 /// Names a smaller ring buffer, in bytes, to see what a full one does.
 const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
 

@@ -19,6 +19,9 @@ const WALK_AIM: (usize, f64) = (10_000, 0.030);
 /// The share of a core that the tracer may take: number of tasks, share.
 const OBSERVER_AIM: (usize, f64) = (10_000, 0.01);
 
+/// The most memory that the tracer may have: number of tasks, bytes.
+const MEMORY_AIM: (usize, u64) = (10_000, 64 << 20);
+
 /// What the snapshots of one observer took.
 struct Trials {
     costs: Vec<Cost>,
@@ -220,15 +223,22 @@ fn observer(tasks: usize, plan: &Plan, target: &Target, tools: &Tools) -> Result
     } else {
         share
     };
+    let memory = Row::own(
+        format!("{what}, peak memory of the tracer"),
+        mebibytes(traced.peak_memory),
+    );
+    let memory = if tasks == MEMORY_AIM.0 {
+        let aim = MEMORY_AIM.1;
+        memory.reach(format!("<= {}", mebibytes(aim)), traced.peak_memory <= aim)
+    } else {
+        memory
+    };
     Ok(vec![
         share,
         Row::own(
             format!("{what}, CPU of the tracer to start and to end"),
             seconds(traced.overhead),
         ),
-        Row::own(
-            format!("{what}, peak memory of the tracer"),
-            mebibytes(traced.peak_memory),
-        ),
+        memory,
     ])
 }

@@ -14,6 +14,7 @@ use crate::repo;
 
 /// The sources, in this repository.
 const IDLE: (&str, &str) = ("idle.py", include_str!("../../bench/idle.py"));
+const LOADED: (&str, &str) = ("loaded.py", include_str!("../../bench/loaded.py"));
 const SERVER: (&str, &str) = ("server.py", include_str!("../../bench/server.py"));
 
 /// CPython 3.14 in a root folder of its own, with `/proc` mounted.
@@ -83,6 +84,11 @@ impl Target {
     /// A program whose `tasks` tasks all sleep.
     pub fn idle(python: &Python, tasks: usize) -> Result<Self> {
         Self::start(python, IDLE, &[tasks.to_string()])
+    }
+
+    /// A program that has imported `count` modules and loaded as many shared objects.
+    pub fn loaded(python: &Python, count: usize) -> Result<Self> {
+        Self::start(python, LOADED, &[count.to_string()])
     }
 
     /// A server of `tasks` tasks whose loop works for `load` percent of the time.
