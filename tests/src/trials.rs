@@ -16,7 +16,7 @@ const OTHERS: [&str; 5] = [
     "changes.py",
 ];
 
-/// The declaration in a target's file that starts a line like `# needs: 3.12` or `# needs: uvloop`.
+/// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.
 const NEEDS: &str = "# needs: ";
 
 /// A target that reports the truth about one shape.
@@ -42,13 +42,16 @@ impl Shape {
 }
 
 fn has(python: &Python, need: &str) -> bool {
-    match need.split_once('.') {
-        Some((major, minor)) => {
-            let number = |text: &str| text.parse().unwrap_or(u32::MAX);
-            python.version >= (number(major), number(minor))
-        }
-        None => python.packages.is_some(),
+    match need.strip_prefix('<') {
+        Some(first_without) => version(first_without).is_some_and(|it| python.version < it),
+        None => version(need).map_or(python.packages.is_some(), |it| python.version >= it),
     }
+}
+
+/// Major and minor version, if the text is one.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Every shape, by name.

@@ -1,4 +1,4 @@
-"""Asynchronous generators: plain, delegating, by anext() with a default, by asend(), athrow() and aclose(), and comprehensions."""
+"""Asynchronous generators: plain, delegating, by asend(), athrow() and aclose(), and comprehensions."""
 import asyncio
 
 import truth
@@ -18,12 +18,6 @@ async def doubled():
 async def iterates():
     async for _ in doubled():
         pass
-
-
-async def by_default():
-    generator = numbers()
-    await anext(generator)
-    await anext(generator, None)
 
 
 async def by_asend():
@@ -56,8 +50,8 @@ async def by_comprehension():
 
 
 async def main():
-    await asyncio.gather(iterates(), by_default(), by_asend(), by_athrow(), by_aclose(), by_comprehension())
+    await asyncio.gather(iterates(), by_asend(), by_athrow(), by_aclose(), by_comprehension())
 
 
-MEMBERS = ["iterates", "by_default", "by_asend", "by_athrow", "by_aclose", "by_comprehension"]
+MEMBERS = ["iterates", "by_asend", "by_athrow", "by_aclose", "by_comprehension"]
 truth.run(main, edges=[("main", member) for member in MEMBERS])

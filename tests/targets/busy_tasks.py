@@ -17,7 +17,7 @@ import truth
 TASKS = 1000
 FAMILIES = "ABCD"
 
-locks = [asyncio.Lock() for _ in range(20)]
+locks = []
 asked = threading.Event()
 
 
@@ -136,26 +136,27 @@ async def d_bottom():
 
 
 async def main():
-    async with asyncio.TaskGroup() as group:
-        for number in range(TASKS):
-            family = FAMILIES[number % len(FAMILIES)]
-            root = globals()[f"{family.lower()}_root"]
-            group.create_task(root(number), name=f"{family} {number}")
-        asyncio.get_running_loop().call_later(0.5, announce_grammar)
+    # Before 3.10, locks belong to the loop that they are made in.
+    locks.extend(asyncio.Lock() for _ in range(20))
+    tasks = []
+    for number in range(TASKS):
+        family = FAMILIES[number % len(FAMILIES)]
+        root = globals()[f"{family.lower()}_root"]
+        tasks.append(truth.create_task(root(number), f"{family} {number}"))
+    asyncio.get_running_loop().call_later(0.5, announce_grammar)
+    every = asyncio.gather(*tasks)
+    await every
 
 
 def announce_grammar():
     own = [it for it in globals().values() if inspect.isfunction(it) and it.__module__ == __name__]
-    functions = {function.__qualname__: rules(function) for function in own + library()}
+    functions = {truth.function_name(function.__code__): rules(function) for function in own + library()}
     truth.announce({"tasks": TASKS + 1, "own_file": __file__, "functions": functions})
 
 
 def library():
     """The functions of the standard library that the own ones lead into."""
-    functions = [asyncio.sleep, asyncio.tasks.__sleep0, asyncio.Lock.__aenter__, asyncio.Lock.acquire, asyncio.TaskGroup.__aexit__]
-    # Since 3.14, the exit of a group is in two functions.
-    functions.append(getattr(asyncio.TaskGroup, "_aexit", None))
-    return [function for function in functions if function is not None]
+    return [asyncio.sleep, asyncio.tasks.__sleep0, asyncio.Lock.__aenter__, asyncio.Lock.acquire]
 
 
 def rules(function):
@@ -165,17 +166,18 @@ def rules(function):
     awaits, calls = {}, {}
     for node in ast.walk(definition):
         line = first + getattr(node, "lineno", 1) - 1
-        match node:
-            case ast.Await(value=ast.Call(func=called)):
-                awaits.setdefault(line, set()).add(last_name(called))
-            case ast.Await() | ast.Yield(value=None):
-                awaits.setdefault(line, set()).add(None)
-            case ast.AsyncFor(iter=ast.Call(func=called)):
-                awaits.setdefault(line, set()).add(last_name(called))
-            case ast.AsyncWith():
-                awaits.setdefault(line, set()).update(("__aenter__", "__aexit__"))
-            case ast.Call(func=called):
-                calls.setdefault(line, set()).add(last_name(called))
+        if isinstance(node, ast.Await):
+            awaits.setdefault(line, set()).add(called_name(node.value))
+        elif isinstance(node, ast.Yield) and node.value is None:
+            awaits.setdefault(line, set()).add(None)
+        elif isinstance(node, ast.AsyncFor):
+            awaits.setdefault(line, set()).add(called_name(node.iter))
+        elif isinstance(node, ast.AsyncWith):
+            awaits.setdefault(line, set()).update(("__aenter__", "__aexit__"))
+            # Before 3.10, the exit has the line that was executed last.
+            awaits.setdefault(first + node.body[-1].lineno - 1, set()).add("__aexit__")
+        elif isinstance(node, ast.Call):
+            calls.setdefault(line, set()).add(called_name(node))
     code = function.__code__
     return {
         "file": code.co_filename,
@@ -186,12 +188,11 @@ def rules(function):
     }
 
 
-def last_name(called):
-    """What a call names: `sleep` of `asyncio.sleep`."""
-    match called:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""
+def called_name(node):
+    """What a call names: `sleep` of `asyncio.sleep(1)`; None where there is no call."""
+    if not isinstance(node, ast.Call):
+        return None
+    return getattr(node.func, "id", getattr(node.func, "attr", ""))
 
 
 def sample():
@@ -206,7 +207,4 @@ def sample():
     truth.announce(now)
 
 
-truth.end_with_stdin(lambda line: asked.set())
-with asyncio.Runner() as runner:
-    truth.enter_loop(runner.get_loop())
-    runner.run(main())
+truth.run_loop(main, answer=lambda line: asked.set())

@@ -4,18 +4,20 @@ import asyncio
 import truth
 
 
-async def takes(first, second, barrier):
+async def takes(first, second):
     async with first:
-        await barrier.wait()
+        # The other one takes its first lock meanwhile.
+        await asyncio.sleep(0)
         async with second:
             pass
 
 
 async def main():
-    left, right, barrier = asyncio.Lock(), asyncio.Lock(), asyncio.Barrier(2)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(takes(left, right, barrier), name="left first")
-        group.create_task(takes(right, left, barrier), name="right first")
+    left, right = asyncio.Lock(), asyncio.Lock()
+    await asyncio.gather(
+        truth.create_task(takes(left, right), "left first"),
+        truth.create_task(takes(right, left), "right first"),
+    )
 
 
 truth.run(main, edges=[("main", "takes")])

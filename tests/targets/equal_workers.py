@@ -13,9 +13,7 @@ async def worker():
 
 
 async def main():
-    async with asyncio.TaskGroup() as group:
-        for _ in range(1000):
-            group.create_task(worker())
+    await asyncio.gather(*[worker() for _ in range(1000)])
 
 
 truth.run(main, edges=[("main", "worker")])

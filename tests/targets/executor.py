@@ -1,4 +1,4 @@
-"""run_in_executor and to_thread, with jobs that block in their threads."""
+"""run_in_executor and to_thread (since 3.9), with jobs that block in their threads."""
 import asyncio
 import threading
 
@@ -20,8 +20,12 @@ async def in_thread():
     await asyncio.to_thread(job)
 
 
+MEMBERS = [in_executor, in_thread] if hasattr(asyncio, "to_thread") else [in_executor]
+
+
 async def main():
-    await asyncio.gather(in_executor(), in_thread())
+    await asyncio.gather(*[member() for member in MEMBERS])
 
 
-truth.run(main, edges=[("main", "in_executor"), ("main", "in_thread")], ready=lambda: started._value == 2)
+EDGES = [("main", member.__name__) for member in MEMBERS]
+truth.run(main, edges=EDGES, ready=lambda: started._value == len(MEMBERS))

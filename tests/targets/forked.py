@@ -14,8 +14,7 @@ async def worker():
 
 
 async def main():
-    async with asyncio.TaskGroup() as group:
-        group.create_task(worker(), name="child's")
+    await truth.create_task(worker(), "child's")
 
 
 asyncio.run(earlier())

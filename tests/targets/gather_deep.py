@@ -7,7 +7,7 @@ edges = []
 
 
 async def node(name, levels):
-    asyncio.current_task().set_name(name)
+    truth.name_task(asyncio.current_task(), name)
     if not levels:
         await asyncio.sleep(3600)
     children = [f"{name}.{number}" for number in range(2)]

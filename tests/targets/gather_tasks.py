@@ -13,8 +13,8 @@ async def done():
 
 
 async def main():
-    finished = asyncio.create_task(done(), name="finished")
-    tasks = [asyncio.create_task(worker(), name=f"worker {number}") for number in range(3)]
+    finished = truth.create_task(done(), "finished")
+    tasks = [truth.create_task(worker(), f"worker {number}") for number in range(3)]
     await finished
     await asyncio.gather(finished, *tasks, truth.never())
 

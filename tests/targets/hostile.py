@@ -16,6 +16,8 @@ import traceback
 import truth
 
 WORD = 8
+# Before 3.11, a coroutine points to a frame object; since then it embeds its frame.
+HAS_FRAME_OBJECTS = sys.version_info < (3, 11)
 # Not an address of a user process at all; an address where nothing is mapped; one at the end of what a process can have.
 NOT_CANONICAL, UNMAPPED, LAST_PAGE = 0x4141414141414141, 0xDEAD0000, 0x7FFFFFFFF000
 # PySetObject: `used`, `mask`, `table`; PyVarObject.ob_size; PyASCIIObject.length; PyWeakReference.wr_object.
@@ -46,6 +48,15 @@ def point(thing, pointed, value):
         write(address, value)
 
 
+def point_state(coroutine, pointed, value):
+    """The same for what `coroutine` has in its frame, and for its own copy of it."""
+    bearers = [coroutine.cr_frame] if HAS_FRAME_OBJECTS else [coroutine]
+    if pointed is coroutine.cr_code and HAS_FRAME_OBJECTS:
+        bearers.append(coroutine)
+    for bearer in bearers:
+        point(bearer, pointed, value)
+
+
 def registry():
     """The set of weak references, or of tasks, that this version keeps its tasks in."""
     weak_set = getattr(asyncio.tasks, "_all_tasks", None)
@@ -71,19 +82,41 @@ def node_offset(tasks):
     return None
 
 
+def outer_of(victims):
+    return truth.coroutine_of(victims[0])
+
+
+def inner_of(victims):
+    """The coroutine that the victim's own awaits."""
+    return outer_of(victims).cr_await
+
+
+def frame_is(value):
+    """The pointer to the frame object, where there is one."""
+
+    def corrupt(victims, tasks):
+        point(inner_of(victims), inner_of(victims).cr_frame, value)
+
+    return corrupt
+
+
+def frame_is_task(victims, tasks):
+    point(inner_of(victims), inner_of(victims).cr_frame, id(victims[0]))
+
+
 def coroutine_is(value):
     def corrupt(victims, tasks):
-        point(victims[0], victims[0].get_coro(), value)
+        point(victims[0], outer_of(victims), value)
 
     return corrupt
 
 
 def coroutine_is_task(victims, tasks):
-    point(victims[0], victims[0].get_coro(), id(victims[0]))
+    point(victims[0], outer_of(victims), id(victims[0]))
 
 
 def coroutine_is_misaligned(victims, tasks):
-    point(victims[0], victims[0].get_coro(), id(victims[0].get_coro()) + 3)
+    point(victims[0], outer_of(victims), id(outer_of(victims)) + 3)
 
 
 def name_is(value):
@@ -98,45 +131,52 @@ def name_is_endless(victims, tasks):
 
 
 def chain_is_a_circle(victims, tasks):
-    outer = victims[0].get_coro()
-    inner = outer.cr_await
-    point(inner, inner.cr_await, id(outer))
+    inner = inner_of(victims)
+    point_state(inner, inner.cr_await, id(outer_of(victims)))
 
 
 def code_is(value):
     def corrupt(victims, tasks):
-        inner = victims[0].get_coro().cr_await
-        point(inner, inner.cr_code, value)
+        point_state(inner_of(victims), inner_of(victims).cr_code, value)
 
     return corrupt
 
 
 def code_is_task(victims, tasks):
-    inner = victims[0].get_coro().cr_await
-    point(inner, inner.cr_code, id(victims[0]))
+    point_state(inner_of(victims), inner_of(victims).cr_code, id(victims[0]))
 
 
 def code_has_endless_lines(victims, tasks):
-    code = victims[0].get_coro().cr_await.cr_code
-    write(id(code.co_linetable) + OB_SIZE, 1 << 60)
+    code = inner_of(victims).cr_code
+    # Before 3.10 it has another format, and another name.
+    lines = code.co_linetable if hasattr(code, "co_linetable") else code.co_lnotab
+    write(id(lines) + OB_SIZE, 1 << 60)
 
 
 def code_has_a_number_for_a_file(victims, tasks):
-    code = victims[0].get_coro().cr_await.cr_code
+    code = inner_of(victims).cr_code
     point(code, code.co_filename, id(10**50))
 
 
 def stack_top_is_far_away(victims, tasks):
-    """The stack's top, wherever the frame has it: a count of slots (to 3.13), or a pointer."""
-    inner = victims[0].get_coro().cr_await
-    slot = find(inner, inner.cr_await)[-1]
-    start, size = id(inner), sys.getsizeof(inner)
-    for address in range(start + 16, start + size - 4, 4):
-        if address % WORD == 0 and read(address) == slot + WORD:
+    """The stack's top, wherever the frame has it: a count of slots (3.10 to 3.13), or a pointer."""
+    inner = inner_of(victims)
+    bearer = inner.cr_frame if HAS_FRAME_OBJECTS else inner
+    slot = find(bearer, inner.cr_await)[-1]
+    words = range(id(bearer) + 2 * WORD, id(bearer) + sys.getsizeof(bearer) // WORD * WORD, WORD)
+    for address in words:
+        # Since 3.15, what is awaited has a second slot above it.
+        if read(address) in (slot + WORD, slot + 2 * WORD):
             write(address, slot + (1 << 40))
             return
-    # This function has no variables: the slot is the first behind the frame's header, which ends with the count.
-    count = ctypes.c_uint32.from_address(slot - WORD)
+    if HAS_FRAME_OBJECTS:
+        # This function has no variables: the stack begins with the slot. The pointer to its beginning, `f_trace`, and the count.
+        (bottom,) = [address for address in words if read(address) == slot]
+        place = bottom + 2 * WORD
+    else:
+        # The slot is the first behind the frame's header, which ends with the count.
+        place = slot - WORD
+    count = ctypes.c_uint32.from_address(place)
     assert count.value == 1
     count.value = 0x7FFFFFFF
 
@@ -150,8 +190,7 @@ def waiter_is(value):
 
 def terminal_is(value):
     def corrupt(victims, tasks):
-        inner = victims[0].get_coro().cr_await
-        point(inner, inner.cr_await, value)
+        point_state(inner_of(victims), inner_of(victims).cr_await, value)
 
     return corrupt
 
@@ -164,7 +203,7 @@ def loop_is(value):
 
 
 def gather_is_endless(victims, tasks):
-    gathers = next(task for task in tasks if task.get_coro().__qualname__ == "main")
+    gathers = next(task for task in tasks if truth.coroutine_of(task).__name__ == "main")
     write(id(gathers._fut_waiter._children) + OB_SIZE, 1 << 60)
 
 
@@ -235,6 +274,13 @@ CORRUPTIONS = {
     "list_circle": list_is_a_circle,
 }
 
+if not truth.HAS_TASK_NAMES:
+    CORRUPTIONS = {name: corrupt for name, corrupt in CORRUPTIONS.items() if not name.startswith("name_")}
+if HAS_FRAME_OBJECTS:
+    CORRUPTIONS["frame_unmapped"] = frame_is(UNMAPPED)
+    CORRUPTIONS["frame_not_canonical"] = frame_is(NOT_CANONICAL)
+    CORRUPTIONS["frame_is_task"] = frame_is_task
+
 names = {}
 
 
@@ -268,8 +314,8 @@ def stay(loop):
 
 def corrupt(tasks):
     for task in tasks:
-        names[task] = next((it for it in gc.get_referents(task) if it == task.get_name()), None)
-    victims = [task for task in tasks if task.get_name() == "the victim"]
+        names[task] = next((it for it in gc.get_referents(task) if isinstance(it, str)), None)
+    victims = [task for task in tasks if truth.coroutine_of(task).__name__ == "victim"]
     answer = {"pid": os.getpid(), "victim": truth.address(victims[0]), **truth.snapshot(truth.Edges())}
     # Nothing of it may be looked at any more afterwards.
     line = json.dumps(answer)
@@ -280,9 +326,9 @@ def corrupt(tasks):
 async def main():
     loop = asyncio.get_running_loop()
     truth.enter_loop(loop)
-    tasks = [asyncio.create_task(whole(), name=f"whole {number}") for number in range(5)]
+    tasks = [truth.create_task(whole(), f"whole {number}") for number in range(5)]
     # Among the others in whatever order the registry has.
-    tasks.insert(2, asyncio.create_task(victim(), name=" ".join(["the", "victim"])))
+    tasks.insert(2, truth.create_task(victim(), " ".join(["the", "victim"])))
     loop.call_soon(stay, loop)
     await asyncio.gather(*tasks)
 

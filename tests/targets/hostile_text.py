@@ -1,5 +1,6 @@
 """Functions and files whose names would command a terminal, if they were sent to it as they are."""
 
+# needs: 3.8
 import asyncio
 
 import truth
@@ -13,9 +14,11 @@ async def named():
 
 
 async def main():
-    named.__code__ = named.__code__.replace(co_name=FUNCTION, co_qualname=FUNCTION, co_filename=FILE)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(named(), name="\x1b[2J\x07\x9b1m\r\u2028\u202e")
+    names = {"co_name": FUNCTION, "co_filename": FILE}
+    if truth.HAS_QUALIFIED_NAMES:
+        names["co_qualname"] = FUNCTION
+    named.__code__ = named.__code__.replace(**names)
+    await truth.create_task(named(), "\x1b[2J\x07\x9b1m\r\u2028\u202e")
 
 
 truth.run(main, edges=[("main", FUNCTION)])

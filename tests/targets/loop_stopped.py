@@ -10,7 +10,7 @@ async def worker():
 
 
 async def main():
-    kept.append(asyncio.create_task(worker(), name="left behind"))
+    kept.append(truth.create_task(worker(), "left behind"))
     await asyncio.sleep(0)
 
 

@@ -13,14 +13,12 @@ async def worker():
 
 
 async def main(number):
-    asyncio.current_task().set_name(f"main {number}")
+    truth.name_task(asyncio.current_task(), f"main {number}")
     loop = asyncio.get_running_loop()
     truth.enter_loop(loop)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(3):
-            group.create_task(worker(), name=f"worker {number}")
-        await asyncio.sleep(0)
-        loop.call_later(0.05, parked.wait)
+    workers = [truth.create_task(worker(), f"worker {number}") for _ in range(3)]
+    loop.call_later(0.05, parked.wait)
+    await asyncio.gather(*workers)
 
 
 def reports():

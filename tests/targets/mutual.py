@@ -17,8 +17,8 @@ async def second():
 
 
 async def main():
-    tasks["first"] = asyncio.create_task(first(), name="first")
-    tasks["second"] = asyncio.create_task(second(), name="second")
+    tasks["first"] = truth.create_task(first(), "first")
+    tasks["second"] = truth.create_task(second(), "second")
     await tasks["first"]
 
 

@@ -1,4 +1,5 @@
 """Names of tasks: long, not text, empty, with control and escape characters, in every width that CPython stores."""
+# needs: 3.8
 import asyncio
 
 import truth
@@ -25,9 +26,7 @@ async def worker():
 
 
 async def main():
-    async with asyncio.TaskGroup() as group:
-        for name in NAMES:
-            group.create_task(worker(), name=name)
+    await asyncio.gather(*[asyncio.create_task(worker(), name=name) for name in NAMES])
 
 
 truth.run(main, edges=[("main", "worker")])

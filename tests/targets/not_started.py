@@ -14,11 +14,11 @@ async def not_begun():
 
 
 async def main():
-    asyncio.create_task(waits(), name="waits")
+    truth.create_task(waits(), "waits")
     await asyncio.sleep(0)
     # Both wait in the loop's queue behind the callback that never returns.
     asyncio.get_running_loop().call_soon(threading.Event().wait)
-    kept.append(asyncio.create_task(not_begun(), name="not begun"))
+    kept.append(truth.create_task(not_begun(), "not begun"))
     stuck.set()
     await truth.never()
 
@@ -26,7 +26,4 @@ async def main():
 kept = []
 stuck = threading.Event()
 truth.report_from_thread(stuck.is_set)
-truth.end_with_stdin()
-with asyncio.Runner() as runner:
-    truth.enter_loop(runner.get_loop())
-    runner.run(main())
+truth.run_loop(main)

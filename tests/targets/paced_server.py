@@ -151,7 +151,13 @@ def report():
         seconds[wait.point] += now - wait.since
     at = lines()
     points = [
-        {"function": function, "file": __file__, "line": at[point], "awaits": awaits, "task_seconds": seconds[point]}
+        {
+            "function": truth.shown_name(function),
+            "file": __file__,
+            "line": at[point],
+            "awaits": truth.shown_name(awaits),
+            "task_seconds": seconds[point],
+        }
         for point, (function, awaits) in POINTS.items()
     ]
     tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))

@@ -1,4 +1,4 @@
-"""Lock, Queue, Event, Condition, Semaphore and Barrier, each waited at."""
+"""Lock, Queue, Event, Condition, Semaphore and (since 3.11) Barrier, each waited at."""
 import asyncio
 
 import truth
@@ -57,10 +57,12 @@ async def main():
         at_condition(asyncio.Condition()),
         at_condition_for(asyncio.Condition()),
         at_semaphore(asyncio.Semaphore(0)),
-        at_barrier(asyncio.Barrier(2)),
     ]
+    if HAS_BARRIER:
+        members.append(at_barrier(asyncio.Barrier(2)))
     await asyncio.gather(*members)
 
 
-MEMBERS = "lock get put join event condition condition_for semaphore barrier".split()
+HAS_BARRIER = hasattr(asyncio, "Barrier")
+MEMBERS = "lock get put join event condition condition_for semaphore".split() + ["barrier"] * HAS_BARRIER
 truth.run(main, edges=[("main", f"at_{it}") for it in MEMBERS])

@@ -10,11 +10,11 @@ async def worker():
 
 async def main():
     loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(worker(), name="compiled")
-        loop.set_task_factory(lambda loop, coroutine, **options: asyncio.tasks._PyTask(coroutine, loop=loop, **options))
-        group.create_task(worker(), name="pure")
-        loop.set_task_factory(None)
+    compiled = truth.create_task(worker(), "compiled")
+    loop.set_task_factory(lambda loop, coroutine, **options: asyncio.tasks._PyTask(coroutine, loop=loop, **options))
+    pure = truth.create_task(worker(), "pure")
+    loop.set_task_factory(None)
+    await asyncio.gather(compiled, pure)
 
 
 truth.run(main, edges=[("main", "worker")])

@@ -25,7 +25,4 @@ async def main():
 
 
 truth.report_from_thread(spinning.is_set)
-truth.end_with_stdin()
-with asyncio.Runner() as runner:
-    truth.enter_loop(runner.get_loop())
-    runner.run(main())
+truth.run_loop(main)

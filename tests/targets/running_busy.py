@@ -34,13 +34,8 @@ async def worker():
 
 
 async def main():
-    async with asyncio.TaskGroup() as group:
-        group.create_task(worker())
-        group.create_task(request())
+    await asyncio.gather(worker(), request())
 
 
 truth.report_from_thread(spinning.is_set, edges=[("main", "worker"), ("main", "request")])
-truth.end_with_stdin()
-with asyncio.Runner() as runner:
-    truth.enter_loop(runner.get_loop())
-    runner.run(main())
+truth.run_loop(main)

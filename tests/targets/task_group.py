@@ -1,4 +1,5 @@
 """A TaskGroup that waits at its end, with another one inside."""
+# needs: 3.11
 import asyncio
 
 import truth

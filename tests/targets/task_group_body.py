@@ -1,4 +1,5 @@
 """A TaskGroup whose body is not over: the parent waits for its own sleep, not for its children."""
+# needs: 3.11
 import asyncio
 
 import truth

@@ -19,13 +19,13 @@ async def worker():
 
 
 async def waits_for_subclass():
-    await Slotted(worker(), name="slotted")
+    await truth.name_task(Slotted(worker()), "slotted")
 
 
 async def main():
     loop = asyncio.get_running_loop()
     loop.set_task_factory(lambda loop, coroutine, **options: Traced(coroutine, loop=loop, **options))
-    await asyncio.gather(Traced(worker(), name="traced"), waits_for_subclass())
+    await asyncio.gather(truth.name_task(Traced(worker()), "traced"), waits_for_subclass())
 
 
 EDGES = [("waits_for_subclass", "slotted"), ("main", "waits_for_subclass"), ("main", "traced")]

@@ -1,4 +1,5 @@
 """timeout() and timeout_at() around awaits."""
+# needs: 3.11
 import asyncio
 
 import truth

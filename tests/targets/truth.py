@@ -19,6 +19,10 @@ import types
 # Between two looks at the tasks; they are reported once two looks in a row saw the same.
 SETTLING_SECONDS = 0.02
 
+# What a version has. Tasks have had names since 3.8, code objects their qualified names since 3.11.
+HAS_TASK_NAMES = sys.version_info >= (3, 8)
+HAS_QUALIFIED_NAMES = sys.version_info >= (3, 11)
+
 # Awaitables without a frame that lead to another one.
 WRAPPERS = {
     "anext_awaitable",
@@ -30,6 +34,9 @@ WRAPPERS = {
 # Native thread id and interpreter's thread identity of every event loop that runs here.
 _threads = {}
 
+# What `create_task` and `name_task` called the tasks of a version without names, for `Edges`.
+_labels = {}
+
 
 def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
     """Runs `main()` in an event loop and reports once everything is parked.
@@ -37,19 +44,57 @@ def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
     `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
     `ready` says whether the shape is complete, where equal looks are not proof enough.
     """
+
+    def settle(loop):
+        loop.call_soon(_settle, loop, (edges, optional_edges), ready, None)
+
+    run_loop(main, begin=settle, loop_factory=loop_factory)
+
+
+def run_loop(main, *, begin=None, loop_factory=None, answer=None):
+    """Runs `main()` in an event loop of this thread, as `asyncio.run` does (and its Runner, which came with 3.11); `begin(loop)` is called before; for `answer`, see `end_with_stdin`."""
     import asyncio
 
-    end_with_stdin()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        loop = runner.get_loop()
-        enter_loop(loop)
-        loop.call_soon(_settle, loop, (edges, optional_edges), ready, None)
-        runner.run(main())
+    end_with_stdin(answer)
+    loop = (loop_factory or asyncio.new_event_loop)()
+    asyncio.set_event_loop(loop)
+    enter_loop(loop)
+    if begin is not None:
+        begin(loop)
+    loop.run_until_complete(main())
+
+
+def create_task(coroutine, name):
+    """A task of that name, where tasks have names; `Edges` knows it by the name in any case."""
+    import asyncio
+
+    if HAS_TASK_NAMES:
+        return asyncio.create_task(coroutine, name=name)
+    return name_task(asyncio.create_task(coroutine), name)
+
+
+def name_task(task, name):
+    """Names a task that is there already, as `create_task` does."""
+    if HAS_TASK_NAMES:
+        task.set_name(name)
+    else:
+        _labels[task] = name
+    return task
 
 
 def enter_loop(loop):
     """Notes that `loop` runs in the calling thread."""
-    _threads[loop] = (threading.get_native_id(), threading.get_ident())
+    _threads[loop] = (native_id(), threading.get_ident())
+
+
+def native_id():
+    """What the kernel calls the calling thread; 3.7 does not tell."""
+    if hasattr(threading, "get_native_id"):
+        return threading.get_native_id()
+    import ctypes
+
+    gettid = 186  # The number of that system call on x86-64.
+    return ctypes.CDLL(None).syscall(gettid)
 
 
 def leave_loop(loop):
@@ -90,18 +135,20 @@ class Edges:
 
     def fill(self, tasks):
         """Adds `awaited_by` and `optional_awaited_by` to `tasks`."""
+        labels = {address(task): label for task, label in _labels.items()}
+        words = {task["id"]: _words(task, labels) for task in tasks}
         called = {}
         for task in tasks:
-            for word in _words(task):
+            for word in words[task["id"]]:
                 called.setdefault(word, set()).add(task["id"])
         for task in tasks:
             for key, pairs in (("awaited_by", self.required), ("optional_awaited_by", self.optional)):
-                waiters = [called.get(waiter, ()) for waiter, awaited in pairs if awaited in _words(task)]
+                waiters = [called.get(waiter, ()) for waiter, awaited in pairs if awaited in words[task["id"]]]
                 task[key] = sorted(set().union(*waiters), key=lambda address: int(address, 16))
 
 
-def _words(task):
-    return {task["name"], *(frame["function"] for frame in task["stack"][-1:])}
+def _words(task, labels):
+    return {task["name"], labels.get(task["id"]), *(frame["function"] for frame in task["stack"][-1:])}
 
 
 def _settle(loop, edges, ready, before):
@@ -130,7 +177,7 @@ def describe(task, loop):
 
     native_id, identity = _threads[loop]
     # The current task's coroutine may be suspended already, while the task still hands its next step to the loop.
-    running = identity is not None and asyncio.current_task(loop) is task and task.get_coro().cr_running
+    running = identity is not None and asyncio.current_task(loop) is task and is_running(coroutine_of(task))
     if running:
         stack, waits_on = running_stack(task, identity), None
     else:
@@ -149,10 +196,24 @@ def address(thing):
     return hex(id(thing))
 
 
+def coroutine_of(task):
+    """What the task runs; 3.7 has no `get_coro`."""
+    return task.get_coro() if hasattr(task, "get_coro") else task._coro
+
+
+def is_running(coroutine):
+    """Whether a coroutine, or a generator in its place (before 3.12), is being executed."""
+    if isinstance(coroutine, types.GeneratorType):
+        return coroutine.gi_running
+    return coroutine.cr_running
+
+
 def name_of(task):
-    """The task's name, without changing the task: CPython keeps a number until somebody asks for the name."""
+    """The task's name, without changing the task: CPython keeps a number until somebody asks for the name. None where tasks have no names."""
     import asyncio
 
+    if not HAS_TASK_NAMES:
+        return None
     if isinstance(task, asyncio.Task):
         for referent in gc.get_referents(task):
             if type(referent) is int:
@@ -163,7 +224,7 @@ def name_of(task):
 def suspended_stack(task):
     """The chain of a task that is not running, innermost first, and what it waits for."""
     frames = []
-    awaitable, terminal = task.get_coro(), None
+    awaitable, terminal = coroutine_of(task), None
     while awaitable is not None:
         frame, following = suspended_frame(awaitable)
         if frame is not None:
@@ -185,7 +246,7 @@ def suspended_stack(task):
 
 
 def suspended_frame(awaitable):
-    """The frame of a coroutine or generator and what it awaits; (None, None) for anything else."""
+    """The frame of a coroutine or generator and what it awaits, if it is suspended; (None, None) for anything else."""
     if isinstance(awaitable, types.CoroutineType):
         return awaitable.cr_frame, awaitable.cr_await
     if isinstance(awaitable, types.AsyncGeneratorType):
@@ -225,14 +286,14 @@ def kind_of(terminal, innermost):
     here = innermost.f_locals
     if getattr(here.get("self"), "_on_completed_fut", None) is terminal:
         return "task_group"
-    if innermost.f_code.co_qualname == "_wait" and here.get("waiter") is terminal:
+    if innermost.f_code.co_name == "_wait" and here.get("waiter") is terminal:
         return "wait"
     return "future"
 
 
 def running_stack(task, identity):
     """The Python frames of a running task, innermost first, down to the task's own coroutine."""
-    outermost = task.get_coro().cr_frame
+    outermost, _ = suspended_frame(coroutine_of(task))
     frame, frames = sys._current_frames()[identity], []
     while frame is not None:
         frames.append(frame_entry(frame))
@@ -245,11 +306,21 @@ def running_stack(task, identity):
 def frame_entry(frame):
     code = frame.f_code
     return {
-        "function": code.co_qualname,
+        "function": function_name(code),
         "file": code.co_filename,
         "line": frame.f_lineno,
         "kind": code_kind(code),
     }
+
+
+def function_name(code):
+    """The name that a code object bears: the qualified one, where it has one."""
+    return code.co_qualname if HAS_QUALIFIED_NAMES else code.co_name
+
+
+def shown_name(qualified):
+    """What is shown of a function's qualified name."""
+    return qualified if HAS_QUALIFIED_NAMES else qualified.rpartition(".")[2]
 
 
 def code_kind(code):

@@ -17,9 +17,7 @@ async def at_lock(lock):
 
 async def main():
     lock = asyncio.Lock()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(at_lock(lock))
-        group.create_task(at_lock(lock))
+    await asyncio.gather(at_lock(lock), at_lock(lock))
 
 
 truth.run(main, edges=[("main", "at_lock")], loop_factory=uvloop.new_event_loop)

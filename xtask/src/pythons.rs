@@ -16,8 +16,8 @@ pub mod root;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=15;
-/// Minor versions that have to be refused: the last one before.
-const REFUSED: [u32; 1] = [10];
+/// Minor versions that have to be refused: those before.
+const REFUSED: [u32; 5] = [6, 7, 8, 9, 10];
 /// Packages from PyPI that some targets import.
 const PACKAGES: [&str; 1] = ["uvloop"];
 
