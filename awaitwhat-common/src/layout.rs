@@ -36,9 +36,10 @@ pub struct Layout {
     pub task_name: u16,
     /// `TaskObj.task_loop`.
     pub task_loop: u16,
-    /// `TaskObj.task_fut_waiter`.
+    /// `TaskObj.task_fut_waiter`; whatever else tells the turns of a task apart, where it is no future (trio).
     pub task_fut_waiter: u16,
-    /// `TaskObj.task_state` (`fut_state`, an `int`: 0 is pending); a future has it at the same offset.
+    /// `TaskObj.task_state` (`fut_state`, an `int`: 0 is pending); a future has it at the same offset. [`ABSENT`] where a registry
+    /// has no tasks but pending ones.
     pub task_state: u16,
     /// `TaskObj.task_node` (a `struct llist_node { next, prev }`), or [`ABSENT`].
     pub task_node: u16,
@@ -101,6 +102,9 @@ pub struct Layout {
     pub generator_type: u64,
     /// Address of `PyAsyncGen_Type`.
     pub async_generator_type: u64,
+    /// Code object of a generator that drives tasks (trio's loop is one): its frame is below theirs, and belongs to none. 0 where
+    /// there is no such.
+    pub driver_code: u64,
     /// Awaitables that lead to another one; unused entries have type 0.
     pub wrappers: [Wrapper; MAX_WRAPPERS],
 }
@@ -145,7 +149,7 @@ impl Layout {
             self.set_mask,
             self.set_table,
         ];
-        let halves = [self.task_state, frame(self.frame_stack)];
+        let halves = [frame(self.frame_stack)];
         let bytes = [self.generator_frame_state, frame(self.frame_owner)];
         let fits = |offset: u16, size: u64| {
             u64::from(offset) % size == 0 && u64::from(offset) + size <= WINDOW_BYTES
@@ -154,6 +158,7 @@ impl Layout {
         (8..=u64::from(self.generator_frame)).contains(&before)
             && words.iter().all(|&offset| fits(offset, 8))
             && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
+            && (self.task_state == ABSENT || fits(self.task_state, 4))
             && halves.iter().all(|&offset| fits(offset, 4))
             && (self.quirks & quirks::STACK_POINTER == 0 || fits(frame(self.frame_stack), 8))
             && bytes.iter().all(|&offset| fits(offset, 1))

@@ -93,8 +93,8 @@ impl Walk {
         }
         let before = layout.generator_state_before_frame();
         let owner = self.window().byte(before + u64::from(layout.frame_owner));
+        let code = self.window().word(before + u64::from(layout.frame_code)) & !layout.tag_mask;
         if owner < layout.owner_internal {
-            let code = self.window().word(before + u64::from(layout.frame_code)) & !layout.tag_mask;
             let instruction = self.window().word(before + u64::from(layout.frame_instruction));
             if !self.record.push_frame(code, instruction, plan.max_frames) {
                 self.status = TaskStatus::Truncated as u32;
@@ -102,6 +102,9 @@ impl Walk {
             self.base_frames += 1;
         }
         if owner == OWNED_BY_GENERATOR {
+            if code == layout.driver_code {
+                return self.end_of_frames();
+            }
             // A coroutine that is just being entered or left is on the thread's stack, but not in the state of one that runs.
             let state = self.window().byte(u64::from(layout.generator_frame_state) & 7) as i8;
             if state != layout.state_executing {
@@ -129,7 +132,7 @@ impl Walk {
         Flow::Continue
     }
 
-    /// The thread has no more frames. A task that executes must have been among them, and a coroutine is always driven by
+    /// The thread has no more frames, or none that matter: what drives tasks is below all of them. A task that executes must have been among them, and a coroutine is always driven by
     /// something: one at the very end is just being linked into the stack, or out of it.
     #[inline(always)]
     fn end_of_frames(&mut self) -> Flow {

@@ -1,7 +1,7 @@
 //! Tasks. Facts: `Modules/_asynciomodule.c` (`TaskObj`, `FutureObj_HEAD`).
 
 use awaitwhat_common::event::TaskState;
-use awaitwhat_common::layout::Layout;
+use awaitwhat_common::layout::{ABSENT, Layout};
 use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
@@ -37,7 +37,8 @@ impl Walk {
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         self.state = TaskState::Waiting as u32;
         self.objects = 0;
-        let is_pending = self.window().half(u64::from(layout.task_state)) == PENDING;
+        let is_pending =
+            layout.task_state == ABSENT || self.window().half(u64::from(layout.task_state)) == PENDING;
         if !is_pending || coro == 0 || !is_of_plan(plan, event_loop) {
             return self.skip(host);
         }

@@ -68,6 +68,41 @@ pub enum WaitKind {
     Wait,
     /// An awaitable that is no future.
     Other,
+    /// A nursery of trio whose opener is about to leave it: it waits for the nursery's children.
+    Nursery,
+    /// An object whose method has parked a task of trio: a lock, a channel, a socket, ...
+    Parked,
+}
+
+/// What trio does with a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrioState {
+    /// It waits, and could be cancelled.
+    Parked,
+    /// It waits, and its wait was asked to end early (a cancellation, as a rule) but goes on.
+    Cancelling,
+    /// It is in line to run.
+    Runnable,
+    Running,
+}
+
+/// What only a task of trio has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrioTask {
+    pub state: TrioState,
+    /// The nursery that it is a child of; none for the first task of a run.
+    pub parent_nursery: Option<Address>,
+    /// The nurseries that it has open, outermost first. It need not wait for them.
+    pub nurseries: Vec<Nursery>,
+}
+
+/// A nursery of trio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nursery {
+    pub id: Address,
+    /// Its children, in ascending order of address.
+    pub tasks: Vec<Address>,
 }
 
 /// One task.
@@ -87,6 +122,8 @@ pub struct Task {
     pub awaited_by: Vec<Address>,
     /// The chain is deeper than the bound: its innermost part is missing.
     pub truncated: bool,
+    /// What only a task of trio has; none where it is asyncio's.
+    pub trio: Option<Box<TrioTask>>,
 }
 
 /// What a snapshot or profile does not show, and why. Always shown to the user.

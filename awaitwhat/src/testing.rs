@@ -29,6 +29,7 @@ pub fn task(id: u64, name: &str, frames: &[Frame]) -> Task {
         waits_on: Some(waits_on(WaitKind::Future, "Future", &[])),
         awaited_by: Vec::new(),
         truncated: false,
+        trio: None,
     }
 }
 

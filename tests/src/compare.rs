@@ -69,6 +69,7 @@ fn task_difference(truth: &Task, shown: &Task) -> Option<String> {
     field("name", &truth.name, &shown.name);
     field("tid", &truth.tid, &shown.tid);
     field("state", &truth.state, &shown.state);
+    field("trio", &truth.trio, &shown.trio);
     if shown.truncated {
         // The innermost part is missing, and what the task waits for with it.
         field("waits_on", &None::<()>, &shown.waits_on);
@@ -139,7 +140,7 @@ pub fn stack_lines(stack: &[Frame]) -> String {
 #[cfg(test)]
 mod tests {
     use super::differences;
-    use crate::output::{Frame, Snapshot, Task, WaitsOn};
+    use crate::output::{Frame, Snapshot, Task, Trio, WaitsOn};
 
     fn frame(function: &str, line: u32) -> Frame {
         Frame {
@@ -165,6 +166,11 @@ mod tests {
             awaited_by: vec!["0x2".to_owned()],
             optional_awaited_by: vec!["0x3".to_owned()],
             truncated: false,
+            trio: Some(Trio {
+                state: "parked".to_owned(),
+                parent_nursery: None,
+                nurseries: Vec::new(),
+            }),
         }
     }
 
@@ -193,11 +199,12 @@ mod tests {
     #[test]
     fn every_field_counts() {
         let truth = task("0x1", 3);
-        let changes: [fn(&mut Task); 11] = [
+        let changes: [fn(&mut Task); 12] = [
             |task| task.name = None,
             |task| task.tid = None,
             |task| task.state = "running".to_owned(),
             |task| task.waits_on = None,
+            |task| task.trio = None,
             |task| task.stack[1].line += 1,
             |task| task.stack[1].kind = None,
             |task| task.stack.truncate(2),

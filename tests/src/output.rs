@@ -33,6 +33,23 @@ pub struct Task {
     /// In a truth always false: a truth is never cut short.
     #[serde(default)]
     pub truncated: bool,
+    /// What only a task of trio has.
+    #[serde(default)]
+    pub trio: Option<Trio>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Trio {
+    pub state: String,
+    pub parent_nursery: Option<String>,
+    /// Outermost first.
+    pub nurseries: Vec<Nursery>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Nursery {
+    pub id: String,
+    pub tasks: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]

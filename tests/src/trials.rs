@@ -8,8 +8,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::environment::{self, Python, targets};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "truth.py",
+    "trio_truth.py",
     "paced_server.py",
     "busy_tasks.py",
     "hostile.py",
@@ -30,6 +31,11 @@ impl Shape {
     /// Its file in `tests/targets`.
     pub fn file(&self) -> String {
         format!("{}.py", self.name)
+    }
+
+    /// Whether it declares that it needs `what`.
+    pub fn needs(&self, what: &str) -> bool {
+        self.needs.iter().any(|need| need == what)
     }
 
     /// What `python` lacks of what the shape needs, if anything.

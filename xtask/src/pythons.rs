@@ -19,7 +19,7 @@ const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=15;
 /// Minor versions that have to be refused: those before.
 const REFUSED: [u32; 5] = [6, 7, 8, 9, 10];
 /// Packages from PyPI that some targets import.
-const PACKAGES: [&str; 1] = ["uvloop"];
+const PACKAGES: [&str; 3] = ["anyio", "trio", "uvloop"];
 
 /// An interpreter, as the tests read it from the environment.
 #[derive(Clone, Debug, Serialize)]

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::json::write_line;
 use crate::memory::Address;
-use crate::snapshot::{Frame, Snapshot, Task, WaitsOn};
+use crate::snapshot::{Frame, Nursery, Snapshot, Task, TrioTask, WaitsOn};
 
 /// Value of the key `schema`.
 pub const SCHEMA: &str = "awaitwhat.snapshot/1";
@@ -43,7 +43,7 @@ struct TaskDocument<'a>(&'a Task);
 impl Serialize for TaskDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let task = self.0;
-        let mut document = serializer.serialize_struct("Task", 8)?;
+        let mut document = serializer.serialize_struct("Task", 9)?;
         document.serialize_field("id", &Shown(task.id))?;
         document.serialize_field("name", &task.name)?;
         document.serialize_field("tid", &task.tid)?;
@@ -52,6 +52,32 @@ impl Serialize for TaskDocument<'_> {
         document.serialize_field("waits_on", &task.waits_on.as_ref().map(WaitsOnDocument))?;
         document.serialize_field("awaited_by", &Each(&task.awaited_by, |id: &Address| Shown(*id)))?;
         document.serialize_field("truncated", &task.truncated)?;
+        document.serialize_field("trio", &task.trio.as_deref().map(TrioDocument))?;
+        document.end()
+    }
+}
+
+struct TrioDocument<'a>(&'a TrioTask);
+
+impl Serialize for TrioDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let trio = self.0;
+        let mut document = serializer.serialize_struct("TrioTask", 3)?;
+        document.serialize_field("state", &trio.state)?;
+        document.serialize_field("parent_nursery", &trio.parent_nursery.map(Shown))?;
+        document.serialize_field("nurseries", &Each(&trio.nurseries, NurseryDocument))?;
+        document.end()
+    }
+}
+
+struct NurseryDocument<'a>(&'a Nursery);
+
+impl Serialize for NurseryDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let nursery = self.0;
+        let mut document = serializer.serialize_struct("Nursery", 2)?;
+        document.serialize_field("id", &Shown(nursery.id))?;
+        document.serialize_field("tasks", &Each(&nursery.tasks, |id: &Address| Shown(*id)))?;
         document.end()
     }
 }
@@ -123,10 +149,10 @@ mod tests {
         let one_task_a_line = written(&small_service()).replace("{\"id\":\"0x", "\n{\"id\":\"0x");
         insta::assert_snapshot!(one_task_a_line, @r#"
         {"schema":"awaitwhat.snapshot/1","pid":4711,"python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[
-        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"]},"awaited_by":[],"truncated":false},
-        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false},
-        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false},
-        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false}],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}
+        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"]},"awaited_by":[],"truncated":false,"trio":null},
+        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"trio":null},
+        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"trio":null},
+        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"trio":null}],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}
         "#);
     }
 

@@ -343,6 +343,7 @@ const NOTHING: Layout = Layout {
     coroutine_type: 0,
     generator_type: 0,
     async_generator_type: 0,
+    driver_code: 0,
     none_address: 0,
     weakref_type: 0,
     wrappers: [awaitwhat_common::layout::Wrapper {

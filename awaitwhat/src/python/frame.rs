@@ -51,19 +51,44 @@ impl Frames<'_> {
     /// When one of its objects cannot be read, or is executing.
     pub fn chain(&self, coroutine: Address) -> Result<Chain, ReadError> {
         let mut chain = Chain::default();
+        let (objects, terminal) = self.follow(coroutine, |frame| {
+            chain.after_next = chain.next;
+            chain.next = chain.innermost;
+            chain.innermost = Some(frame);
+        })?;
+        Ok(Chain {
+            objects,
+            terminal,
+            ..chain
+        })
+    }
+
+    /// The frames of a chain, outermost first.
+    ///
+    /// # Errors
+    /// As [`Frames::chain`].
+    pub fn chain_frames(&self, coroutine: Address) -> Result<Vec<FrameAddress>, ReadError> {
+        let mut frames = Vec::new();
+        self.follow(coroutine, |frame| frames.push(frame))?;
+        Ok(frames)
+    }
+
+    /// Calls `visit` with each frame of a chain, the outermost first. Returns how many objects it leads through, and its end.
+    fn follow(
+        &self,
+        coroutine: Address,
+        mut visit: impl FnMut(FrameAddress),
+    ) -> Result<(u32, Option<Address>), ReadError> {
         let mut object = coroutine;
-        for _ in 0..MAX_OBJECTS {
-            chain.objects += 1;
+        for objects in 1..=MAX_OBJECTS {
             let type_object = self.objects.type_of(object)?;
             if self.is_generator(type_object) {
                 let frame = object.offset(u64::from(self.layout.generator_frame));
                 let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
-                chain.after_next = chain.next;
-                chain.next = chain.innermost;
-                chain.innermost = Some(FrameAddress { frame, code });
+                visit(FrameAddress { frame, code });
                 match self.awaited(object, frame)? {
                     Some(awaited) => object = awaited,
-                    None => return Ok(chain),
+                    None => return Ok((objects, None)),
                 }
                 continue;
             }
@@ -72,20 +97,16 @@ impl Frames<'_> {
                 .wrappers
                 .iter()
                 .find(|wrapper| wrapper.type_address == type_object.0);
-            match wrapper {
-                Some(wrapper) => {
-                    object = self
-                        .objects
-                        .memory
-                        .read_address(object.offset(u64::from(wrapper.inner)))?;
-                    if wrapper.is_terminal == 0 {
-                        continue;
-                    }
-                    chain.terminal = non_null(object);
-                }
-                None => chain.terminal = Some(object),
+            let Some(wrapper) = wrapper else {
+                return Ok((objects, Some(object)));
+            };
+            object = self
+                .objects
+                .memory
+                .read_address(object.offset(u64::from(wrapper.inner)))?;
+            if wrapper.is_terminal != 0 {
+                return Ok((objects, non_null(object)));
             }
-            return Ok(chain);
         }
         Err(ReadError::Malformed {
             what: "chain of coroutines",

@@ -12,11 +12,13 @@ pub(crate) mod image;
 mod instance;
 mod number;
 mod sequence;
+mod slot;
 mod str;
 mod task;
 #[cfg(test)]
 mod tests;
 mod thread_local;
+pub mod trio;
 mod r#type;
 pub mod waits;
 #[cfg(test)]

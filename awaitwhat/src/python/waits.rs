@@ -20,6 +20,8 @@ const MAX_NESTING: u32 = 16;
 const MAX_CALLBACKS: u64 = 64;
 /// Types that are remembered.
 const MAX_TYPES: usize = 4096;
+/// The end of the path of anyio's own task groups on asyncio, which are like asyncio's.
+const ANYIO: &str = "/anyio/_backends/_asyncio.py";
 /// `STATE_PENDING` of `fut_state` (`_asynciomodule.c`).
 const PENDING: u32 = 0;
 
@@ -282,6 +284,9 @@ impl Look<'_> {
             ("tasks.py", "_wait") => Function::Wait,
             ("tasks.py", "wait_for" | "_cancel_and_wait") => Function::WaitFor,
             ("queues.py", "Queue.get") => Function::QueueGet,
+            _ if innermost.file.ends_with(ANYIO) && &*innermost.function == "TaskGroup.__aexit__" => {
+                Function::TaskGroup
+            }
             _ => return Ok(None),
         };
         let chain = self.frames.chain(waiter.coroutine)?;

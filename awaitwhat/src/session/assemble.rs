@@ -7,11 +7,13 @@ use awaitwhat_common::event::TaskState as RawState;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
 use super::observer::{AttachError, Observer};
+use super::trio;
 use crate::chains::ChainId;
 use crate::decode::{SliceRecord, TaskRecord};
 use crate::graph;
 use crate::memory::{Address, Fault, Memory as _};
 use crate::python::ReadError;
+use crate::python::trio::{TrioReading, TrioVisit};
 use crate::python::waits::Waiter;
 use crate::snapshot::{Snapshot, Task, TaskState, WaitsOn};
 
@@ -29,6 +31,8 @@ struct Visit {
     fut_waiter: Address,
     coroutine: Address,
     terminal: Address,
+    /// How many turns a task of trio had had when it was read.
+    turns: Option<i64>,
 }
 
 /// What a pass has gathered so far.
@@ -60,6 +64,7 @@ impl Gathering {
             fut_waiter: record.fut_waiter,
             coroutine: record.coroutine,
             terminal: record.terminal,
+            turns: None,
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
@@ -110,14 +115,17 @@ pub(super) fn assemble(
         span = span.max(last.saturating_sub(first) as f64 / 1e9);
         let mut visits = gathering.visits;
         for id in gathering.order {
-            let Some(visit) = visits.remove(&id) else { continue };
-            tasks.push(task(observer, id, &visit).map_err(FindFault)?);
+            let Some(mut visit) = visits.remove(&id) else {
+                continue;
+            };
+            tasks.push(task(observer, id, &mut visit).map_err(FindFault)?);
             seen.push(visit);
         }
     }
     if !is_proven {
         drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
     }
+    trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
     observer.losses.stale += observer.names.codes.take_unreadable();
     observer.losses.opaque += observer
@@ -153,7 +161,7 @@ fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
 }
 
 /// The task of a visit.
-fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Task, Fault> {
+fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task, Fault> {
     let name = readable(
         observer
             .interpreter
@@ -162,9 +170,17 @@ fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Task, Fau
     )?;
     let chain = observer.names.chains.get(visit.chain);
     let stack = Arc::clone(&chain.stack);
+    let trio = trio_task(observer, id, visit)?;
     let waits_on = match visit.state {
         RawState::Waiting => waits_on(observer, visit, &stack)?,
         RawState::Running | RawState::Created => None,
+    };
+    let (trio, waits_on) = match trio {
+        Some(reading) => {
+            visit.turns = reading.turns;
+            (Some(Box::new(reading.task)), reading.waits_on)
+        }
+        None => (None, waits_on),
     };
     Ok(Task {
         id,
@@ -179,7 +195,29 @@ fn task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Task, Fau
         waits_on,
         awaited_by: Vec::new(),
         truncated: visit.is_truncated,
+        trio,
     })
+}
+
+/// What only a task of trio has; `None` for a task of asyncio.
+fn trio_task(observer: &Observer, id: Address, visit: &Visit) -> Result<Option<TrioReading>, Fault> {
+    let (Some(frames), Some(types)) = (
+        observer.interpreter.frames(&observer.memory, visit.layout),
+        observer.interpreter.trio_types(visit.layout),
+    ) else {
+        return Ok(None);
+    };
+    let chain = observer.names.chains.get(visit.chain);
+    let seen = TrioVisit {
+        task: id,
+        coroutine: visit.coroutine,
+        is_running: visit.state == RawState::Running,
+        is_truncated: visit.is_truncated,
+        next_send: visit.fut_waiter,
+        stack: &chain.stack,
+        frames: &chain.frames,
+    };
+    readable(frames.trio_task(types, &seen))
 }
 
 fn waits_on(
@@ -231,6 +269,13 @@ fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> R
             && !(is_same_task && is_still(layout.task_fut_waiter, visit.fut_waiter)?)
         {
             waits_on.tasks.clear();
+        }
+        if let Some(types) = observer.interpreter.trio_types(visit.layout) {
+            let turns = readable(frames.trio_turns(types, task.id))?.flatten();
+            let is_same_turn = is_still(layout.task_fut_waiter, visit.fut_waiter)? && turns == visit.turns;
+            if !(is_same_task && turns.is_some() && is_same_turn) {
+                trio::take_back(task);
+            }
         }
     }
     Ok(())

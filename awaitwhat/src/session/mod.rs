@@ -6,6 +6,7 @@ mod once;
 mod process;
 mod traced;
 mod tracer;
+mod trio;
 
 use std::error::Error as StdError;
 use std::future::Future;

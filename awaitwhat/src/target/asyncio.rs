@@ -8,6 +8,7 @@ use awaitwhat_common::plan::{Root, root_kind};
 
 use super::Interpreter;
 use super::data::scan_data;
+use super::trio::TrioError;
 use crate::layout::{AsyncioDebug, Registry, Version, find_asyncio_debug};
 use crate::memory::{Address, Fault, Memory};
 use crate::python::waits::FutureTypes;
@@ -33,6 +34,8 @@ pub enum AsyncioError {
     NoDebugOffsets { version: Version },
     #[error("the layout of CPython {version}'s tasks is outside what the walker can read")]
     OutOfBounds { version: Version },
+    #[error(transparent)]
+    Trio(#[from] TrioError),
 }
 
 impl From<Fault> for AsyncioError {
@@ -274,6 +277,11 @@ impl Interpreter {
     /// Tells the walker which types lead to another object. One that is not found ends the chains that it is in.
     fn add_wrappers(&self, objects: &Objects<'_>, accelerator: Address, walk: &mut Layout) {
         let future_iterator = self.find_future_iterator(objects, accelerator);
+        walk.wrappers = self.wrapper_table(future_iterator);
+    }
+
+    /// The types that every interpreter has, and that of what a future's `__await__` returns.
+    pub(super) fn wrapper_table(&self, future_iterator: Option<Address>) -> [Wrapper; MAX_WRAPPERS] {
         let types = self
             .wrappers
             .types
@@ -282,7 +290,7 @@ impl Interpreter {
             .chain(future_iterator.map(|found| (found, 1)));
         // Every wrapper (`PyCoroWrapper`, `PyAsyncGenASend`, `PyAsyncGenAThrow`, `anextawaitableobject`, `futureiterobject`) has the
         // object that it leads to right after `PyObject_HEAD`. One outside the window would be found out by `is_within_bounds`.
-        let inner = u16::try_from(objects.offsets.header_bytes()).unwrap_or(u16::MAX);
+        let inner = u16::try_from(self.offsets.header_bytes()).unwrap_or(u16::MAX);
         let mut wrappers = types
             .filter(|(found, _)| !found.is_null())
             .map(|(found, is_terminal)| Wrapper {
@@ -291,7 +299,7 @@ impl Interpreter {
                 is_terminal,
                 reserved: 0,
             });
-        walk.wrappers = std::array::from_fn::<_, MAX_WRAPPERS, _>(|_| wrappers.next().unwrap_or_default());
+        std::array::from_fn(|_| wrappers.next().unwrap_or_default())
     }
 
     /// The type of what a future's `__await__` returns: in the module's state, or in 3.11 in its data.

@@ -5,7 +5,6 @@ use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 
 use super::Interpreter;
 use super::asyncio::{Asyncio, AsyncioError};
-use super::scheduler::Library;
 use crate::layout::RunningLoop;
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, ReadError};
@@ -42,7 +41,16 @@ pub struct EventLoop {
     pub tid: u32,
 }
 
-/// A thread state.
+/// A thread of an interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ThreadId {
+    /// Address of its `PyThreadState`.
+    pub(super) state: Address,
+    /// As [`EventLoop::tid`].
+    pub(super) tid: u32,
+}
+
+/// A thread, as far as asyncio is concerned.
 struct Thread {
     state: Address,
     tid: u32,
@@ -79,29 +87,31 @@ impl Interpreter {
         let mut threads = 0;
         // Sub-interpreters are put in front: the main interpreter, which ends the list, comes first.
         for state in states.into_iter().rev() {
-            let Some(layout) = self.resolve_asyncio(memory, state)? else {
-                continue;
-            };
-            let Some(Library::Asyncio(asyncio)) = self.scheduler(layout).map(|it| &it.library) else {
-                continue;
-            };
-            let of_state = self.threads(memory, asyncio, state, MAX_THREADS - threads)?;
+            let of_state = self.thread_ids(memory, state, MAX_THREADS - threads)?;
             threads += of_state.len();
-            result.add(self.plan(memory, layout, asyncio, &of_state)?);
+            if let Some(layout) = self.resolve_asyncio(memory, state)?
+                && let Some(asyncio) = self.asyncio(layout)
+            {
+                let of_state = self.asyncio_threads(memory, asyncio, state, &of_state)?;
+                result.add(self.plan(memory, layout, asyncio, &of_state)?);
+            }
+            if let Some(layout) = self.resolve_trio(memory, state)?
+                && let Some(trio) = self.trio(layout)
+            {
+                result.add(self.plan_trio(memory, layout, trio, &of_state)?);
+            }
         }
         Ok(result)
     }
 
     /// The threads of one interpreter, at most `limit` of them.
-    fn threads(
+    fn thread_ids(
         &self,
         memory: &dyn Memory,
-        asyncio: &Asyncio,
         interpreter: Address,
         limit: usize,
-    ) -> Result<Vec<Thread>, AsyncioError> {
+    ) -> Result<Vec<ThreadId>, AsyncioError> {
         let offsets = &self.offsets.thread;
-        let debug = asyncio.debug.as_ref();
         let head = interpreter.offset(self.offsets.interpreter.threads_head);
         let mut previous = Address::NULL;
         let mut threads = Vec::new();
@@ -117,15 +127,33 @@ impl Interpreter {
                 .into());
             }
             let tid = memory.read_u64(state.offset(offsets.native_thread_id))?;
-            threads.push(Thread {
+            threads.push(ThreadId {
                 state,
                 tid: u32::try_from(tid).unwrap_or(0),
-                event_loop: self.running_loop(memory, asyncio, state)?,
-                own: debug.map(|debug| list_root(state.offset(debug.thread_tasks_head))),
-                lingering: debug.map(|debug| list_root(interpreter.offset(debug.interpreter_tasks_head))),
             });
         }
         Ok(threads)
+    }
+
+    /// What asyncio has for each of `threads`, all of one interpreter.
+    fn asyncio_threads(
+        &self,
+        memory: &dyn Memory,
+        asyncio: &Asyncio,
+        interpreter: Address,
+        threads: &[ThreadId],
+    ) -> Result<Vec<Thread>, AsyncioError> {
+        let debug = asyncio.debug.as_ref();
+        let thread = |&ThreadId { state, tid }: &ThreadId| {
+            Ok(Thread {
+                state,
+                tid,
+                event_loop: self.running_loop(memory, asyncio, state)?,
+                own: debug.map(|debug| list_root(state.offset(debug.thread_tasks_head))),
+                lingering: debug.map(|debug| list_root(interpreter.offset(debug.interpreter_tasks_head))),
+            })
+        };
+        threads.iter().map(thread).collect()
     }
 
     fn running_loop(
@@ -219,18 +247,30 @@ impl Interpreter {
 }
 
 impl EventLoops {
-    /// Adds those of another interpreter. A thread is walked by one plan only: where it runs an interpreter within another, the
-    /// loop of the second one is left out.
+    /// Adds those of another interpreter, or of another library. A thread is walked by one plan only: where it runs an interpreter
+    /// within another, or trio as a guest of asyncio, the loop of the second one is left out; and so are tasks that no loop runs.
     fn add(&mut self, other: Self) {
-        self.running.extend(other.running);
         self.left_out += other.left_out;
         for plan in other.plans {
-            if self.plans.iter().any(|known| known.tid == plan.tid) {
-                self.left_out += 1;
-            } else {
-                self.plans.push(plan);
+            let loop_of_plan = other.running.iter().find(|running| running.tid == plan.tid);
+            let known = self.plans.iter().position(|known| known.tid == plan.tid);
+            match (known, loop_of_plan) {
+                (None, _) => self.plans.push(plan),
+                (Some(known), Some(_)) if !self.runs_in(plan.tid) => {
+                    self.plans[known] = plan;
+                    self.left_out += 1;
+                }
+                (Some(_), _) => {
+                    self.left_out += 1;
+                    continue;
+                }
             }
+            self.running.extend(loop_of_plan);
         }
+    }
+
+    fn runs_in(&self, tid: u32) -> bool {
+        self.running.iter().any(|running| running.tid == tid)
     }
 
     fn add_plan(&mut self, layout: u32, thread: &Thread, asyncio: &Asyncio, lists: &[Root]) {

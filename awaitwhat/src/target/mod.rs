@@ -5,6 +5,7 @@ pub(crate) mod data;
 pub mod elf;
 mod event_loops;
 mod scheduler;
+mod trio;
 
 use awaitwhat_common::layout::Layout;
 
@@ -12,7 +13,8 @@ pub use self::asyncio::AsyncioError;
 use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
-use self::scheduler::{Library, Scheduler};
+use self::scheduler::Scheduler;
+pub use self::trio::TrioError;
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::frame::Frames;
@@ -145,10 +147,9 @@ impl Interpreter {
         })
     }
 
-    /// Types of futures that tasks with this layout wait for; `None` where there is no such layout.
+    /// Types of futures that tasks with this layout wait for; `None` where they are not asyncio's.
     pub fn future_types(&self, layout: u32) -> Option<&FutureTypes> {
-        let Library::Asyncio(asyncio) = &self.scheduler(layout)?.library;
-        Some(&asyncio.types)
+        Some(&self.asyncio(layout)?.types)
     }
 
     fn read(

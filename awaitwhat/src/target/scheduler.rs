@@ -1,10 +1,11 @@
-//! Libraries that schedule tasks: asyncio, once per interpreter of the process, as each has modules and types of its own.
+//! Libraries that schedule tasks, asyncio and trio: each once per interpreter of the process, as that has modules and types of its own.
 
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::MAX_LAYOUTS;
 
 use super::Interpreter;
 use super::asyncio::{Asyncio, AsyncioError};
+use super::trio::Trio;
 use crate::memory::{Address, Memory};
 use crate::python::ReadError;
 
@@ -22,6 +23,7 @@ pub struct Scheduler {
 #[derive(Clone, Debug)]
 pub(super) enum Library {
     Asyncio(Asyncio),
+    Trio(Trio),
 }
 
 impl Interpreter {
@@ -37,8 +39,24 @@ impl Interpreter {
         self.schedulers.get(layout as usize)
     }
 
+    /// The asyncio whose tasks have this layout.
+    pub(super) fn asyncio(&self, layout: u32) -> Option<&Asyncio> {
+        match &self.scheduler(layout)?.library {
+            Library::Asyncio(asyncio) => Some(asyncio),
+            Library::Trio(_) => None,
+        }
+    }
+
+    /// The trio whose tasks have this layout.
+    pub(super) fn trio(&self, layout: u32) -> Option<&Trio> {
+        match &self.scheduler(layout)?.library {
+            Library::Trio(trio) => Some(trio),
+            Library::Asyncio(_) => None,
+        }
+    }
+
     /// Whether instances of `type_object` are laid out like the tasks that the walker reads by `layout`: `_asyncio.Task` and its
-    /// subclasses, but not tasks of the pure-Python implementation or of other libraries.
+    /// subclasses, but not tasks of the pure-Python implementation or of other libraries; or trio's `Task`.
     ///
     /// # Errors
     /// When the type cannot be read.
@@ -52,6 +70,7 @@ impl Interpreter {
             Some(Library::Asyncio(asyncio)) => {
                 self.objects(memory).is_subtype(type_object, asyncio.types.task)
             }
+            Some(Library::Trio(trio)) => Ok(type_object == trio.types.task),
             None => Ok(false),
         }
     }
@@ -63,8 +82,9 @@ impl Interpreter {
     pub fn count_opaque_tasks(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
         let mut count = 0;
         for (scheduler, layout) in self.schedulers.iter().zip(0..) {
-            let Library::Asyncio(asyncio) = &scheduler.library;
-            count += self.count_opaque_asyncio_tasks(memory, layout, asyncio)?;
+            if let Library::Asyncio(asyncio) = &scheduler.library {
+                count += self.count_opaque_asyncio_tasks(memory, layout, asyncio)?;
+            }
         }
         Ok(count)
     }
@@ -76,36 +96,61 @@ impl Interpreter {
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<u32>, AsyncioError> {
-        let known = self
-            .schedulers
-            .iter()
-            .position(|scheduler| scheduler.state == state);
+        let known = (0..).zip(&self.schedulers).find_map(|(number, it)| {
+            let is_of_state = it.state == state;
+            self.asyncio(number)
+                .filter(|_| is_of_state)
+                .map(|asyncio| (number, asyncio))
+        });
         // An interpreter that has ended may have left its address to another one.
-        if let Some(index) = known
-            && let Library::Asyncio(asyncio) = &self.schedulers[index].library
+        if let Some((number, asyncio)) = known
             && self.is_still_there(memory, state, asyncio)?
         {
-            return Ok(u32::try_from(index).ok());
+            return Ok(Some(number));
         }
-        let Some((asyncio, layout)) = self.find_asyncio(memory, state)? else {
-            return Ok(None);
-        };
+        let known = known.map(|(number, _)| number);
+        let found = self.find_asyncio(memory, state)?;
+        Ok(found.and_then(|(asyncio, layout)| self.keep(known, state, layout, Library::Asyncio(asyncio))))
+    }
+
+    /// The number of the layout for tasks of trio in the interpreter at `state`; `None` as for asyncio.
+    pub(super) fn resolve_trio(
+        &mut self,
+        memory: &dyn Memory,
+        state: Address,
+    ) -> Result<Option<u32>, AsyncioError> {
+        let known = (0..).zip(&self.schedulers).find_map(|(number, it)| {
+            let is_of_state = it.state == state;
+            self.trio(number)
+                .filter(|_| is_of_state)
+                .map(|trio| (number, trio))
+        });
+        if let Some((number, trio)) = known
+            && self.is_same_trio(memory, state, trio)?
+        {
+            return Ok(Some(number));
+        }
+        let known = known.map(|(number, _)| number);
+        let found = self.find_trio(memory, state)?;
+        Ok(found.and_then(|(trio, layout)| self.keep(known, state, layout, Library::Trio(trio))))
+    }
+
+    /// Keeps a scheduler, under the number of one that it replaces. `None` where there are too many.
+    fn keep(&mut self, known: Option<u32>, state: Address, layout: Layout, library: Library) -> Option<u32> {
         let scheduler = Scheduler {
             state,
             layout,
-            library: Library::Asyncio(asyncio),
+            library,
         };
-        let index = match known {
-            Some(index) => {
-                self.schedulers[index] = scheduler;
-                index
-            }
-            None if self.schedulers.len() >= MAX_LAYOUTS => return Ok(None),
-            None => {
-                self.schedulers.push(scheduler);
-                self.schedulers.len() - 1
-            }
-        };
-        Ok(u32::try_from(index).ok())
+        if let Some(number) = known {
+            *self.schedulers.get_mut(number as usize)? = scheduler;
+            return Some(number);
+        }
+        let number = self.schedulers.len();
+        if number >= MAX_LAYOUTS {
+            return None;
+        }
+        self.schedulers.push(scheduler);
+        u32::try_from(number).ok()
     }
 }

@@ -350,9 +350,10 @@ fn wait_line(on: &WaitsOn, has_children: bool) -> Option<String> {
         WaitKind::Task => format!("waits for a task that is not shown ({})", on.id),
         _ if on.tasks.is_empty() => format!("waits for {type_name}"),
         WaitKind::Gather => format!("waits for all of {tasks} (gather)"),
+        WaitKind::Nursery => format!("waits for all of {tasks} (nursery)"),
         WaitKind::TaskGroup => format!("waits for all of {tasks} (TaskGroup)"),
         WaitKind::Wait => format!("waits for {tasks} (wait)"),
-        WaitKind::Future | WaitKind::Other => format!("waits for {tasks} ({type_name})"),
+        WaitKind::Future | WaitKind::Other | WaitKind::Parked => format!("waits for {tasks} ({type_name})"),
     })
 }
 

@@ -1,0 +1,65 @@
+//! Attributes that a class keeps in slots (`__slots__`): at a fixed offset of each instance, which the class itself knows.
+//!
+//! Facts: `Objects/typeobject.c` (`type_new`), `Include/cpython/descrobject.h` (`PyDescrObject`, `PyMemberDescrObject`),
+//! `Include/structmember.h` or `Include/descrobject.h` (`PyMemberDef`): the same in 3.7 to 3.15.
+
+use super::{Objects, ReadError};
+use crate::memory::Address;
+
+/// Bytes from `tp_dict` to `tp_dictoffset`: `tp_descr_get` and `tp_descr_set` lie between them.
+const DICT_BEFORE_DICT_OFFSET: u64 = 3 * 8;
+/// `PyMemberDescrObject.d_member`, behind the header: after `d_type`, `d_name` and `d_qualname`.
+const MEMBER: u64 = 3 * 8;
+/// `PyMemberDef.type`, an `int`.
+const MEMBER_TYPE: u64 = 8;
+/// `PyMemberDef.offset`.
+const MEMBER_OFFSET: u64 = 16;
+/// `T_OBJECT_EX`: what a slot is.
+const OBJECT: u32 = 16;
+/// The largest offset of a slot that is believed.
+const MAX_OFFSET: u64 = 1 << 12;
+
+impl Objects<'_> {
+    /// Where instances of the class `type_object` have the attribute `name`, which the class itself declares as a slot.
+    /// `None` where it does not.
+    ///
+    /// # Errors
+    /// When the class cannot be read.
+    pub fn slot(&self, type_object: Address, name: &str) -> Result<Option<u16>, ReadError> {
+        let dict_offset = self.offsets.type_object.dict_offset;
+        let namespace = type_object.offset(dict_offset - DICT_BEFORE_DICT_OFFSET);
+        let namespace = self.memory.read_address(namespace)?;
+        if namespace.is_null() || !self.is_exactly(namespace, self.types.dict)? {
+            return Ok(None);
+        }
+        let Some(descriptor) = self.dict_get(namespace, name)? else {
+            return Ok(None);
+        };
+        let kind = self.type_of(descriptor)?;
+        if self.full_type_name(kind)? != "member_descriptor" {
+            return Ok(None);
+        }
+        let header = self.offsets.header_bytes();
+        let member = self.memory.read_address(descriptor.offset(header + MEMBER))?;
+        let offset = self.memory.read_u64(member.offset(MEMBER_OFFSET))?;
+        let is_slot = self.read_u32(member.offset(MEMBER_TYPE))? == OBJECT;
+        if !is_slot || offset < header || offset > MAX_OFFSET || !offset.is_multiple_of(8) {
+            return Ok(None);
+        }
+        Ok(u16::try_from(offset).ok())
+    }
+
+    /// The attribute `name` of an instance, be it in a slot that its class declares, or in its `__dict__`.
+    ///
+    /// # Errors
+    /// When the object, its type or its dict cannot be read.
+    pub fn member(&self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
+        match self.slot(self.type_of(object)?, name)? {
+            Some(offset) => {
+                let value = self.memory.read_address(object.offset(offset.into()))?;
+                Ok((!value.is_null()).then_some(value))
+            }
+            None => self.attribute(object, name),
+        }
+    }
+}
