@@ -44,7 +44,8 @@ impl Activity {
         let voluntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nvcsw)));
         let involuntary: u64 = read(task.wrapping_add(u64::from(offsets.task_nivcsw)));
         let runtime = read(task.wrapping_add(u64::from(offsets.task_runtime)));
-        let on_cpu: i32 = read(task.wrapping_add(u64::from(offsets.task_on_cpu)));
+        // An `int` in older kernels; since 7.3 a byte, with others behind it. 0 or 1, so its lowest byte tells.
+        let on_cpu: u8 = read(task.wrapping_add(u64::from(offsets.task_on_cpu)));
         Self {
             is_on_cpu: on_cpu != 0,
             switches: voluntary.wrapping_add(involuntary),

@@ -27,9 +27,14 @@ pub enum CaptureError {
          awaitwhat needs a kernel of version 6.1 or later built with CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux)"
     )]
     Btf(String),
-    /// A type or field is not in the kernel's type information.
-    #[error("this kernel's type information has no `{0}`: please report it with the output of `uname -r`")]
-    KernelType(&'static str),
+    /// A field is not in the kernel's type information, or not as the programs read it.
+    #[error(
+        "in this kernel's type information `{name}` {problem}: please report it with the output of `uname -r`"
+    )]
+    KernelType {
+        name: &'static str,
+        problem: &'static str,
+    },
     /// The kernel rejects a program.
     #[error(
         "the kernel rejects the eBPF program `{program}`: {reason}\n\

@@ -16,9 +16,16 @@ const MAGIC: u16 = 0xeb9f;
 /// Modifiers and nested unnamed structures that a look-up goes through at most.
 const MAX_DEPTH: usize = 16;
 
+/// Sizes that the eBPF programs read, in bytes.
+const WORD: &[u32] = &[8];
+const INT: &[u32] = &[4];
+/// Of 0 or 1 they read the lowest byte, however long it is.
+const INT_OR_BYTE: &[u32] = &[4, 1];
+
 /// Values of `BTF_INFO_KIND` that matter here.
 mod kind {
     pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
     pub(super) const ARRAY: u32 = 3;
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
@@ -40,7 +47,7 @@ mod kind {
 struct Type<'a> {
     name: u32,
     kind: u32,
-    /// The type that a modifier or typedef refers to.
+    /// The type that a modifier or typedef refers to; the size of an integer, structure, union, or enumeration.
     refers_to: u32,
     has_bit_fields: bool,
     members: &'a [u8],
@@ -67,28 +74,39 @@ pub(super) fn read() -> Result<Vec<u8>, CaptureError> {
 /// When it is malformed, or lacks one of the fields.
 pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
     let types = Types::parse(bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))?;
-    let find = |structure: &'static str, path: &[&str], whole: &'static str| {
-        types
-            .offset_of(structure, path)
-            .ok_or(CaptureError::KernelType(whole))
+    let find = |structure: &'static str, path: &[&str], sizes: &[u32], whole: &'static str| {
+        let (offset, size) = types.field(structure, path).ok_or(CaptureError::KernelType {
+            name: whole,
+            problem: "is missing",
+        })?;
+        if !sizes.contains(&size) {
+            return Err(CaptureError::KernelType {
+                name: whole,
+                problem: "has another size",
+            });
+        }
+        Ok(offset)
     };
+    let task = |field, sizes, whole| find("task_struct", &[field], sizes, whole);
+    let mapping = |field, whole| find("vm_area_struct", &[field], WORD, whole);
     Ok(KernelOffsets {
-        task_pid: find("task_struct", &["pid"], "task_struct.pid")?,
-        task_on_cpu: find("task_struct", &["on_cpu"], "task_struct.on_cpu")?,
-        task_nvcsw: find("task_struct", &["nvcsw"], "task_struct.nvcsw")?,
-        task_nivcsw: find("task_struct", &["nivcsw"], "task_struct.nivcsw")?,
+        task_pid: task("pid", INT, "task_struct.pid")?,
+        task_on_cpu: task("on_cpu", INT_OR_BYTE, "task_struct.on_cpu")?,
+        task_nvcsw: task("nvcsw", WORD, "task_struct.nvcsw")?,
+        task_nivcsw: task("nivcsw", WORD, "task_struct.nivcsw")?,
         task_runtime: find(
             "task_struct",
             &["se", "sum_exec_runtime"],
+            WORD,
             "task_struct.se.sum_exec_runtime",
         )?,
-        vma_start: find("vm_area_struct", &["vm_start"], "vm_area_struct.vm_start")?,
-        vma_end: find("vm_area_struct", &["vm_end"], "vm_area_struct.vm_end")?,
-        vma_flags: find("vm_area_struct", &["vm_flags"], "vm_area_struct.vm_flags")?,
-        vma_pgoff: find("vm_area_struct", &["vm_pgoff"], "vm_area_struct.vm_pgoff")?,
-        vma_file: find("vm_area_struct", &["vm_file"], "vm_area_struct.vm_file")?,
-        file_dentry: find("file", &["f_path", "dentry"], "file.f_path.dentry")?,
-        dentry_name: find("dentry", &["d_name", "name"], "dentry.d_name.name")?,
+        vma_start: mapping("vm_start", "vm_area_struct.vm_start")?,
+        vma_end: mapping("vm_end", "vm_area_struct.vm_end")?,
+        vma_flags: mapping("vm_flags", "vm_area_struct.vm_flags")?,
+        vma_pgoff: mapping("vm_pgoff", "vm_area_struct.vm_pgoff")?,
+        vma_file: mapping("vm_file", "vm_area_struct.vm_file")?,
+        file_dentry: find("file", &["f_path", "dentry"], WORD, "file.f_path.dentry")?,
+        dentry_name: find("dentry", &["d_name", "name"], WORD, "dentry.d_name.name")?,
     })
 }
 
@@ -135,8 +153,8 @@ impl<'a> Types<'a> {
         from.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// Byte offset of the field that `path` leads to, from the beginning of `structure`.
-    fn offset_of(&self, structure: &str, path: &[&str]) -> Option<u32> {
+    /// Byte offset and size of the field that `path` leads to, from the beginning of `structure`.
+    fn field(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
         let mut id = *self.structures.get(structure.as_bytes())?;
         let mut offset = 0;
         for field in path {
@@ -144,7 +162,17 @@ impl<'a> Types<'a> {
             offset += at;
             id = field_type;
         }
-        Some(offset)
+        Some((offset, self.size_of(id)?))
+    }
+
+    /// The size of a number, pointer, or structure; nothing for other kinds.
+    fn size_of(&self, id: u32) -> Option<u32> {
+        let found = self.resolve(id)?;
+        match found.kind {
+            kind::PTR => Some(8),
+            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 => Some(found.refers_to),
+            _ => None,
+        }
     }
 
     /// Offset and type of a field, also inside unnamed structures and unions.
@@ -216,4 +244,54 @@ fn parse_type(bytes: &[u8]) -> Option<(Type<'_>, &[u8])> {
         },
         behind,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::{Types, kind};
+
+    /// A BTF blob with one structure `task_struct` of two fields: `on_cpu`, of a typedef of an integer of `on_cpu_size` bytes, and
+    /// behind it the pointer `stack`, in an unnamed union.
+    fn blob(on_cpu_size: u32) -> Vec<u8> {
+        let strings = b"\0u8\0task_struct\0on_cpu\0stack\0";
+        let (task_struct, on_cpu, stack) = (4, 16, 23);
+        let mut types = Vec::new();
+        let mut put = |words: &[u32]| words.iter().for_each(|&word| types.put_u32_le(word));
+        put(&[1, kind::INT << 24, on_cpu_size, 0]);
+        put(&[1, kind::TYPEDEF << 24, 1]);
+        put(&[0, kind::PTR << 24, 0]);
+        put(&[0, (kind::UNION << 24) | 1, 8, stack, 3, 0]);
+        put(&[task_struct, (kind::STRUCT << 24) | 2, 16, on_cpu, 2, 0, 0, 4, 64]);
+        let mut blob = Vec::new();
+        blob.put_u16_le(super::MAGIC);
+        blob.put_u16_le(1);
+        let (types_length, strings_length) = (types.len() as u32, strings.len() as u32);
+        for word in [24, 0, types_length, types_length, strings_length] {
+            blob.put_u32_le(word);
+        }
+        blob.extend(types);
+        blob.extend(strings);
+        blob
+    }
+
+    #[test]
+    fn fields_have_offsets_and_sizes() {
+        for size in [1, 4] {
+            let blob = blob(size);
+            let types = Types::parse(&blob).unwrap();
+            assert_eq!(types.field("task_struct", &["on_cpu"]), Some((0, size)));
+            assert_eq!(types.field("task_struct", &["stack"]), Some((8, 8)));
+            assert_eq!(types.field("task_struct", &["gone"]), None);
+        }
+    }
+
+    #[test]
+    fn a_blob_that_is_cut_short_is_no_type_information() {
+        let blob = blob(4);
+        for length in 0..blob.len() {
+            assert!(Types::parse(&blob[..length]).is_none(), "{length}");
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl AttachError {
             Self::Capture(
                 error @ (CaptureError::Permission { .. }
                 | CaptureError::Btf(_)
-                | CaptureError::KernelType(_)
+                | CaptureError::KernelType { .. }
                 | CaptureError::Load { .. }),
             ) => Error::Privilege { source: error.into() },
             Self::Capture(error @ CaptureError::Gone) => Error::Target {
