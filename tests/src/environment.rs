@@ -48,7 +48,11 @@ pub fn unsupported_pythons() -> anyhow::Result<Vec<Python>> {
     Ok(pythons.into_iter().filter(|it| !it.supported).collect())
 }
 
-fn all_pythons() -> anyhow::Result<Vec<Python>> {
+/// All interpreters.
+///
+/// # Errors
+/// When the environment does not name them.
+pub fn all_pythons() -> anyhow::Result<Vec<Python>> {
     let Ok(text) = env::var(PYTHONS) else {
         bail!("{PYTHONS} is not set: run `cargo xtask test`, or set it to what `cargo xtask pythons` prints");
     };

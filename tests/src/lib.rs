@@ -3,6 +3,7 @@
 //! `cargo xtask test` provides the interpreters and says where they are in the environment; see [`environment`].
 
 pub mod compare;
+pub mod dwarf;
 pub mod environment;
 pub mod grammar;
 pub mod output;

@@ -31,6 +31,13 @@ enum Task {
     },
     /// Run clippy over the eBPF side, warnings denied
     LintEbpf,
+    /// Check the tables of offsets against the interpreters' debug information and headers; print what a version without a
+    /// table has
+    Offsets {
+        /// Only interpreters whose label begins like this, for example 3.15
+        #[arg(default_value = "")]
+        label: String,
+    },
     /// Provide the interpreters that the tests need, and print where they are
     Pythons,
     /// Provide what the tests need, build everything and run every test
@@ -57,6 +64,7 @@ fn run() -> Result<()> {
         Task::BuildEbpf { check: true } => ebpf::check(),
         Task::LintEbpf => ebpf::lint(),
         Task::Pythons => pythons::print(),
+        Task::Offsets { label } => test::offsets(&label),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -31,6 +31,14 @@ struct Counts {
     ignored: u64,
 }
 
+/// Runs the test of the tables of offsets, for the interpreters whose labels begin with `label`.
+pub fn offsets(label: &str) -> Result<()> {
+    let words = ["-p", "awaitwhat-tests", "--test", "offsets", "--", label];
+    run(&Arguments {
+        cargo: words.map(str::to_owned).into(),
+    })
+}
+
 /// Provides, builds, and runs.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let provided = pythons::provide()?;
