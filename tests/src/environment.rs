@@ -26,8 +26,17 @@ pub struct Python {
     pub targets: PathBuf,
     /// Where it finds packages that some targets need, as it sees its file system.
     pub packages: Option<PathBuf>,
+    /// The packages that it finds there, for example `uvloop`.
+    pub installed: Vec<String>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
+}
+
+impl Python {
+    /// Whether it finds a package from PyPI.
+    pub fn has_package(&self, name: &str) -> bool {
+        self.installed.iter().any(|it| it == name)
+    }
 }
 
 /// The interpreters that awaitwhat supports.

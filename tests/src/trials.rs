@@ -50,7 +50,7 @@ impl Shape {
 fn has(python: &Python, need: &str) -> bool {
     match need.strip_prefix('<') {
         Some(first_without) => version(first_without).is_some_and(|it| python.version < it),
-        None => version(need).map_or(python.packages.is_some(), |it| python.version >= it),
+        None => version(need).map_or_else(|| python.has_package(need), |it| python.version >= it),
     }
 }
 

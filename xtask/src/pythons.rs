@@ -2,24 +2,22 @@
 //!
 //! Those of pyenv and the system's own are taken where they are; what they lack comes from a Debian root in the cache ([`root`]).
 
-use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::repo;
 
+mod packages;
 pub mod root;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=15;
 /// Minor versions that have to be refused: those before.
 const REFUSED: [u32; 5] = [6, 7, 8, 9, 10];
-/// Packages from PyPI that some targets import.
-const PACKAGES: [&str; 3] = ["anyio", "trio", "uvloop"];
 
 /// An interpreter, as the tests read it from the environment.
 #[derive(Clone, Debug, Serialize)]
@@ -32,8 +30,10 @@ pub struct Python {
     pub command: Vec<String>,
     /// Where it finds `tests/targets`, as it sees its file system.
     pub targets: PathBuf,
-    /// Where it finds [`PACKAGES`], as it sees its file system.
+    /// Where it finds packages from PyPI, as it sees its file system.
     pub packages: Option<PathBuf>,
+    /// The packages that it finds there, for example `uvloop`.
+    pub installed: Vec<String>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }
@@ -42,7 +42,10 @@ pub struct Python {
 #[derive(Debug, Default)]
 pub struct Provided {
     pub pythons: Vec<Python>,
+    /// What the tests cannot do without.
     pub missing: Vec<String>,
+    /// Packages that do not exist for a version.
+    pub without: Vec<String>,
 }
 
 impl Provided {
@@ -55,7 +58,7 @@ impl Provided {
 /// Provides the interpreters and prints them as the tests read them.
 pub fn print() -> Result<()> {
     let provided = provide()?;
-    for missing in &provided.missing {
+    for missing in provided.missing.iter().chain(&provided.without) {
         eprintln!("missing: {missing}");
     }
     println!("{}", provided.to_json()?);
@@ -68,24 +71,17 @@ pub fn provide() -> Result<Provided> {
     for path in installed() {
         add_installed(&mut provided, &path)?;
     }
-    let has: BTreeSet<u32> = provided.pythons.iter().map(|python| python.version.1).collect();
-    let lacking: Vec<u32> = root::MINORS
-        .into_iter()
-        .filter(|minor| !has.contains(minor))
-        .collect();
-    if !lacking.is_empty() {
-        match root::provide() {
-            Ok(root) => provided
-                .pythons
-                .extend(lacking.into_iter().map(|minor| in_root(&root, minor))),
-            Err(error) => provided
-                .missing
-                .push(format!("CPython from a Debian root: {error:#}")),
-        }
+    match root::provide() {
+        Ok(root) => add_of_root(&mut provided, &root),
+        Err(error) => provided
+            .missing
+            .push(format!("CPython from a Debian root: {error:#}")),
     }
-    add_packages(&mut provided);
+    packages::add(&mut provided);
     note_missing(&mut provided);
-    provided.pythons.sort_by_key(|python| python.version);
+    provided
+        .pythons
+        .sort_by(|left, right| (left.version, &left.label).cmp(&(right.version, &right.label)));
     Ok(provided)
 }
 
@@ -136,6 +132,7 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         command: vec![path.to_str().context("the path is not UTF-8")?.to_owned()],
         targets: repo::root()?.join("tests/targets"),
         packages: None,
+        installed: Vec::new(),
         supported: SUPPORTED.contains(&version.1),
     });
     Ok(())
@@ -154,86 +151,31 @@ fn version_of(path: &Path) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn in_root(root: &Path, minor: u32) -> Python {
+/// Adds the root's interpreters: those that are not on this machine, and the debug builds.
+fn add_of_root(provided: &mut Provided, root: &Path) {
+    for minor in root::MINORS {
+        if !provided.pythons.iter().any(|it| it.version == (3, minor)) {
+            provided.pythons.push(in_root(root, minor, ""));
+        }
+        provided.pythons.push(in_root(root, minor, root::DEBUG_BUILD));
+    }
+}
+
+/// The interpreter of the root whose name ends with `build`.
+fn in_root(root: &Path, minor: u32, build: &str) -> Python {
     Python {
-        label: format!("3.{minor}"),
+        label: format!("3.{minor}{build}"),
         version: (3, minor),
         command: vec![
             "chroot".to_owned(),
             root.display().to_string(),
-            format!("python3.{minor}"),
+            format!("python3.{minor}{build}"),
         ],
         targets: root::TARGETS.into(),
         packages: None,
+        installed: Vec::new(),
         supported: SUPPORTED.contains(&minor),
     }
-}
-
-/// Installs [`PACKAGES`] for every supported version, into folders of the cache, not into the interpreters.
-fn add_packages(provided: &mut Provided) {
-    let pip = provided.pythons.iter().find(|python| has_pip(python)).cloned();
-    for python in &mut provided.pythons {
-        if !python.supported {
-            continue;
-        }
-        let minor = python.version.1;
-        let installed = match &pip {
-            Some(pip) => install_packages(pip, python),
-            None => Err(anyhow::anyhow!("no interpreter here has pip")),
-        };
-        match installed {
-            Ok(folder) => python.packages = Some(folder),
-            Err(error) => provided
-                .missing
-                .push(format!("{} for 3.{minor}: {error:#}", PACKAGES.join(", "))),
-        }
-    }
-}
-
-fn has_pip(python: &Python) -> bool {
-    let [program] = python.command.as_slice() else {
-        return false;
-    };
-    let status = Command::new(program)
-        .args(["-m", "pip", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// Installs the packages for `python` by the pip of another; returns the folder as `python` sees it.
-fn install_packages(pip: &Python, python: &Python) -> Result<PathBuf> {
-    let minor = python.version.1;
-    let (folder, seen) = if python.command.len() == 1 {
-        let folder = repo::cache("packages")?.join(format!("cp3{minor}"));
-        (folder.clone(), folder)
-    } else {
-        let inside = Path::new(root::PACKAGES);
-        (
-            root::folder()?
-                .join(inside.strip_prefix("/")?)
-                .join(format!("cp3{minor}")),
-            inside.join(format!("cp3{minor}")),
-        )
-    };
-    if PACKAGES.iter().all(|package| folder.join(package).is_dir()) {
-        return Ok(seen);
-    }
-    let [program] = pip.command.as_slice() else {
-        bail!("pip's interpreter is not a program of this machine");
-    };
-    eprintln!("Installing {} for 3.{minor}", PACKAGES.join(", "));
-    let mut command = Command::new(program);
-    command
-        .args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore"])
-        .args(["--only-binary=:all:", "--implementation=cp", "--python-version"])
-        .arg(format!("3.{minor}"))
-        .arg("--target")
-        .arg(&folder)
-        .args(PACKAGES);
-    repo::run(&mut command)?;
-    Ok(seen)
 }
 
 /// Notes the versions that awaitwhat supports or has to refuse and that are nowhere.

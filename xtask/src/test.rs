@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("cargo test failed without a failed test: something does not build, or ended early");
         counts.failed = 1;
     }
-    print_skipped(&provided.missing, &skipped);
+    print_skipped(provided.missing.iter().chain(&provided.without), &skipped);
     println!("{}", counts.line());
     if counts.failed > 0 {
         bail!("{} failed", counts.failed);
@@ -114,7 +114,7 @@ fn count(command: &mut Command) -> Result<(Counts, Vec<String>, bool)> {
     Ok((counts, skipped, status.success()))
 }
 
-fn print_skipped(missing: &[String], skipped: &[String]) {
+fn print_skipped<'a>(missing: impl Iterator<Item = &'a String>, skipped: &[String]) {
     for reason in missing {
         println!("not provided: {reason}");
     }

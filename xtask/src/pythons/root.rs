@@ -12,6 +12,8 @@ use crate::{debian, repo};
 
 /// Minor versions of CPython 3 that it has.
 pub const MINORS: [u32; 2] = [14, 15];
+/// How the names of its debug builds end.
+pub const DEBUG_BUILD: &str = "-dbg";
 /// Where the targets are inside.
 pub const TARGETS: &str = "/opt/awaitwhat/targets";
 /// Where packages from PyPI are inside.
@@ -41,7 +43,9 @@ pub fn provide() -> Result<PathBuf> {
 
 /// The Debian packages to include.
 fn packages() -> String {
-    MINORS.map(|minor| format!("python3.{minor}")).join(",")
+    MINORS
+        .map(|minor| format!("python3.{minor},python3.{minor}{DEBUG_BUILD}"))
+        .join(",")
 }
 
 fn recipe() -> String {
