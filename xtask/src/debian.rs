@@ -1,8 +1,11 @@
 //! Debian's archive, as this machine reaches it.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
+
+use crate::repo;
 
 /// What the archive's release files are signed with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -21,6 +24,31 @@ pub fn mirror() -> Result<String> {
         .filter_map(|text| mirror_in(&text))
         .next()
         .context("apt's sources name no archive of Debian: add one to /etc/apt/sources.list")
+}
+
+/// Installs a package on this machine.
+///
+/// # Errors
+/// When apt cannot.
+pub fn install(package: &str) -> Result<()> {
+    eprintln!("Installing {package}");
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "-qq",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            package,
+        ]);
+        command
+    };
+    if repo::run(&mut install()).is_ok() {
+        return Ok(());
+    }
+    // A fresh machine may have no lists at all.
+    repo::run(Command::new("apt-get").args(["-qq", "update"]))?;
+    repo::run(&mut install())
 }
 
 /// The first address of a Debian archive in a `.list` or `.sources` file.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::repo;
+use crate::{debian, repo};
 
 mod packages;
 pub mod root;
@@ -77,6 +77,11 @@ pub fn provide() -> Result<Provided> {
             .missing
             .push(format!("CPython from a Debian root: {error:#}")),
     }
+    if let Err(error) = need_library() {
+        provided
+            .missing
+            .push(format!("the system's libpython to link with: {error:#}"));
+    }
     packages::add(&mut provided);
     note_missing(&mut provided);
     provided
@@ -98,6 +103,19 @@ fn installed() -> Vec<PathBuf> {
     paths.sort_by_key(|path| std::cmp::Reverse(release_of(path)));
     paths.push(PathBuf::from("/usr/bin/python3"));
     paths
+}
+
+/// Sees to it that programs can be linked with the system's interpreter; pyenv's have what that takes.
+fn need_library() -> Result<()> {
+    let path = Path::new("/usr/bin/python3");
+    let Some((major, minor)) = version_of(path) else {
+        return Ok(());
+    };
+    let code = "import os, sysconfig; print(os.path.exists(os.path.join(*sysconfig.get_config_vars('LIBPL', 'LIBRARY'))))";
+    if repo::output(Command::new(path).args(["-c", code]))?.trim() == "True" {
+        return Ok(());
+    }
+    debian::install(&format!("libpython{major}.{minor}-dev"))
 }
 
 /// The numbers in the name of pyenv's folder of a version.

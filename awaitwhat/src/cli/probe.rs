@@ -97,13 +97,16 @@ fn python(mut interpreter: Interpreter, memory: &dyn Memory) -> Vec<Check> {
         "CPython {} in `{}`, which is known",
         interpreter.version, interpreter.image
     );
-    vec![
-        Check::ok(Concern::Target, "interpreter", found),
-        match interpreter.event_loops(memory) {
-            Ok(found) => event_loops(&found),
-            Err(error) => Check::missing(Concern::Target, "event loops", error.to_string(), None),
-        },
-    ]
+    let mut checks = vec![Check::ok(Concern::Target, "interpreter", found)];
+    checks.extend(interpreter.others.iter().map(|(version, image)| {
+        let meaning = format!("CPython {version} in `{image}` is not looked at: the process has several");
+        Check::unknown(Concern::Target, "interpreter", meaning, None)
+    }));
+    checks.push(match interpreter.event_loops(memory) {
+        Ok(found) => event_loops(&found),
+        Err(error) => Check::missing(Concern::Target, "event loops", error.to_string(), None),
+    });
+    checks
 }
 
 fn event_loops(found: &EventLoops) -> Check {

@@ -73,6 +73,8 @@ pub struct Interpreter {
     pub version: Version,
     /// Base name of the file that the interpreter was found in.
     pub image: String,
+    /// Version and image of other interpreters in the process, which are not looked at.
+    pub others: Vec<(Version, String)>,
     /// Address of `_PyRuntime`.
     runtime: Address,
     offsets: Offsets,
@@ -84,15 +86,21 @@ pub struct Interpreter {
     schedulers: Vec<Scheduler>,
 }
 
-/// Finds the interpreter of a process.
+/// Finds the interpreter of a process. Where there are several, one that has asyncio comes first, then the likeliest of [`images`].
 ///
 /// # Errors
 /// Where there is none, or none that can be read; [`FindError::NotInitialised`] is worth another try.
 pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Interpreter, FindError> {
     let images = images(mappings);
+    let mut found: Vec<Interpreter> = Vec::new();
+    let mut failure = None;
     let mut too_old = None;
     let mut is_pypy = images.iter().any(|image| image.name.starts_with("libpypy"));
     for mapping in &images {
+        // Every image takes some reads, so that a second interpreter is looked for where one may be expected only.
+        if !found.is_empty() && !is_libpython(mapping) {
+            break;
+        }
         let Some(image) = Image::read(memory, mapping.start)? else {
             continue;
         };
@@ -103,16 +111,37 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
             is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
             continue;
         };
-        match image.find(memory, "Py_Version")? {
-            Some(version) => return Interpreter::read(memory, mapping, &image, runtime, version),
-            None => too_old = Some(mapping.name.clone()),
+        let Some(version) = image.find(memory, "Py_Version")? else {
+            too_old = Some(mapping.name.clone());
+            continue;
+        };
+        match Interpreter::read(memory, mapping, &image, runtime, version) {
+            Ok(interpreter) => found.push(interpreter),
+            // A library that is there but unused says nothing against another one.
+            Err(error) if matches!(failure, None | Some(FindError::NotInitialised)) => failure = Some(error),
+            Err(_) => {}
         }
     }
-    Err(match too_old {
+    if let Some(interpreter) = first_of(found, memory) {
+        return Ok(interpreter);
+    }
+    Err(match (failure, too_old) {
+        (Some(failure), _) => failure,
         _ if is_pypy => FindError::PyPy,
-        Some(image) => FindError::TooOld { image },
-        None => FindError::NotPython { images: images.len() },
+        (None, Some(image)) => FindError::TooOld { image },
+        (None, None) => FindError::NotPython { images: images.len() },
     })
+}
+
+/// The interpreter to look at, which knows of the others.
+fn first_of(mut found: Vec<Interpreter>, memory: &dyn Memory) -> Option<Interpreter> {
+    if found.len() > 1 {
+        found.sort_by_key(|interpreter| !interpreter.has_imported(memory, "asyncio"));
+    }
+    let mut found = found.into_iter();
+    let mut first = found.next()?;
+    first.others = found.map(|other| (other.version, other.image)).collect();
+    Some(first)
 }
 
 /// The first mapping of each mapped file, the likeliest first: the main executable (it has the lowest address), then
@@ -124,9 +153,13 @@ fn images(mappings: &[Mapping]) -> Vec<&Mapping> {
         .take(MAX_IMAGES)
         .collect();
     if let Some(others) = images.get_mut(1..) {
-        others.sort_by_key(|mapping| !mapping.name.contains("libpython"));
+        others.sort_by_key(|mapping| !is_libpython(mapping));
     }
     images
+}
+
+fn is_libpython(mapping: &Mapping) -> bool {
+    mapping.name.contains("libpython")
 }
 
 impl Interpreter {
@@ -166,6 +199,7 @@ impl Interpreter {
         let mut interpreter = Self {
             version,
             image: mapping.name.clone(),
+            others: Vec::new(),
             runtime,
             offsets,
             types,
@@ -183,6 +217,14 @@ impl Interpreter {
         interpreter.check(memory)?;
         interpreter.wrappers = Wrappers::find(&interpreter.objects(memory));
         Ok(interpreter)
+    }
+
+    /// Whether the main interpreter has this module.
+    fn has_imported(&self, memory: &dyn Memory, module: &str) -> bool {
+        let main = memory.read_address(self.runtime.offset(self.offsets.runtime_interpreters_head));
+        let modules =
+            main.and_then(|main| memory.read_address(main.offset(self.offsets.interpreter.modules)));
+        modules.is_ok_and(|modules| matches!(self.objects(memory).dict_get(modules, module), Ok(Some(_))))
     }
 
     /// Compares what must hold in any CPython with what the offsets lead to.

@@ -95,24 +95,7 @@ fn need_mmdebstrap() -> Result<()> {
     if there.is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    eprintln!("Installing mmdebstrap");
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args([
-            "-qq",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "mmdebstrap",
-        ]);
-        command
-    };
-    if repo::run(&mut install()).is_ok() {
-        return Ok(());
-    }
-    // A fresh machine may have no lists at all.
-    repo::run(Command::new("apt-get").args(["-qq", "update"]))?;
-    repo::run(&mut install())
+    debian::install("mmdebstrap")
 }
 
 /// Brings the root's copy of `tests/targets` up to date.
