@@ -8,6 +8,7 @@ pub mod environment;
 pub mod grammar;
 pub mod output;
 pub mod peer_memory;
+pub mod results;
 pub mod settings;
 pub mod target;
 pub mod tool;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::environment::{self, Python, targets};
+use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
 const OTHERS: [&str; 6] = [
@@ -115,10 +116,11 @@ pub fn run_alone(binary: &str, list: List) -> anyhow::Result<()> {
 }
 
 fn run_with(binary: &str, list: List, arguments: Arguments) -> anyhow::Result<()> {
+    results::begin(binary);
     let trials = match environment::obstacle() {
         None => list()?,
         Some(obstacle) => {
-            println!("skipped: {binary}: {obstacle}");
+            note_skipped(binary, &obstacle);
             let cannot_run = trial(binary, move || anyhow::bail!(obstacle));
             vec![cannot_run.with_ignored_flag(!environment::is_ci())]
         }
@@ -128,14 +130,25 @@ fn run_with(binary: &str, list: List, arguments: Arguments) -> anyhow::Result<()
 
 /// A trial that fails with `check`'s error.
 pub fn trial(name: impl Into<String>, check: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        check().map_err(|error| Failed::from(format!("{error:#}")))
+    let name = name.into();
+    Trial::test(name.clone(), move || {
+        let running = Running::begin(name);
+        check().map_err(|error| Failed::from(format!("{error:#}")))?;
+        running.passed();
+        Ok(())
     })
 }
 
 /// A trial that cannot run here, for `reason`.
 pub fn skipped(name: impl Into<String>, reason: &str) -> Trial {
     let name = name.into();
-    println!("skipped: {name}: {reason}");
+    note_skipped(&name, reason);
     Trial::test(name, || Ok(())).with_ignored_flag(true)
+}
+
+/// Says why a trial does not run: in the table at the end, or at once where there is none.
+fn note_skipped(name: &str, reason: &str) {
+    if !results::skipped(name, reason) {
+        println!("skipped: {name}: {reason}");
+    }
 }

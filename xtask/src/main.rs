@@ -10,6 +10,7 @@ mod debian;
 mod ebpf;
 mod pythons;
 mod repo;
+mod supported;
 mod test;
 
 /// Tasks of the repository.
@@ -38,6 +39,8 @@ enum Task {
         #[arg(default_value = "")]
         label: String,
     },
+    /// Write what the last whole run of the tests covered into docs/supported.md
+    Supported,
     /// Provide the interpreters that the tests need, and print where they are
     Pythons,
     /// Provide what the tests need, build everything and run every test
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         Task::LintEbpf => ebpf::lint(),
         Task::Pythons => pythons::print(),
         Task::Offsets { label } => test::offsets(&label),
+        Task::Supported => supported::write(),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

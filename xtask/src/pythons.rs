@@ -26,6 +26,8 @@ pub struct Python {
     pub label: String,
     /// Major and minor version.
     pub version: (u32, u32),
+    /// Where it comes from.
+    pub build: String,
     /// How it is started; arguments are appended.
     pub command: Vec<String>,
     /// Where it finds `tests/targets`, as it sees its file system.
@@ -147,6 +149,7 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
             label
         },
         version,
+        build: if is_system { "Debian's own" } else { "pyenv's" }.to_owned(),
         command: vec![path.to_str().context("the path is not UTF-8")?.to_owned()],
         targets: repo::root()?.join("tests/targets"),
         packages: None,
@@ -184,6 +187,11 @@ fn in_root(root: &Path, minor: u32, build: &str) -> Python {
     Python {
         label: format!("3.{minor}{build}"),
         version: (3, minor),
+        build: match build {
+            root::DEBUG_BUILD => "Debian sid's debug build",
+            _ => "Debian sid's",
+        }
+        .to_owned(),
         command: vec![
             "chroot".to_owned(),
             root.display().to_string(),

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: provides what the tests need, builds everything, runs every test, and counts.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -9,6 +10,11 @@ use clap::Args;
 
 use crate::pythons::{self, Provided};
 use crate::repo;
+use crate::supported;
+
+pub mod matrix;
+
+use matrix::Trial;
 
 /// How a test binary's last line begins, libtest's and libtest-mimic's alike.
 const RESULT: &str = "test result: ";
@@ -44,13 +50,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let provided = pythons::provide()?;
     judge_missing(&provided)?;
     build()?;
+    let is_part = !arguments.cargo.is_empty();
+    let results = if is_part {
+        repo::root()?.join("target/test-results-part.jsonl")
+    } else {
+        supported::results()?
+    };
+    fs::write(&results, "").with_context(|| format!("cannot write {}", results.display()))?;
     let mut command = Command::new("cargo");
     command
         .current_dir(repo::root()?)
         .args(["test", "--no-fail-fast"])
         .env("AWAITWHAT_PYTHONS", provided.to_json()?)
-        .env("AWAITWHAT_BIN", repo::root()?.join("target/release/awaitwhat"));
-    if arguments.cargo.is_empty() {
+        .env("AWAITWHAT_BIN", repo::root()?.join("target/release/awaitwhat"))
+        .env("AWAITWHAT_RESULTS", &results);
+    if !is_part {
         command.arg("--workspace");
     }
     command.args(&arguments.cargo);
@@ -59,7 +73,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("cargo test failed without a failed test: something does not build, or ended early");
         counts.failed = 1;
     }
-    print_skipped(provided.missing.iter().chain(&provided.without), &skipped);
+    let trials = matrix::read(&results)?;
+    let labels: Vec<_> = provided.pythons.iter().map(|it| it.label.clone()).collect();
+    println!("{}\n", matrix::table(&trials, &labels, is_part));
+    print_skipped(&provided, &trials, &skipped);
+    if !is_part && counts.failed == 0 {
+        counts.failed += u64::from(!supported::is_true(&provided, &trials)?);
+    }
     println!("{}", counts.line());
     if counts.failed > 0 {
         bail!("{} failed", counts.failed);
@@ -114,11 +134,11 @@ fn count(command: &mut Command) -> Result<(Counts, Vec<String>, bool)> {
     Ok((counts, skipped, status.success()))
 }
 
-fn print_skipped<'a>(missing: impl Iterator<Item = &'a String>, skipped: &[String]) {
-    for reason in missing {
+fn print_skipped(provided: &Provided, trials: &[Trial], skipped: &[String]) {
+    for reason in provided.missing.iter().chain(&provided.without) {
         println!("not provided: {reason}");
     }
-    for reason in skipped {
+    for reason in matrix::skipped(trials).iter().chain(skipped) {
         println!("skipped: {reason}");
     }
 }
