@@ -97,6 +97,12 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     }
 }
 
+/// The process that a record is about, whatever else it holds; `None` where it is too short to say.
+pub fn process_of(bytes: &[u8]) -> Option<u32> {
+    let is_long_enough = bytes.len() > task::THREAD * WORD;
+    is_long_enough.then(|| (word(bytes, task::THREAD) >> 32) as u32)
+}
+
 /// The word with number `index`; 0 behind the end.
 fn word(bytes: &[u8], index: usize) -> u64 {
     bytes

@@ -7,9 +7,11 @@ use crate::snapshot::{Losses, Stack};
 mod account;
 #[cfg(test)]
 mod account_tests;
+mod merged;
 mod points;
 
 pub use account::Account;
+pub(crate) use merged::merged_chains;
 pub use points::{Point, await_points, running_points};
 
 /// What the tasks of a chain were doing.
@@ -32,13 +34,22 @@ pub struct Chain {
     pub task_seconds: f64,
 }
 
+/// A process that was traced.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Process {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Name of its main thread when it was first seen, by default that of its program's file.
+    pub command: String,
+    /// Version, for example `3.14.10`.
+    pub python: String,
+}
+
 /// What a traced period showed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Process id in the initial PID namespace.
-    pub pid: u32,
-    /// Version, for example `3.14.10`.
-    pub python: String,
+    /// The process; several where their profiles were [merged](Profile::merged).
+    pub processes: Vec<Process>,
     pub duration_seconds: f64,
     /// Samples taken: slices of passes, and moments at which the target had provably not run since the last one.
     pub samples: u64,
@@ -50,7 +61,7 @@ pub struct Profile {
     pub threads: usize,
     pub chains: Vec<Chain>,
     pub losses: Losses,
-    /// The target ended before the time was over.
+    /// The target ended before the time was over; of several targets, each of them did.
     pub target_exited: bool,
 }
 
@@ -66,6 +77,12 @@ impl Profile {
     pub fn busy_share(&self) -> f64 {
         // A process has far fewer threads than 2^53.
         ratio(self.busy_seconds, self.duration_seconds * self.threads as f64)
+    }
+
+    /// Whether a task was seen, or would have been if it could be read.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        !self.chains.is_empty() || self.losses != Losses::default()
     }
 
     /// Time that tasks spent in `state`, in seconds.

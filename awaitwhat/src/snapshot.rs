@@ -149,11 +149,39 @@ pub struct Losses {
     pub incomplete: u64,
 }
 
+impl Losses {
+    /// Adds those of another target.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            torn,
+            faults,
+            truncated,
+            ring_buffer_full,
+            undecodable,
+            stale,
+            restarts,
+            opaque,
+            incomplete,
+        } = other;
+        self.torn += torn;
+        self.faults += faults;
+        self.truncated += truncated;
+        self.ring_buffer_full += ring_buffer_full;
+        self.undecodable += undecodable;
+        self.stale += stale;
+        self.restarts += restarts;
+        self.opaque += opaque;
+        self.incomplete += incomplete;
+    }
+}
+
 /// Every task of a process at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Process id in the initial PID namespace.
     pub pid: u32,
+    /// Name of its main thread, by default that of its program's file.
+    pub command: String,
     /// Version, for example `3.14.10`.
     pub python: String,
     pub captured_at: jiff::Timestamp,

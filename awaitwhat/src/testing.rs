@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::memory::Address;
-use crate::profile::{Chain, ChainState, Profile};
+use crate::profile::{Chain, ChainState, Process, Profile};
 use crate::snapshot::{Frame, FrameKind, Losses, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Names that try to act on a terminal, on a line-based format and on a reader.
@@ -64,6 +64,7 @@ pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
     crate::graph::link(&mut tasks);
     Snapshot {
         pid: 4711,
+        command: "python3".to_owned(),
         python: "3.14.10".to_owned(),
         captured_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
         span_seconds: 0.000_25,
@@ -91,8 +92,11 @@ pub fn running(frames: &[Frame], task_seconds: f64) -> Chain {
 
 pub fn profile(chains: Vec<Chain>) -> Profile {
     Profile {
-        pid: 4711,
-        python: "3.14.10".to_owned(),
+        processes: vec![Process {
+            pid: 4711,
+            command: "python3".to_owned(),
+            python: "3.14.10".to_owned(),
+        }],
         duration_seconds: 10.0,
         samples: 990,
         task_visits: 9900,

@@ -46,13 +46,13 @@ pub enum Color {
 pub enum Command {
     /// Start a small asyncio program, look at it, and show what there is to see.
     Demo(DemoArgs),
-    /// List the tasks of a process: one snapshot as a table.
+    /// List the tasks of processes: one snapshot of each as a table.
     Ps(SnapshotArgs),
-    /// Show who waits for whom in a process: one snapshot as an await tree.
+    /// Show who waits for whom in processes: one snapshot of each as an await tree.
     Tree(SnapshotArgs),
-    /// Look at a process for a while: which await points dominate?
+    /// Look at processes for a while: which await points dominate?
     #[command(
-        override_usage = "awaitwhat trace [OPTIONS] --pid <PID>\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
+        override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
     )]
     Trace(TraceArgs),
     /// Check what this kernel, these privileges and a target allow.
@@ -66,26 +66,55 @@ pub struct DemoArgs {
     pub python: OsString,
 }
 
+/// Which processes to look at.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct SelectionArgs {
+    /// A process to look at. May be given several times.
+    #[arg(short = 'p', long = "pid", value_name = "PID", group = "target", value_parser = process_ids())]
+    pub pids: Vec<u32>,
+    /// Python processes whose command line matches this regular expression. May be given several times: one of them must match.
+    ///
+    /// It is searched for in the program and its arguments, separated by spaces, as `ps -f` shows them; `^` and `$` stand for their
+    /// beginning and end, `(?i)` in front ignores case. The syntax is that of the Rust crate `regex`.
+    #[arg(long = "name", value_name = "PATTERN", group = "target")]
+    pub names: Vec<String>,
+    /// Python processes in this control group (cgroup v2) or below it; with --name, those of them that match. May be given several
+    /// times.
+    ///
+    /// A path as /proc/PID/cgroup shows it, or one below /sys/fs/cgroup.
+    #[arg(long = "cgroup", value_name = "PATH", group = "target")]
+    pub cgroups: Vec<PathBuf>,
+    /// Every Python process with tasks.
+    #[arg(long, group = "target", conflicts_with_all = ["pids", "names", "cgroups"])]
+    pub all: bool,
+    /// Look at child processes that are Python and have tasks, too, and at theirs; while tracing, also at those that are started
+    /// meanwhile.
+    #[arg(long)]
+    pub subprocesses: bool,
+}
+
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("target").required(true))]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
 pub struct SnapshotArgs {
-    /// The process to look at.
-    #[arg(value_name = "PID", group = "target", value_parser = process_ids())]
-    pub process: Option<u32>,
-    /// The process to look at.
-    #[arg(short, long, value_name = "PID", group = "target", value_parser = process_ids())]
-    pub pid: Option<u32>,
-    /// Write JSON (schema `awaitwhat.snapshot/1`).
+    /// Processes to look at.
+    #[arg(value_name = "PID", group = "target", conflicts_with = "all", value_parser = process_ids())]
+    pub processes: Vec<u32>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("target").required(true))]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
 pub struct TraceArgs {
-    /// The process to trace.
-    #[arg(short, long, value_name = "PID", group = "target", value_parser = process_ids())]
-    pub pid: Option<u32>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Show several processes as one: times are those of all of them together.
+    #[arg(long)]
+    pub merge: bool,
     /// How long to trace, in seconds [default: 10 for a process; a program that is started: until it ends].
     ///
     /// Ctrl-C ends early, and still writes everything.
@@ -103,7 +132,13 @@ pub struct TraceArgs {
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
     /// A program to start and trace. When the time is over before it ends, it is terminated (SIGTERM).
-    #[arg(last = true, value_name = "CMD", group = "target", num_args = 1..)]
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        group = "target",
+        num_args = 1..,
+        conflicts_with_all = ["pids", "names", "cgroups", "all"]
+    )]
     pub program: Vec<OsString>,
 }
 
@@ -118,7 +153,7 @@ pub enum Format {
     Folded,
     /// An SVG flame graph, in microseconds of task time.
     Flamegraph,
-    /// JSON (schema `awaitwhat.profile/1`).
+    /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
 }
 
@@ -135,6 +170,8 @@ fn process_ids() -> clap::builder::RangedI64ValueParser<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::{CommandFactory, Parser};
 
     use super::{Cli, Color, Command, Format};
@@ -158,13 +195,40 @@ mod tests {
             let Command::Ps(args) = parsed(line).unwrap().command else {
                 panic!("{line}")
             };
-            assert_eq!((args.process.or(args.pid), args.json), (Some(42), true));
+            let pids = [args.processes, args.selection.pids].concat();
+            assert_eq!((pids, args.json), (vec![42], true));
         }
+        for line in ["awaitwhat ps", "awaitwhat tree 0", "awaitwhat tree x"] {
+            parsed(line).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn several_processes_are_given_in_several_ways() {
+        let line =
+            "awaitwhat tree 1 2 -p 3 --pid 4 --name ^gunicorn --name x --cgroup /a --cgroup b --subprocesses";
+        let Command::Tree(args) = parsed(line).unwrap().command else {
+            panic!()
+        };
+        assert_eq!((args.processes, args.selection.pids), (vec![1, 2], vec![3, 4]));
+        assert_eq!(args.selection.names, ["^gunicorn", "x"]);
+        assert_eq!(args.selection.cgroups, [Path::new("/a"), Path::new("b")]);
+        assert!(args.selection.subprocesses && !args.selection.all);
+        let Command::Trace(args) = parsed("awaitwhat trace --all --merge").unwrap().command else {
+            panic!()
+        };
+        assert!(args.selection.all && args.merge);
         for line in [
-            "awaitwhat ps",
-            "awaitwhat ps 42 --pid 42",
-            "awaitwhat tree 0",
-            "awaitwhat tree x",
+            "awaitwhat ps --subprocesses",
+            "awaitwhat ps --all 1",
+            "awaitwhat ps --all --pid 1",
+            "awaitwhat ps --all --name x",
+            "awaitwhat ps --all --cgroup x",
+            "awaitwhat ps 1 --merge",
+            "awaitwhat trace --merge",
+            "awaitwhat trace --all -- x",
+            "awaitwhat trace --name x -- x",
+            "awaitwhat trace --cgroup x -- x",
         ] {
             parsed(line).unwrap_err();
         }
@@ -178,7 +242,10 @@ mod tests {
         let Command::Trace(args) = cli.command else {
             panic!()
         };
-        assert_eq!((args.pid, args.duration, args.rate), (Some(42), Some(1.5), 49));
+        assert_eq!(
+            (args.selection.pids, args.duration, args.rate),
+            (vec![42], Some(1.5), 49)
+        );
         assert_eq!(args.format, Some(Format::Flamegraph));
         let Command::Trace(args) = parsed("awaitwhat trace -- python3 -c x").unwrap().command else {
             panic!()

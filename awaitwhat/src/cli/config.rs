@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{Format, GlobalArgs, TraceArgs};
+use super::args::{Format, GlobalArgs, SelectionArgs, TraceArgs};
+use crate::selection::{Cgroup, Pattern, Selection};
 use crate::session::{Options, TraceOptions};
 
 /// Rates that make sense, in samples per second.
@@ -39,18 +40,20 @@ pub enum Error {
         .0.display()
     )]
     Ending(PathBuf),
-    #[error("neither a process nor a program to trace is given")]
-    NoTarget,
+    #[error("--name {pattern} is no regular expression: {source}")]
+    Name { pattern: String, source: regex::Error },
 }
 
 /// What to trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    Process(u32),
+    Processes(Selection),
     /// A program to start, and its arguments.
     Program {
         program: OsString,
         arguments: Vec<OsString>,
+        /// Its children, too.
+        subprocesses: bool,
     },
 }
 
@@ -59,6 +62,8 @@ pub enum Target {
 pub struct TraceConfig {
     pub target: Target,
     pub options: TraceOptions,
+    /// Several processes are shown as one.
+    pub merge: bool,
     pub output: Option<PathBuf>,
     pub format: Format,
 }
@@ -69,7 +74,7 @@ impl TraceConfig {
     /// # Errors
     /// See [`Error`].
     pub fn new(args: TraceArgs, global: &GlobalArgs) -> Result<Self, Error> {
-        let target = target(args.pid, args.program)?;
+        let target = target(&args.selection, args.program)?;
         let just_started = matches!(target, Target::Program { .. });
         let duration = match args.duration {
             Some(seconds) => Some(duration(seconds)?),
@@ -86,6 +91,7 @@ impl TraceConfig {
                 duration,
                 just_started,
             },
+            merge: args.merge,
             format: format(args.format, args.output.as_deref())?,
             output: args.output,
             target,
@@ -110,15 +116,38 @@ pub fn reading(global: &GlobalArgs) -> Result<Options, Error> {
     })
 }
 
-fn target(pid: Option<u32>, program: Vec<OsString>) -> Result<Target, Error> {
+/// Checks which processes are asked for: `more` ids beside those of `args`.
+///
+/// # Errors
+/// [`Error::Name`].
+pub fn selection(args: &SelectionArgs, more: &[u32]) -> Result<Selection, Error> {
+    let mut pids = [more, &args.pids].concat();
+    pids.sort_unstable();
+    pids.dedup();
+    let names = args.names.iter().map(|pattern| {
+        Pattern::new(pattern).map_err(|source| Error::Name {
+            pattern: pattern.clone(),
+            source,
+        })
+    });
+    Ok(Selection {
+        pids,
+        names: names.collect::<Result<_, _>>()?,
+        cgroups: args.cgroups.iter().map(|path| Cgroup::new(path)).collect(),
+        all: args.all,
+        subprocesses: args.subprocesses,
+    })
+}
+
+fn target(args: &SelectionArgs, program: Vec<OsString>) -> Result<Target, Error> {
     let mut program = program.into_iter();
-    match (pid, program.next()) {
-        (Some(pid), _) => Ok(Target::Process(pid)),
-        (None, Some(first)) => Ok(Target::Program {
+    match program.next() {
+        None => selection(args, &[]).map(Target::Processes),
+        Some(first) => Ok(Target::Program {
             program: first,
             arguments: program.collect(),
+            subprocesses: args.subprocesses,
         }),
-        (None, None) => Err(Error::NoTarget),
     }
 }
 
@@ -150,6 +179,7 @@ mod tests {
 
     use super::{Error, Target, TraceConfig};
     use crate::cli::args::{Cli, Command, Format};
+    use crate::selection::{Cgroup, Pattern, Selection};
 
     fn config(line: &str) -> Result<TraceConfig, Error> {
         let cli = Cli::try_parse_from(format!("awaitwhat trace {line}").split(' ')).unwrap();
@@ -162,7 +192,7 @@ mod tests {
     #[test]
     fn defaults() {
         let process = config("-p 42").unwrap();
-        assert_eq!(process.target, Target::Process(42));
+        assert_eq!(process.target, Target::Processes(Selection::of(42)));
         assert_eq!(process.format, Format::Summary);
         assert_eq!(process.options.duration, Some(Duration::from_secs(10)));
         assert_eq!(process.options.rate_hz, 99);
@@ -174,11 +204,42 @@ mod tests {
             program.target,
             Target::Program {
                 program: "python3".into(),
-                arguments
+                arguments,
+                subprocesses: false,
             }
         );
         assert_eq!(program.options.duration, None);
         assert!(program.options.just_started);
+    }
+
+    #[test]
+    fn the_selection() {
+        let Target::Processes(selection) =
+            config("-p 7 -p 3 -p 7 --name ^x --cgroup /sys/fs/cgroup/a/ --subprocesses")
+                .unwrap()
+                .target
+        else {
+            panic!()
+        };
+        let expected = Selection {
+            pids: vec![3, 7],
+            names: vec![Pattern::new("^x").unwrap()],
+            cgroups: vec![Cgroup::new("/a".as_ref())],
+            all: false,
+            subprocesses: true,
+        };
+        assert_eq!(selection, expected);
+        assert_eq!(
+            config("--all").unwrap().options.duration,
+            Some(Duration::from_secs(10))
+        );
+        let error = config("--name [x").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("--name [x is no regular expression"),
+            "{error}"
+        );
     }
 
     #[test]

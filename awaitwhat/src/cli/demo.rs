@@ -20,6 +20,7 @@ use super::{config, people_stdout, stdout_width, trace};
 use crate::export::flamegraph;
 use crate::layout::{KNOWN, KNOWN_MINORS};
 use crate::profile::Profile;
+use crate::selection::Selection;
 use crate::session::{self, Options, TraceOptions};
 use crate::snapshot::Snapshot;
 use crate::view::style::{HEADING, styled};
@@ -53,15 +54,18 @@ pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<
 }
 
 async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)> {
-    let snapshot = session::snapshot(pid, &reading).await?;
+    let selection = Selection::of(pid);
+    let snapshot = session::snapshots(&selection, &reading).await?;
+    let snapshot = snapshot.targets.into_iter().next();
     let options = TraceOptions {
         reading,
         rate_hz: 99,
         duration: Some(DURATION),
         just_started: false,
     };
-    let profile = trace::trace(pid, &options, pending()).await?;
-    Ok((snapshot, profile))
+    let trace = trace::trace(&selection, &options, pending()).await?;
+    let profile = trace.survey.targets.into_iter().next();
+    snapshot.zip(profile).context("the demo program is gone")
 }
 
 fn show(snapshot: &Snapshot, profile: &Profile, max_frames: usize) -> std::io::Result<()> {

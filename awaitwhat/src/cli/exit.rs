@@ -14,7 +14,8 @@ Exit codes:
   2  the command line is wrong
   3  the target cannot be used: no such process, not Python, or a version that is not known
   4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
-  5  the target ended before the time was over; what was seen until then is written";
+  5  the target ended before the time was over (of several: all of them did); what was seen until then is written
+  6  of several targets some cannot be used; what was seen of the others is written";
 
 /// How a run ended. The numbers are a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub enum Exit {
     Target = 3,
     Privilege = 4,
     TargetExited = 5,
+    SomeTargets = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -40,7 +42,7 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref::<session::Error>() {
             return match error {
-                session::Error::Target { .. } => Self::Target,
+                session::Error::Target { .. } | session::Error::Nothing { .. } => Self::Target,
                 session::Error::Privilege { .. } => Self::Privilege,
                 session::Error::Failed { .. } => Self::Failure,
             };
@@ -78,6 +80,8 @@ mod tests {
             Exit::of(&anyhow::Error::new(target).context("while tracing")),
             Exit::Target
         );
+        let nothing = session::Error::Nothing { refused: Vec::new() };
+        assert_eq!(Exit::of(&nothing.into()), Exit::Target);
         assert_eq!(
             Exit::of(&session::Error::Privilege { source: source() }.into()),
             Exit::Privilege
@@ -112,6 +116,7 @@ mod tests {
             Exit::Target,
             Exit::Privilege,
             Exit::TargetExited,
+            Exit::SomeTargets,
         ] {
             assert!(HELP.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
             let readme = include_str!("../../../README.md");

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::Parser;
 
+use crate::survey::Refused;
 use crate::view::escape::Escaped;
+use crate::view::survey;
 
 pub mod args;
 pub mod config;
@@ -74,6 +76,15 @@ fn write_error(error: &anyhow::Error, stderr: &mut impl Write) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+/// Says on standard error which processes are missing from the output, and why.
+fn complain(refused: &[Refused]) {
+    let mut stderr = anstream::stderr().lock();
+    for refused in refused {
+        // Nobody is left to be told when standard error fails.
+        let _ = writeln!(stderr, "{}", survey::describe(refused));
+    }
 }
 
 /// Standard output for people: styles are taken out where they are not wanted.

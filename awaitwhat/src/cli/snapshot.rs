@@ -1,13 +1,15 @@
-//! `ps` and `tree`: one snapshot.
+//! `ps` and `tree`: one snapshot of each process.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::args::{GlobalArgs, SnapshotArgs};
 use super::exit::Exit;
-use super::{config, machine_stdout, people_stdout, stdout_width};
-use crate::export::snapshot_json;
+use super::{complain, config, machine_stdout, people_stdout, stdout_width};
+use crate::export::{snapshot_json, survey_json};
 use crate::session;
-use crate::view::{table, tree};
+use crate::snapshot::Snapshot;
+use crate::survey::Survey;
+use crate::view::{survey, table, tree};
 
 /// How a snapshot is shown to people.
 #[derive(Clone, Copy, Debug)]
@@ -18,19 +20,52 @@ pub(super) enum View {
 
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
     let options = config::reading(global)?;
-    let pid = args.process.or(args.pid).ok_or(config::Error::NoTarget)?;
-    let snapshot = session::snapshot(pid, &options).await?;
+    let selection = config::selection(&args.selection, &args.processes)?;
+    let found = session::snapshots(&selection, &options).await?;
+    let single = selection.single().and(found.targets.first());
     if args.json {
         let mut stdout = machine_stdout();
-        snapshot_json::write(&snapshot, &mut stdout)?;
+        match single {
+            Some(snapshot) => snapshot_json::write(snapshot, &mut stdout)?,
+            None => survey_json::write_snapshots(&found.targets, &found.refused, &mut stdout)?,
+        }
         stdout.flush()?;
-        return Ok(Exit::Ok);
+    } else {
+        let mut stdout = people_stdout();
+        match single {
+            Some(snapshot) => show(snapshot, view, options.max_frames, &mut stdout)?,
+            None => show_each(&found, view, options.max_frames, &mut stdout)?,
+        }
+        stdout.flush()?;
     }
-    let mut stdout = people_stdout();
+    complain(&found.refused);
+    Ok(if found.refused.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::SomeTargets
+    })
+}
+
+fn show_each(
+    found: &Survey<Snapshot>,
+    view: View,
+    max_frames: usize,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    survey::write_snapshots(&found.targets, &found.refused, stdout_width(), output)?;
+    for snapshot in &found.targets {
+        writeln!(output)?;
+        if matches!(view, View::Table) {
+            tree::write_heading(snapshot, output)?;
+        }
+        show(snapshot, view, max_frames, output)?;
+    }
+    Ok(())
+}
+
+fn show(snapshot: &Snapshot, view: View, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
     match view {
-        View::Table => table::write(&snapshot, options.max_frames, stdout_width(), &mut stdout)?,
-        View::Tree => tree::write(&snapshot, options.max_frames, &mut stdout)?,
+        View::Table => table::write(snapshot, max_frames, stdout_width(), output),
+        View::Tree => tree::write(snapshot, max_frames, output),
     }
-    stdout.flush()?;
-    Ok(Exit::Ok)
 }

@@ -16,29 +16,42 @@ use super::config::{Target, TraceConfig};
 use super::exit::Exit;
 use super::output::OutputFile;
 use super::program::{Program, SIGTERM};
-use super::{machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, profile_json};
+use super::{complain, machine_stdout, people_stdout, stdout_width};
+use crate::export::{flamegraph, folded, profile_json, survey_json};
 use crate::profile::Profile;
-use crate::session::{self, Progress, TraceOptions};
-use crate::view::summary;
+use crate::selection::Selection;
+use crate::session::{self, Progress, Trace, TraceOptions};
+use crate::survey::{Refused, Survey};
+use crate::view::{summary, survey};
 
 pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
     let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
     match &config.target {
-        Target::Process(pid) => {
-            let profile = trace(*pid, &config.options, interrupted()?).await?;
-            write(&profile, &config, file)?;
-            Ok(if profile.target_exited {
-                Exit::TargetExited
-            } else {
-                Exit::Ok
-            })
+        Target::Processes(selection) => {
+            let shape = Shape::of(selection, &config);
+            let trace = trace(selection, &config.options, interrupted()?).await?;
+            let result = Outcome::new(trace, shape);
+            write(&result, &config, file)?;
+            complain(&result.refused);
+            Ok(result.exit())
         }
-        Target::Program { program, arguments } => {
+        Target::Program {
+            program,
+            arguments,
+            subprocesses,
+        } => {
             let mut program = Program::start(Command::new(program).args(arguments))?;
-            let profile = trace_program(&mut program, &config.options).await;
-            let written = profile.and_then(|profile| write(&profile, &config, file));
+            let selection = Selection {
+                subprocesses: *subprocesses,
+                ..Selection::of(program.pid())
+            };
+            let shape = Shape::of(&selection, &config);
+            let traced = trace_program(&mut program, &selection, &config.options).await;
+            let written = traced.and_then(|trace| {
+                let result = Outcome::new(trace, shape);
+                write(&result, &config, file).map(|()| complain(&result.refused))
+            });
             // Also when something failed: what was started here does not stay behind.
             let status = program.terminate().await?;
             match status {
@@ -56,32 +69,89 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
     }
 }
 
+/// In which form a result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// One process was named.
+    Single,
+    Each,
+    Merged,
+}
+
+impl Shape {
+    fn of(selection: &Selection, config: &TraceConfig) -> Self {
+        match selection.single() {
+            Some(_) => Self::Single,
+            None if config.merge => Self::Merged,
+            None => Self::Each,
+        }
+    }
+}
+
+/// What a trace has found, in the form that it is written in.
+struct Outcome {
+    shape: Shape,
+    profiles: Vec<Profile>,
+    /// All of them as one; the one where there is but one.
+    whole: Profile,
+    refused: Vec<Refused>,
+}
+
+impl Outcome {
+    fn new(trace: Trace, shape: Shape) -> Self {
+        let Survey { targets, refused } = trace.survey;
+        let whole = match targets.as_slice() {
+            [single] if shape == Shape::Single => single.clone(),
+            profiles => Profile::merged(profiles, trace.duration.as_secs_f64()),
+        };
+        Self {
+            shape,
+            profiles: targets,
+            whole,
+            refused,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if !self.refused.is_empty() {
+            Exit::SomeTargets
+        } else if self.whole.target_exited {
+            Exit::TargetExited
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
 /// Traces a program that was started here until the time is over, it ends, or the user has seen enough.
-async fn trace_program(program: &mut Program, options: &TraceOptions) -> anyhow::Result<Profile> {
+async fn trace_program(
+    program: &mut Program,
+    selection: &Selection,
+    options: &TraceOptions,
+) -> anyhow::Result<Trace> {
     let interrupted = interrupted()?;
-    let pid = program.pid();
     let stop = async {
         tokio::select! {
             () = interrupted => {}
             _ = program.ended() => {}
         }
     };
-    trace(pid, options, stop).await
+    trace(selection, options, stop).await
 }
 
-/// Traces process `pid`, with a progress bar where standard error is a terminal.
+/// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
 ///
 /// # Errors
-/// When the target cannot be read.
+/// When none of them can be read.
 pub(super) async fn trace(
-    pid: u32,
+    selection: &Selection,
     options: &TraceOptions,
     stop: impl Future<Output = ()>,
-) -> anyhow::Result<Profile> {
+) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
-    let profile = session::trace(pid, options, stop, |progress| show(&bar, progress)).await;
+    let trace = session::trace(selection, options, stop, |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
-    Ok(profile?)
+    Ok(trace?)
 }
 
 /// Ready at the first Ctrl-C or SIGTERM; from here on neither ends this process by itself.
@@ -118,13 +188,13 @@ fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_message(format!("{} samples, {} tasks", progress.samples, progress.tasks));
 }
 
-fn write(profile: &Profile, config: &TraceConfig, file: Option<OutputFile>) -> anyhow::Result<()> {
+fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> anyhow::Result<()> {
     let Some(file) = file else {
-        return write_stdout(profile, config.format, config);
+        return write_stdout(result, config.format, config);
     };
-    write_file(profile, config, file)?;
+    write_file(result, config, file)?;
     if config.format != Format::Summary {
-        write_stdout(profile, Format::Summary, config)?;
+        write_stdout(result, Format::Summary, config)?;
     }
     if let Some(path) = &config.output {
         eprintln!("Wrote {}.", path.display());
@@ -132,27 +202,27 @@ fn write(profile: &Profile, config: &TraceConfig, file: Option<OutputFile>) -> a
     Ok(())
 }
 
-fn write_file(profile: &Profile, config: &TraceConfig, mut file: OutputFile) -> anyhow::Result<()> {
+fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> anyhow::Result<()> {
     if is_for_people(config.format) {
         let mut plain = StripStream::new(Vec::new());
-        render(profile, config.format, config, None, &mut plain)?;
+        render(result, config.format, config, None, &mut plain)?;
         file.write_all(&plain.into_inner())?;
     } else {
         let mut buffered = BufWriter::new(&mut file);
-        render(profile, config.format, config, None, &mut buffered)?;
+        render(result, config.format, config, None, &mut buffered)?;
         buffered.flush()?;
     }
     file.commit().context("the result could not be put in its place")
 }
 
-fn write_stdout(profile: &Profile, format: Format, config: &TraceConfig) -> anyhow::Result<()> {
+fn write_stdout(result: &Outcome, format: Format, config: &TraceConfig) -> anyhow::Result<()> {
     if is_for_people(format) {
         let mut stdout = people_stdout();
-        render(profile, format, config, stdout_width(), &mut stdout)?;
+        render(result, format, config, stdout_width(), &mut stdout)?;
         stdout.flush()?;
     } else {
         let mut stdout = machine_stdout();
-        render(profile, format, config, None, &mut stdout)?;
+        render(result, format, config, None, &mut stdout)?;
         stdout.flush()?;
     }
     Ok(())
@@ -163,18 +233,55 @@ fn is_for_people(format: Format) -> bool {
 }
 
 fn render(
-    profile: &Profile,
+    result: &Outcome,
     format: Format,
     config: &TraceConfig,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
     let max_frames = config.options.reading.max_frames;
+    let Outcome {
+        shape,
+        profiles,
+        whole,
+        refused,
+    } = result;
+    match (format, shape) {
+        (Format::Summary | Format::Tree, Shape::Each) => {
+            survey::write_profiles(profiles, refused, width, output)?;
+            profiles.iter().try_for_each(|profile| {
+                writeln!(output)?;
+                show_profile(profile, format, max_frames, width, output)
+            })
+        }
+        (Format::Summary | Format::Tree, Shape::Single) => {
+            show_profile(whole, format, max_frames, width, output)
+        }
+        (Format::Summary | Format::Tree, Shape::Merged) => {
+            survey::write_profiles(profiles, refused, width, output)?;
+            writeln!(output)?;
+            show_profile(whole, format, max_frames, width, output)
+        }
+        (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
+        (Format::Folded, _) => folded::write(whole, output),
+        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, output),
+        (Format::Flamegraph, _) => flamegraph::write(whole, output),
+        (Format::Json, Shape::Single) => profile_json::write(whole, output),
+        (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
+        (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),
+    }
+}
+
+/// Shows one profile to people.
+fn show_profile(
+    profile: &Profile,
+    format: Format,
+    max_frames: usize,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
     match format {
-        Format::Summary => summary::write(profile, max_frames, width, output),
         Format::Tree => summary::write_tree(profile, max_frames, output),
-        Format::Folded => folded::write(profile, output),
-        Format::Flamegraph => flamegraph::write(profile, output),
-        Format::Json => profile_json::write(profile, output),
+        _ => summary::write(profile, max_frames, width, output),
     }
 }

@@ -1,5 +1,6 @@
 //! A profile as a flame graph: an SVG that is searched and zoomed in any browser.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BasicPalette, Color, Palette, PaletteMap};
@@ -20,7 +21,18 @@ const RUNNING_COLOR: Color = color(110, 190, 110);
 /// # Errors
 /// When `output` fails.
 pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
-    let lines = folded::lines(profile);
+    draw(profile, &folded::lines(profile), output)
+}
+
+/// Writes several profiles as one SVG, each above a frame of its own that names its process. `merged` is all of them as one.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_each(profiles: &[Profile], merged: &Profile, output: &mut impl Write) -> io::Result<()> {
+    draw(merged, &folded::lines_of_each(profiles), output)
+}
+
+fn draw(profile: &Profile, lines: &[String], output: &mut impl Write) -> io::Result<()> {
     let mut colors = colors(profile);
     let mut options = options(profile);
     options.palette_map = Some(&mut colors);
@@ -34,7 +46,10 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
 
 fn options<'a>(profile: &Profile) -> Options<'a> {
     let mut options = Options::default();
-    options.title = format!("What the tasks of process {} await", profile.pid);
+    options.title = match profile.processes.as_slice() {
+        [process] => format!("What the tasks of process {} await", process.pid),
+        several => format!("What the tasks of {} processes await", several.len()),
+    };
     options.subtitle = Some(subtitle(profile));
     "us of task time".clone_into(&mut options.count_name);
     "Frame:".clone_into(&mut options.name_type);
@@ -70,9 +85,11 @@ const fn color(red: u8, green: u8, blue: u8) -> Color {
 }
 
 fn subtitle(profile: &Profile) -> String {
+    let versions: BTreeSet<&str> = profile.processes.iter().map(|process| &*process.python).collect();
+    let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
     format!(
         "CPython {} for {:.1} s: {:.1} tasks on average, {:.1} task-seconds waiting, {:.1} running",
-        Escaped(&profile.python),
+        Escaped(&versions),
         profile.duration_seconds,
         profile.mean_tasks(),
         profile.task_seconds(ChainState::Waiting),

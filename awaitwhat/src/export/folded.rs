@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use crate::origin;
-use crate::profile::{Chain, ChainState, Profile};
+use crate::profile::{Chain, ChainState, Process, Profile};
 use crate::snapshot::Frame;
 use crate::view::escape::FoldedEscaped;
 
@@ -21,19 +21,51 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
         .try_for_each(|line| writeln!(output, "{line}"))
 }
 
+/// Writes several profiles, each below a frame of its own that names its process: `command[PID]`.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_each(profiles: &[Profile], output: &mut impl Write) -> io::Result<()> {
+    lines_of_each(profiles)
+        .iter()
+        .try_for_each(|line| writeln!(output, "{line}"))
+}
+
 /// The lines, in the order of their text. Chains that would weigh less than half a microsecond are left out.
 pub(super) fn lines(profile: &Profile) -> Vec<String> {
-    let mut lines: Vec<String> = profile.chains.iter().filter_map(line).collect();
+    let mut lines: Vec<String> = profile
+        .chains
+        .iter()
+        .filter_map(|chain| line("", chain))
+        .collect();
     lines.sort_unstable();
     lines
 }
 
-fn line(chain: &Chain) -> Option<String> {
+/// The lines of [`write_each`].
+pub(super) fn lines_of_each(profiles: &[Profile]) -> Vec<String> {
+    let mut lines: Vec<String> = profiles
+        .iter()
+        .flat_map(|profile| {
+            let root: String = profile.processes.iter().map(root).collect();
+            profile.chains.iter().filter_map(move |chain| line(&root, chain))
+        })
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The frame that names a process, with what separates it from the next one.
+fn root(process: &Process) -> String {
+    format!("{}[{}];", FoldedEscaped(&process.command), process.pid)
+}
+
+fn line(root: &str, chain: &Chain) -> Option<String> {
     let microseconds = (chain.task_seconds * 1e6).round();
     if microseconds.is_nan() || microseconds < 1.0 {
         return None;
     }
-    let mut line = String::new();
+    let mut line = root.to_owned();
     // Writing into a string cannot fail.
     for frame in chain.stack.iter().rev() {
         let _ = write!(line, "{};", FrameName(frame));
@@ -99,6 +131,23 @@ mod tests {
         Pool.worker (/srv/app.py:25);crunch (/srv/app.py:7);[running] 500000
         main (/srv/app.py:61);[_GatheringFuture] 10000000
         rare (/srv/app.py:99);[Future] 250000
+        ");
+    }
+
+    #[test]
+    fn each_process_is_a_frame() {
+        let mut other = profile(vec![chain(&[frame("main", "/srv/b.py", 1)], Some("Future"), 1.0)]);
+        other.processes[0].command = "a;b 1".to_owned();
+        other.processes[0].pid = 12;
+        let mut output = Vec::new();
+        super::write_each(&[small_profile(), other], &mut output).unwrap();
+        insta::assert_snapshot!(String::from_utf8(output).unwrap(), @r"
+        a\x3bb 1[12];main (/srv/b.py:1);[Future] 1000000
+        python3[4711];Pool.worker (/srv/app.py:20);sleep (asyncio/tasks.py:704);[Future] 60000000
+        python3[4711];Pool.worker (/srv/app.py:22);Lock.acquire (asyncio/locks.py:113);[Future] 29000000
+        python3[4711];Pool.worker (/srv/app.py:25);crunch (/srv/app.py:7);[running] 500000
+        python3[4711];main (/srv/app.py:61);[_GatheringFuture] 10000000
+        python3[4711];rare (/srv/app.py:99);[Future] 250000
         ");
     }
 

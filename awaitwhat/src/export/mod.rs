@@ -5,6 +5,7 @@ pub mod folded;
 mod json;
 pub mod profile_json;
 pub mod snapshot_json;
+pub mod survey_json;
 
 #[cfg(test)]
 mod schema_tests;

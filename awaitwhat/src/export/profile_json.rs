@@ -19,33 +19,57 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
     write_line(&ProfileDocument(profile), output)
 }
 
-struct ProfileDocument<'a>(&'a Profile);
+/// The profile of one process, as the document that it is written as.
+pub(super) struct ProfileDocument<'a>(pub(super) &'a Profile);
 
 impl Serialize for ProfileDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = self.0;
-        let points = await_points(profile);
-        let point = |point| PointDocument {
-            point,
-            duration_seconds: profile.duration_seconds,
-        };
-        let mut document = serializer.serialize_struct("Profile", 14)?;
+        let mut document = serializer.serialize_struct("Profile", 4 + FIELDS)?;
         document.serialize_field("schema", SCHEMA)?;
-        document.serialize_field("pid", &profile.pid)?;
-        document.serialize_field("python", &profile.python)?;
-        document.serialize_field("duration_seconds", &profile.duration_seconds)?;
-        document.serialize_field("samples", &profile.samples)?;
-        document.serialize_field("task_visits", &profile.task_visits)?;
-        document.serialize_field("mean_tasks", &profile.mean_tasks())?;
-        document.serialize_field("threads", &profile.threads)?;
-        document.serialize_field("busy_seconds", &profile.busy_seconds)?;
-        document.serialize_field("busy_share", &profile.busy_share())?;
-        document.serialize_field("target_exited", &profile.target_exited)?;
-        document.serialize_field("chains", &Each(&profile.chains, ChainDocument))?;
-        document.serialize_field("await_points", &Each(&points, point))?;
-        document.serialize_field("lost", &profile.losses)?;
+        for process in &profile.processes {
+            document.serialize_field("pid", &process.pid)?;
+            document.serialize_field("command", &process.command)?;
+            document.serialize_field("python", &process.python)?;
+        }
+        serialize_fields(profile, &mut document)?;
         document.end()
     }
+}
+
+/// The profile of several processes as one.
+pub(super) struct MergedDocument<'a>(pub(super) &'a Profile);
+
+impl Serialize for MergedDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("Merged", 1 + FIELDS)?;
+        document.serialize_field("processes", &self.0.processes)?;
+        serialize_fields(self.0, &mut document)?;
+        document.end()
+    }
+}
+
+/// How many fields [`serialize_fields`] writes.
+const FIELDS: usize = 11;
+
+/// What is the same for one process and for several.
+fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> Result<(), S::Error> {
+    let points = await_points(profile);
+    let point = |point| PointDocument {
+        point,
+        duration_seconds: profile.duration_seconds,
+    };
+    document.serialize_field("duration_seconds", &profile.duration_seconds)?;
+    document.serialize_field("samples", &profile.samples)?;
+    document.serialize_field("task_visits", &profile.task_visits)?;
+    document.serialize_field("mean_tasks", &profile.mean_tasks())?;
+    document.serialize_field("threads", &profile.threads)?;
+    document.serialize_field("busy_seconds", &profile.busy_seconds)?;
+    document.serialize_field("busy_share", &profile.busy_share())?;
+    document.serialize_field("target_exited", &profile.target_exited)?;
+    document.serialize_field("chains", &Each(&profile.chains, ChainDocument))?;
+    document.serialize_field("await_points", &Each(&points, point))?;
+    document.serialize_field("lost", &profile.losses)
 }
 
 struct ChainDocument<'a>(&'a Chain);
@@ -99,7 +123,7 @@ mod tests {
             .replace(",{\"fun", "\n{\"fun")
             .replace("{\"frames", "\n{\"frames");
         insta::assert_snapshot!(one_item_a_line, @r#"
-        {"schema":"awaitwhat.profile/1","pid":4711,"python":"3.14.10","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
+        {"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
         {"frames":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"}
         {"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"state":"waiting","terminal":"Future","task_seconds":60.0},
         {"frames":[{"function":"Lock.acquire","file":"/usr/lib/python3.14/asyncio/locks.py","line":113,"kind":"coroutine"}
@@ -121,7 +145,7 @@ mod tests {
             threads: 0,
             ..profile(Vec::new())
         };
-        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"python":"3.14.10","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}"#);
+        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}"#);
     }
 
     #[test]

@@ -1,17 +1,37 @@
 //! The published schemas hold for what is written.
 
-use jsonschema::Validator;
+use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
-use super::{profile_json, snapshot_json};
+use super::{profile_json, snapshot_json, survey_json};
 use crate::profile::Profile;
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
+use crate::survey::Refused;
 use crate::testing::{HOSTILE, chain, frame, profile, running, small_profile, small_service, snapshot, task};
+
+/// The schemas that others refer to.
+struct Published;
+
+impl Retrieve for Published {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let text = match uri.path().as_str().trim_start_matches('/') {
+            "awaitwhat.snapshot-1.schema.json" => {
+                include_str!("../../../schemas/awaitwhat.snapshot-1.schema.json")
+            }
+            "awaitwhat.profile-1.schema.json" => {
+                include_str!("../../../schemas/awaitwhat.profile-1.schema.json")
+            }
+            other => return Err(format!("{other} is no published schema").into()),
+        };
+        Ok(serde_json::from_str(text)?)
+    }
+}
 
 fn validator(schema: &str) -> Validator {
     let schema: Value = serde_json::from_str(schema).unwrap();
     jsonschema::options()
         .should_validate_formats(true)
+        .with_retriever(Published)
         .build(&schema)
         .unwrap()
 }
@@ -83,6 +103,46 @@ fn profiles_are_valid() {
     ]);
     for profile in [small_profile(), hostile, profile(Vec::new())] {
         assert_valid(&validator, &profile_document(&profile));
+    }
+}
+
+#[test]
+fn surveys_are_valid() {
+    let document = |write: &dyn Fn(&mut Vec<u8>)| -> Value {
+        let mut output = Vec::new();
+        write(&mut output);
+        serde_json::from_slice(&output).unwrap()
+    };
+    let refused = [Refused {
+        pid: 7,
+        command: HOSTILE.to_owned(),
+        reason: HOSTILE.to_owned(),
+    }];
+    let snapshots = validator(include_str!("../../../schemas/awaitwhat.snapshots-1.schema.json"));
+    let valid = document(&|output| {
+        survey_json::write_snapshots(&[small_service(), varied_snapshot()], &refused, output).unwrap();
+    });
+    assert_valid(&snapshots, &valid);
+    let profiles = validator(include_str!("../../../schemas/awaitwhat.profiles-1.schema.json"));
+    let each = document(&|output| {
+        survey_json::write_profiles(&[small_profile(), small_profile()], &refused, output).unwrap();
+    });
+    let merged = Profile::merged(&[small_profile(), small_profile()], 10.0);
+    let merged = document(&|output| survey_json::write_merged(&merged, &[], output).unwrap());
+    assert_valid(&profiles, &each);
+    assert_valid(&profiles, &merged);
+    assert_eq!(each["refused"][0]["reason"], HOSTILE);
+    assert_eq!(merged["merged"]["processes"][1]["pid"], 4711);
+    for (validator, document, pointer) in [
+        (&snapshots, &valid, "/targets/1/tasks/0/id"),
+        (&snapshots, &valid, "/refused/0/reason"),
+        (&profiles, &each, "/targets/1/chains"),
+        (&profiles, &merged, "/merged/processes/0/pid"),
+        (&profiles, &merged, "/merged/mean_tasks"),
+    ] {
+        let mut document = document.clone();
+        *document.pointer_mut(pointer).unwrap() = Value::Bool(true);
+        assert!(!validator.is_valid(&document), "{pointer}");
     }
 }
 

@@ -21,14 +21,15 @@ pub fn write(snapshot: &Snapshot, output: &mut impl Write) -> io::Result<()> {
     write_line(&SnapshotDocument(snapshot), output)
 }
 
-struct SnapshotDocument<'a>(&'a Snapshot);
+pub(super) struct SnapshotDocument<'a>(pub(super) &'a Snapshot);
 
 impl Serialize for SnapshotDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let snapshot = self.0;
-        let mut document = serializer.serialize_struct("Snapshot", 7)?;
+        let mut document = serializer.serialize_struct("Snapshot", 8)?;
         document.serialize_field("schema", SCHEMA)?;
         document.serialize_field("pid", &snapshot.pid)?;
+        document.serialize_field("command", &snapshot.command)?;
         document.serialize_field("python", &snapshot.python)?;
         document.serialize_field("captured_at", &Shown(snapshot.captured_at))?;
         document.serialize_field("span_seconds", &snapshot.span_seconds)?;
@@ -148,7 +149,7 @@ mod tests {
     fn a_snapshot() {
         let one_task_a_line = written(&small_service()).replace("{\"id\":\"0x", "\n{\"id\":\"0x");
         insta::assert_snapshot!(one_task_a_line, @r#"
-        {"schema":"awaitwhat.snapshot/1","pid":4711,"python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[
+        {"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[
         {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"]},"awaited_by":[],"truncated":false,"trio":null},
         {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"trio":null},
         {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"trio":null},
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn nothing_is_a_well_formed_result() {
-        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}"#);
+        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"lost":{"torn":0,"faults":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0}}"#);
     }
 
     #[test]

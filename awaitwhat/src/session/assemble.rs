@@ -134,6 +134,7 @@ pub(super) fn assemble(
         .unwrap_or(0);
     Ok(Snapshot {
         pid: observer.pid,
+        command: observer.process.command().to_owned(),
         python: observer.interpreter.version.to_string(),
         captured_at,
         span_seconds: span,

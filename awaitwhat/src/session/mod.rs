@@ -1,20 +1,24 @@
-//! From a process id to a model: everything that reads the target, behind two functions.
+//! From a selection of processes to a model: everything that reads targets, behind two functions.
 
 mod assemble;
 mod observer;
 mod once;
 mod process;
+mod roster;
 mod traced;
 mod tracer;
 mod trio;
 
 use std::error::Error as StdError;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::capture::CaptureError;
+use crate::capture::{Capture, CaptureError};
 use crate::profile::Profile;
+use crate::selection::Selection;
 use crate::snapshot::Snapshot;
+use crate::survey::{Refused, Survey};
 use observer::AttachError;
 
 /// How a target is read.
@@ -34,7 +38,7 @@ pub struct TraceOptions {
     pub rate_hz: u32,
     /// How long; until the target ends or the trace is stopped where there is none.
     pub duration: Option<Duration>,
-    /// The target was only just started: it may take a while until it is a Python with an event loop.
+    /// What was named was only just started: it may take a while until it is a Python with an event loop.
     pub just_started: bool,
 }
 
@@ -58,6 +62,9 @@ pub enum Error {
         pid: u32,
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// None of several processes, or of those that match.
+    #[error("{}", nothing(refused))]
+    Nothing { refused: Vec<Refused> },
     /// A capability, or a feature of the kernel, is missing.
     #[error("this kernel, or the privileges of this process, do not allow it")]
     Privilege { source: Box<dyn StdError + Send + Sync> },
@@ -69,29 +76,53 @@ pub enum Error {
     },
 }
 
-/// Reads every task of process `pid` once. A process without asyncio, or without tasks, gives an empty snapshot.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, Error> {
-    once::snapshot(pid, options)
-        .await
-        .map_err(|error| error.for_process(pid))
+/// What a trace has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    pub survey: Survey<Profile>,
+    /// How long it took; processes that came later or ended earlier were traced for a shorter time.
+    pub duration: Duration,
 }
 
-/// Reads the tasks of process `pid` again and again, until the time is over, `stop` is ready, or the process ends.
+/// Reads every task of the processes of `selection` once. A process without asyncio, or without tasks, gives an empty snapshot where
+/// it was named or matches, and none otherwise.
 ///
 /// # Errors
-/// See [`Error`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
+/// See [`Error`]. Of several processes those that cannot be looked at are no error, but [`Survey::refused`].
+pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
+    once::snapshots(&mut load()?, selection, options).await
+}
+
+/// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
+///
+/// # Errors
+/// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
 pub async fn trace(
-    pid: u32,
+    selection: &Selection,
     options: &TraceOptions,
     stop: impl Future<Output = ()>,
     progress: impl FnMut(Progress),
-) -> Result<Profile, Error> {
-    tracer::trace(pid, options, stop, progress)
-        .await
-        .map_err(|error| error.for_process(pid))
+) -> Result<Trace, Error> {
+    tracer::trace(load()?, selection, options, stop, progress).await
+}
+
+fn load() -> Result<Capture, Error> {
+    Capture::load(observer::ring_bytes()).map_err(|error| Error::Privilege { source: error.into() })
+}
+
+/// What is said where nothing was found to look at.
+fn nothing(refused: &[Refused]) -> String {
+    let mut text = "no Python process was found to look at".to_owned();
+    for Refused { pid, command, reason } in refused {
+        let name = if command.is_empty() {
+            String::new()
+        } else {
+            format!(" ({command})")
+        };
+        // Writing into a string cannot fail.
+        let _ = write!(text, "\nprocess {pid}{name}: {reason}");
+    }
+    text
 }
 
 impl AttachError {

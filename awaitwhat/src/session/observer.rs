@@ -71,9 +71,20 @@ impl AttachError {
     }
 }
 
+/// How a target is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) reading: Options,
+    /// How long one look at a thread that rests may take, without limit where it is 0; a trace has one, a snapshot has none.
+    pub(super) iterator_budget: Duration,
+    /// Only tasks of loops that run count: a child has copies of its parent's tasks, which nothing will ever run.
+    pub(super) is_only_running: bool,
+}
+
 /// Looks at one target.
 pub(super) struct Observer {
     pub(super) pid: u32,
+    manner: Manner,
     pub(super) process: Process,
     pub(super) memory: LiveMemory,
     pub(super) interpreter: Interpreter,
@@ -124,25 +135,13 @@ impl Found {
 
 impl Observer {
     /// Finds the interpreter of process `pid` and its event loops, and begins to look at them.
-    pub(super) fn attach(
-        capture: &mut Capture,
-        pid: u32,
-        options: &Options,
-        iterator_budget: Duration,
-    ) -> Result<Self, AttachError> {
+    pub(super) fn attach(capture: &mut Capture, pid: u32, manner: Manner) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
         let found = Found::find(capture, pid);
         if process.has_ended() {
             return Err(AttachError::Ended);
         }
-        Ok(Self::new(
-            capture,
-            process,
-            pid,
-            found?,
-            options,
-            iterator_budget,
-        )?)
+        Ok(Self::new(capture, process, pid, found?, manner)?)
     }
 
     fn new(
@@ -150,11 +149,11 @@ impl Observer {
         process: Process,
         pid: u32,
         found: Found,
-        options: &Options,
-        iterator_budget: Duration,
+        manner: Manner,
     ) -> Result<Self, CaptureError> {
         let mut observer = Self {
             pid,
+            manner,
             process,
             memory: found.memory,
             interpreter: found.interpreter,
@@ -162,7 +161,7 @@ impl Observer {
             names: Names::default(),
             losses: Losses::default(),
         };
-        observer.follow(capture, found.loops, options, iterator_budget)?;
+        observer.follow(capture, found.loops)?;
         Ok(observer)
     }
 
@@ -178,24 +177,18 @@ impl Observer {
 
     /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns the threads whose
     /// loops have gone.
-    pub(super) fn refresh(
-        &mut self,
-        capture: &mut Capture,
-        options: &Options,
-        iterator_budget: Duration,
-    ) -> Result<Vec<u32>, AttachError> {
+    pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<u32>, AttachError> {
         self.memory.forget();
         let loops = self.interpreter.event_loops(&self.memory)?;
-        Ok(self.follow(capture, loops, options, iterator_budget)?)
+        Ok(self.follow(capture, loops)?)
     }
 
-    fn follow(
-        &mut self,
-        capture: &mut Capture,
-        mut loops: EventLoops,
-        options: &Options,
-        iterator_budget: Duration,
-    ) -> Result<Vec<u32>, CaptureError> {
+    fn follow(&mut self, capture: &mut Capture, mut loops: EventLoops) -> Result<Vec<u32>, CaptureError> {
+        let Manner {
+            reading,
+            iterator_budget,
+            is_only_running,
+        } = self.manner;
         for (number, layout) in self.interpreter.layouts() {
             capture.set_layout(self.pid, number, layout)?;
         }
@@ -206,9 +199,14 @@ impl Observer {
         for plan in &mut loops.plans {
             plan.tid = threads.outer(plan.tid);
             plan.tgid = self.pid;
-            plan.max_frames = u32::try_from(options.max_frames).unwrap_or(u32::MAX);
-            plan.context_budget_ns = nanoseconds(options.budget);
+            plan.max_frames = u32::try_from(reading.max_frames).unwrap_or(u32::MAX);
+            plan.context_budget_ns = nanoseconds(reading.budget);
             plan.iterator_budget_ns = nanoseconds(iterator_budget);
+        }
+        loops.plans.retain(|plan| plan.tid != 0);
+        loops.running.retain(|running| running.tid != 0);
+        if is_only_running && loops.running.is_empty() {
+            loops.plans.clear();
         }
         if !iterator_budget.is_zero() {
             leave_unknown_loops(&mut loops);

@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use awaitwhat_common::status::SliceStatus;
 
-use super::Options;
 use super::assemble::{Gathering, assemble};
-use super::observer::{AttachError, Observer, Seen, ring_bytes};
+use super::observer::{AttachError, Manner, Observer, Seen};
+use super::roster::Roster;
+use super::{Error, Options};
 use crate::capture::{Capture, CaptureError};
-use crate::decode::SliceRecord;
-use crate::snapshot::Snapshot;
+use crate::decode::{SliceRecord, process_of};
+use crate::selection::Selection;
+use crate::snapshot::{Losses, Snapshot};
+use crate::survey::Survey;
 
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns.
 const BUSY_PERIOD: u64 = 1_000_000;
@@ -20,16 +23,49 @@ const MAX_TORN: u32 = 100;
 /// A pass that is not complete after so long is given as far as it is, and counted as incomplete.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads every task once.
-pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, AttachError> {
-    let mut capture = Capture::load(ring_bytes())?;
-    let mut observer = Observer::attach(&mut capture, pid, options, Duration::ZERO)?;
+/// Reads every task of the processes of `selection` once, one process after the other.
+pub(super) async fn snapshots(
+    capture: &mut Capture,
+    selection: &Selection,
+    options: &Options,
+) -> Result<Survey<Snapshot>, Error> {
+    let mut roster = Roster::new(selection, false);
+    let manner = Manner {
+        reading: *options,
+        iterator_budget: Duration::ZERO,
+        is_only_running: false,
+    };
+    let mut targets = Vec::new();
+    for candidate in roster.take_new() {
+        let Some(mut observer) = roster.attach(capture, candidate, manner)? else {
+            continue;
+        };
+        let snapshot = snapshot(capture, &mut observer).await;
+        observer.detach(capture);
+        match snapshot {
+            Ok(snapshot) if selection.is_shown(candidate.reason, has_tasks(&snapshot)) => {
+                targets.push(snapshot)
+            }
+            Ok(_) => {}
+            Err(error) => roster.cannot(candidate, error)?,
+        }
+    }
+    let refused = roster.refused(targets.is_empty())?;
+    Ok(Survey { targets, refused })
+}
+
+fn has_tasks(snapshot: &Snapshot) -> bool {
+    !snapshot.tasks.is_empty() || snapshot.losses != Losses::default()
+}
+
+/// Reads every task of one process once.
+async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snapshot, AttachError> {
     let captured_at = jiff::Timestamp::now();
     let mut gathered = Vec::new();
     let mut is_proven = true;
     let threads: Vec<u32> = observer.loops.plans.iter().map(|plan| plan.tid).collect();
     for tid in threads {
-        match one_pass(&mut capture, &mut observer, tid).await {
+        match one_pass(capture, observer, tid).await {
             Ok((gathering, proven)) => {
                 is_proven &= proven;
                 gathered.push(gathering);
@@ -39,7 +75,7 @@ pub(super) async fn snapshot(pid: u32, options: &Options) -> Result<Snapshot, At
             Err(error) => return Err(error),
         }
     }
-    assemble(&mut observer, gathered, captured_at, is_proven)
+    assemble(observer, gathered, captured_at, is_proven)
 }
 
 /// How often a registry contradicted itself since its thread ran last.
@@ -93,7 +129,8 @@ impl Passes {
         observer.begin_drain();
         let mut result = Ok(());
         capture.drain(|bytes| {
-            if result.is_ok() {
+            // Of a process that was looked at before, something may have come too late.
+            if result.is_ok() && process_of(bytes) == Some(observer.pid) {
                 result = observer.take(bytes, |_, seen| receive(seen));
             }
         });

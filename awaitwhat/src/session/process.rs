@@ -10,11 +10,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
+use crate::processes::Processes;
 
 /// A handle of the process that outlives the process: its number may be reused, this is not.
 pub(super) struct Process {
     pid: u32,
     handle: OwnedFd,
+    command: String,
 }
 
 impl Process {
@@ -33,7 +35,16 @@ impl Process {
             Errno::INVAL | Errno::NOENT => AttachError::Thread,
             error => AttachError::Watch(error.into()),
         })?;
-        Ok(Self { pid, handle })
+        Ok(Self {
+            pid,
+            handle,
+            command: Processes::default().command(pid).unwrap_or_default(),
+        })
+    }
+
+    /// The name of the process when it was taken hold of.
+    pub(super) fn command(&self) -> &str {
+        &self.command
     }
 
     /// Whether the process has ended.
@@ -44,17 +55,23 @@ impl Process {
 
     /// What the process's threads are called outside. In a container that differs from what they call themselves.
     pub(super) fn thread_ids(&self) -> ThreadIds {
-        let status = |path: PathBuf| namespace_ids(&fs::read_to_string(path).unwrap_or_default());
         let process = PathBuf::from(format!("/proc/{}", self.pid));
-        if status(process.join("status")).is_some_and(|ids| ids.len() == 1) {
-            return ThreadIds { outer: None };
-        }
+        let inner = |path: PathBuf| {
+            let ids = namespace_ids(&fs::read_to_string(path).unwrap_or_default())?;
+            (ids.len() > 1).then(|| ids.last().copied()).flatten()
+        };
+        let is_inside = inner(process.join("status")).is_some();
         let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-        let ids = threads.filter_map(|thread| status(thread.path().join("status")));
-        let outer = ids
-            .filter_map(|ids| Some((*ids.last()?, *ids.first()?)))
-            .collect();
-        ThreadIds { outer: Some(outer) }
+        let ids = threads.filter_map(|thread| {
+            let outer: u32 = thread.file_name().to_str()?.parse().ok()?;
+            let own = if is_inside {
+                inner(thread.path().join("status"))?
+            } else {
+                outer
+            };
+            Some((own, outer))
+        });
+        ThreadIds { outer: ids.collect() }
     }
 }
 
@@ -64,18 +81,16 @@ fn is_own_proc() -> bool {
     fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())
 }
 
-/// The ids of a process's threads, by what the threads call themselves; `None` where that is what they are called outside too.
+/// The ids of a process's threads, by what the threads call themselves.
 pub(super) struct ThreadIds {
-    outer: Option<HashMap<u32, u32>>,
+    outer: HashMap<u32, u32>,
 }
 
 impl ThreadIds {
-    /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended.
+    /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended, or is one of
+    /// another process: memory that a child has from its parent still tells the parent's.
     pub(super) fn outer(&self, tid: u32) -> u32 {
-        match &self.outer {
-            None => tid,
-            Some(outer) => outer.get(&tid).copied().unwrap_or(0),
-        }
+        self.outer.get(&tid).copied().unwrap_or(0)
     }
 }
 

@@ -12,10 +12,8 @@ use super::observer::{AttachError, Observer, Seen};
 use crate::capture::{Capture, CaptureError};
 use crate::chains::ChainTable;
 use crate::memory::Fault;
-use crate::profile::{Account, Chain, ChainState, Profile};
+use crate::profile::{Account, Chain, ChainState, Process, Profile, merged_chains};
 
-/// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
-pub(super) const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
 /// How often loops that come and go are looked for, and names are checked.
 const REFRESH: Duration = Duration::from_secs(1);
 /// How often loops are looked for while there is none, and while they come and go.
@@ -174,7 +172,7 @@ impl Traced {
     /// again: then the process has replaced itself by another program.
     fn refresh(&mut self, capture: &mut Capture, options: &TraceOptions) -> Result<End, AttachError> {
         let before = self.observer.loops.plans.clone();
-        match self.observer.refresh(capture, &options.reading, ITERATOR_BUDGET) {
+        match self.observer.refresh(capture) {
             Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
             Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
                 self.failures += 1;
@@ -236,8 +234,11 @@ impl Traced {
         }
         self.observer.detach(capture);
         Profile {
-            pid: self.observer.pid,
-            python: self.observer.interpreter.version.to_string(),
+            processes: vec![Process {
+                pid: self.observer.pid,
+                command: self.observer.process.command().to_owned(),
+                python: self.observer.interpreter.version.to_string(),
+            }],
             duration_seconds: duration,
             samples: self.account.samples,
             task_visits: self.account.task_visits,
@@ -252,12 +253,8 @@ impl Traced {
 
 /// Chains with their weights; those that look the same are one.
 fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
-    let mut merged: HashMap<_, Chain> = HashMap::new();
-    for (id, chain) in table.iter() {
+    let chains = table.iter().filter_map(|(id, chain)| {
         let task_seconds = account.task_seconds(id);
-        if task_seconds <= 0.0 {
-            continue;
-        }
         let state = if chain.state == TaskState::Running {
             ChainState::Running
         } else {
@@ -267,21 +264,12 @@ fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
             TaskState::Created => Some(Arc::from(NOT_STARTED)),
             TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
         };
-        let key = (chain.stack.clone(), state, terminal.clone());
-        let entry = merged.entry(key).or_insert_with(|| Chain {
+        (task_seconds > 0.0).then(|| Chain {
             stack: chain.stack.clone(),
             state,
             terminal,
-            task_seconds: 0.0,
-        });
-        entry.task_seconds += task_seconds;
-    }
-    let mut chains: Vec<_> = merged.into_values().collect();
-    chains.sort_by(|one, other| {
-        let by_time = other.task_seconds.total_cmp(&one.task_seconds);
-        by_time
-            .then_with(|| one.stack.cmp(&other.stack))
-            .then_with(|| one.terminal.cmp(&other.terminal))
+            task_seconds,
+        })
     });
-    chains
+    merged_chains(chains)
 }

@@ -1,75 +1,118 @@
-//! A profile: samples of both kinds for a while, summed up as they come.
+//! A profile of each target: samples of both kinds for a while, summed up as they come.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 
-use super::observer::{AttachError, Observer, ring_bytes};
-use super::traced::{End, ITERATOR_BUDGET, Traced};
-use super::{Progress, TraceOptions};
+use super::observer::{AttachError, Manner};
+use super::roster::{PATIENCE, Roster};
+use super::traced::{End, Traced};
+use super::{Error, Progress, Trace, TraceOptions};
 use crate::capture::Capture;
+use crate::decode::process_of;
 use crate::profile::Profile;
+use crate::selection::{Candidate, Reason, Selection};
+use crate::survey::Survey;
 
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
-/// How long such a program may take until there is an interpreter in it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often new processes are looked for.
+const SEARCH: Duration = Duration::from_millis(100);
+/// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
+const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 
-/// Traces process `pid`.
+/// Traces the processes of `selection`.
 pub(super) async fn trace(
-    pid: u32,
+    capture: Capture,
+    selection: &Selection,
     options: &TraceOptions,
     stop: impl Future<Output = ()>,
     progress: impl FnMut(Progress),
-) -> Result<Profile, AttachError> {
+) -> Result<Trace, Error> {
     let mut stop = pin!(stop);
-    let mut capture = Capture::load(ring_bytes())?;
-    let observer = tokio::select! {
-        observer = attach(&mut capture, pid, options) => observer?,
-        () = &mut stop => return Err(AttachError::TooEarly),
-    };
-    let target = Traced::begin(observer, &mut capture, options)?;
     let mut tracer = Tracer {
         capture,
-        target,
+        selection,
+        roster: Roster::new(selection, options.just_started),
+        targets: BTreeMap::new(),
+        finished: Vec::new(),
         options,
         progress,
         started: Instant::now(),
+        searched: Instant::now(),
     };
-    let end = tracer.run(stop).await?;
-    Ok(tracer.finish(end))
-}
-
-/// Attaches; to a program that was just started as soon as it can be read.
-async fn attach(capture: &mut Capture, pid: u32, options: &TraceOptions) -> Result<Observer, AttachError> {
-    let started = Instant::now();
-    loop {
-        match Observer::attach(capture, pid, &options.reading, ITERATOR_BUDGET) {
-            Err(error) if options.just_started && error.is_too_early() && started.elapsed() < PATIENCE => {
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(AttachError::Ended | AttachError::NoSuchProcess) if options.just_started => {
-                return Err(AttachError::TooEarly);
-            }
-            result => return result,
-        }
+    tokio::select! {
+        found = tracer.find_first() => found?,
+        () = &mut stop => return tracer.finish(),
     }
+    tracer.run(stop).await?;
+    tracer.finish()
 }
 
 struct Tracer<'a, P> {
     capture: Capture,
-    target: Traced,
+    selection: &'a Selection,
+    roster: Roster<'a>,
+    /// By process id.
+    targets: BTreeMap<u32, (Reason, Traced)>,
+    finished: Vec<(Reason, Profile)>,
     options: &'a TraceOptions,
     progress: P,
     started: Instant,
+    /// When processes were last looked for.
+    searched: Instant,
 }
 
 impl<P: FnMut(Progress)> Tracer<'_, P> {
-    /// Samples until the time is over, `stop` is ready, or the target ends.
-    async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<End, AttachError> {
+    /// Attaches to those that are there; to a program that was just started as soon as it can be read.
+    async fn find_first(&mut self) -> Result<(), Error> {
+        loop {
+            self.attach_new()?;
+            let is_hopeless =
+                !self.options.just_started || self.started.elapsed() > PATIENCE || self.roster.is_empty();
+            if !self.targets.is_empty() || is_hopeless {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Attaches to processes that were not looked at yet.
+    fn attach_new(&mut self) -> Result<(), Error> {
+        self.searched = Instant::now();
+        for candidate in self.roster.take_new() {
+            let Candidate { pid, reason } = candidate;
+            if self.targets.contains_key(&pid) {
+                // It has another command line, but was there all the time.
+                continue;
+            }
+            let capture = &mut self.capture;
+            let manner = Manner {
+                reading: self.options.reading,
+                iterator_budget: ITERATOR_BUDGET,
+                is_only_running: reason == Reason::Child,
+            };
+            let Some(observer) = self.roster.attach(capture, candidate, manner)? else {
+                continue;
+            };
+            match Traced::begin(observer, capture, self.options) {
+                Ok(traced) => {
+                    self.targets.insert(pid, (reason, traced));
+                }
+                Err(error) => self.roster.cannot(candidate, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Samples until the time is over, `stop` is ready, or nothing is left to sample.
+    async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), Error> {
+        // What it takes to start is no part of the period.
+        self.started = Instant::now();
         self.first_passes()?;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.options.rate_hz);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,70 +120,148 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .options
             .duration
             .map(|duration| tokio::time::Instant::now() + duration);
-        loop {
+        while !self.targets.is_empty() || !self.finished.is_empty() {
             tokio::select! {
                 biased;
-                () = &mut stop => return Ok(End::Time),
-                () = sleep_until(until) => return Ok(End::Time),
-                _ = ticks.tick() => {
-                    if self.tick()? == End::Exit {
-                        return Ok(End::Exit);
-                    }
-                }
+                () = &mut stop => return Ok(()),
+                () = sleep_until(until) => return Ok(()),
+                _ = ticks.tick() => self.tick()?,
+            }
+            if self.targets.is_empty() && self.roster.is_empty() {
+                return Ok(());
             }
         }
+        Ok(())
     }
 
-    /// Looks at every thread once, and takes what the samplers have sent meanwhile.
-    fn tick(&mut self) -> Result<End, AttachError> {
-        if self.target.has_ended() {
-            return Ok(End::Exit);
-        }
+    /// Looks at every thread once, takes what the samplers have sent meanwhile, and sees who has come and gone.
+    fn tick(&mut self) -> Result<(), Error> {
+        let ended: Vec<u32> = self
+            .targets
+            .iter()
+            .filter(|(_, (_, target))| target.has_ended())
+            .map(|(pid, _)| *pid)
+            .collect();
+        ended.into_iter().for_each(|pid| self.end(pid));
         self.look()?;
-        let (samples, tasks) = self.target.progress();
+        let each = self.targets.values().map(|(_, target)| target.progress());
+        let (samples, tasks) = each.fold((0, 0), |(samples, tasks), (more, others)| {
+            (samples + more, tasks + others)
+        });
         (self.progress)(Progress {
             elapsed: self.started.elapsed(),
             samples,
             tasks,
         });
-        self.target.keep_up(&mut self.capture, self.options)
+        self.for_each(|target, capture, options| target.keep_up(capture, options))?;
+        if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
+            self.attach_new()?;
+        }
+        Ok(())
     }
 
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
-    fn first_passes(&mut self) -> Result<(), AttachError> {
+    fn first_passes(&mut self) -> Result<(), Error> {
         loop {
             self.look()?;
-            if !self.target.is_unfinished() || self.started.elapsed() > FIRST_PASSES {
+            let is_unfinished = self.targets.values().any(|(_, target)| target.is_unfinished());
+            if !is_unfinished || self.started.elapsed() > FIRST_PASSES {
                 return Ok(());
             }
         }
     }
 
-    fn look(&mut self) -> Result<(), AttachError> {
-        self.target.walk_all(&self.capture)?;
+    fn look(&mut self) -> Result<(), Error> {
+        self.for_each(|target, capture, _| {
+            target.begin_drain();
+            target.walk_all(capture).map(|()| End::Time)
+        })?;
         self.take()
     }
 
-    /// Takes all that the eBPF side has sent.
-    fn take(&mut self) -> Result<(), AttachError> {
-        let Self { capture, target, .. } = self;
-        target.begin_drain();
-        let mut result = Ok(());
+    /// Takes all that the eBPF side has sent, each record for the target that it is about.
+    fn take(&mut self) -> Result<(), Error> {
+        let Self { capture, targets, .. } = self;
+        let mut failed = BTreeMap::new();
         capture.drain(|bytes| {
-            if result.is_ok() {
-                result = target.take(bytes);
+            let pid = process_of(bytes).unwrap_or(0);
+            // Of a target that has gone, something may come too late.
+            let Some((_, target)) = targets.get_mut(&pid).filter(|_| !failed.contains_key(&pid)) else {
+                return;
+            };
+            if let Err(error) = target.take(bytes) {
+                failed.insert(pid, error);
             }
         });
-        result
+        failed
+            .into_iter()
+            .try_for_each(|(pid, error)| self.fail(pid, error))
+    }
+
+    /// Does something with every target. One that has ended, or that it fails with, does not stop the others.
+    fn for_each(
+        &mut self,
+        mut act: impl FnMut(&mut Traced, &mut Capture, &TraceOptions) -> Result<End, AttachError>,
+    ) -> Result<(), Error> {
+        let mut results = Vec::new();
+        for (pid, (_, target)) in &mut self.targets {
+            match act(target, &mut self.capture, self.options) {
+                Ok(End::Time) => {}
+                other => results.push((*pid, other)),
+            }
+        }
+        for (pid, result) in results {
+            match result {
+                Ok(_) => self.end(pid),
+                Err(error) => self.fail(pid, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums up a target that has ended.
+    fn end(&mut self, pid: u32) {
+        if let Some((reason, target)) = self.targets.remove(&pid) {
+            self.finished
+                .push((reason, target.finish(&mut self.capture, End::Exit)));
+        }
+    }
+
+    /// Sums up a target that cannot be looked at any longer.
+    fn fail(&mut self, pid: u32, error: AttachError) -> Result<(), Error> {
+        let reason = self
+            .targets
+            .get(&pid)
+            .map_or(Reason::Named, |(reason, _)| *reason);
+        self.end(pid);
+        self.roster.cannot(Candidate { pid, reason }, error)
     }
 
     /// Takes what is left, and sums up.
-    fn finish(mut self, end: End) -> Profile {
-        if end == End::Time {
-            // The target may just have ended; then there is nothing left to take.
-            let _ = self.look();
+    fn finish(mut self) -> Result<Trace, Error> {
+        // The targets may just have ended; then there is nothing left to take.
+        let _ = self.look();
+        let Self {
+            mut capture,
+            targets,
+            mut finished,
+            ..
+        } = self;
+        let duration = self.started.elapsed();
+        for (reason, target) in targets.into_values() {
+            finished.push((reason, target.finish(&mut capture, End::Time)));
         }
-        self.target.finish(&mut self.capture, end)
+        finished.retain(|(reason, profile)| self.selection.is_shown(*reason, profile.has_tasks()));
+        let mut profiles: Vec<Profile> = finished.into_iter().map(|(_, profile)| profile).collect();
+        profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
+        let refused = self.roster.refused(profiles.is_empty())?;
+        Ok(Trace {
+            survey: Survey {
+                targets: profiles,
+                refused,
+            },
+            duration,
+        })
     }
 }
 

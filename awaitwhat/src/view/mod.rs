@@ -8,6 +8,7 @@ pub mod escape;
 pub mod losses;
 pub mod style;
 pub mod summary;
+pub mod survey;
 pub mod table;
 pub mod tree;
 

@@ -1,5 +1,6 @@
 //! A profile in words and tables: what was traced and how well, the await points that dominate, the merged await tree.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::escape::{Escaped, fitted};
@@ -64,12 +65,7 @@ fn write_merged(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_header(profile: &Profile, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
-    let heading = format!(
-        "Process {} (CPython {}), traced for {:.1} s",
-        profile.pid,
-        Escaped(&profile.python),
-        profile.duration_seconds
-    );
+    let heading = format!("{}, traced for {:.1} s", who(profile), profile.duration_seconds);
     writeln!(output, "{}", styled(HEADING, heading))?;
     let busy = 100.0 * profile.busy_share();
     let loops = match profile.threads {
@@ -92,10 +88,34 @@ fn write_header(profile: &Profile, max_frames: usize, output: &mut impl Write) -
         writeln!(output, "{}", styled(WARNING, format_args!("Not shown: {loss}")))?;
     }
     if profile.target_exited {
-        let note = "The process ended, or became another program, before the time was over: this is what was seen until then.";
+        let note = match profile.processes.len() {
+            1 => {
+                "The process ended, or became another program, before the time was over: this is what was seen until then."
+            }
+            _ => {
+                "The processes ended, or became other programs, before the time was over: this is what was seen until then."
+            }
+        };
         writeln!(output, "{}", styled(WARNING, note))?;
     }
     Ok(())
+}
+
+/// What a profile is of: `Process 4711 (CPython 3.12.1)`, `3 processes (CPython 3.12.1, 3.14.10)`.
+fn who(profile: &Profile) -> String {
+    let versions: BTreeSet<&str> = profile.processes.iter().map(|process| &*process.python).collect();
+    let versions: Vec<String> = versions
+        .iter()
+        .map(|version| Escaped(version).to_string())
+        .collect();
+    match profile.processes.as_slice() {
+        [process] => format!("Process {} (CPython {})", process.pid, versions.concat()),
+        several => format!(
+            "{} processes together (CPython {})",
+            several.len(),
+            versions.join(", ")
+        ),
+    }
 }
 
 fn write_points(

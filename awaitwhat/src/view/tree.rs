@@ -33,6 +33,24 @@ pub fn write(snapshot: &Snapshot, max_frames: usize, output: &mut impl Write) ->
     write_losses(snapshot, max_frames, output)
 }
 
+/// Writes whose tasks follow, and how many there are.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_heading(snapshot: &Snapshot, output: &mut impl Write) -> io::Result<()> {
+    let heading = format!(
+        "{}: {}",
+        who(snapshot),
+        plural(snapshot.tasks.len(), "task", "tasks")
+    );
+    writeln!(output, "{}", styled(HEADING, heading))
+}
+
+/// `Process 4711 (CPython 3.12.1)`.
+fn who(snapshot: &Snapshot) -> String {
+    format!("Process {} (CPython {})", snapshot.pid, Escaped(&snapshot.python))
+}
+
 fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write) -> io::Result<()> {
     let running = snapshot
         .tasks
@@ -40,9 +58,8 @@ fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write
         .filter(|task| task.state == TaskState::Running)
         .count();
     let heading = format!(
-        "Process {} (CPython {}): {}, {running} running, {} awaited by no other",
-        snapshot.pid,
-        Escaped(&snapshot.python),
+        "{}: {}, {running} running, {} awaited by no other",
+        who(snapshot),
         plural(snapshot.tasks.len(), "task", "tasks"),
         graph.roots().len(),
     );

@@ -1,0 +1,187 @@
+//! What `/proc` tells everybody of processes. No file here asks for ptrace rights, and what one says may be over by the next look.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+/// The processes that a `/proc` shows.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    root: PathBuf,
+}
+
+/// What tells a process, and the program that it runs, from those that have its id later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// In clock ticks since the machine started.
+    pub start_time: u64,
+    pub command_line: Vec<u8>,
+}
+
+/// What is taken from a process's `stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    start_time: u64,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::at("/proc")
+    }
+}
+
+impl Processes {
+    /// Those that are shown below `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The ids of all processes, in ascending order.
+    pub fn ids(&self) -> Vec<u32> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut ids: Vec<u32> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The name of the process's main thread, by default that of its program's file; `None` where there is no such process.
+    pub fn command(&self, pid: u32) -> Option<String> {
+        let command = self.read(pid, "comm")?;
+        Some(
+            String::from_utf8_lossy(&command)
+                .trim_end_matches('\n')
+                .to_owned(),
+        )
+    }
+
+    /// The program and its arguments, separated by spaces, or what the process has put in their place. Empty for what runs no
+    /// program: threads of the kernel, and processes that have ended.
+    pub fn command_line(&self, pid: u32) -> Vec<u8> {
+        let mut line = self.read(pid, "cmdline").unwrap_or_default();
+        while line.last() == Some(&0) {
+            line.pop();
+        }
+        line.iter_mut()
+            .filter(|byte| **byte == 0)
+            .for_each(|byte| *byte = b' ');
+        line
+    }
+
+    /// The process's control group in the unified hierarchy (cgroup v2), as a path below its root.
+    pub fn cgroup(&self, pid: u32) -> Option<PathBuf> {
+        unified_cgroup(&self.read(pid, "cgroup")?)
+    }
+
+    /// The id of the process's parent.
+    pub fn parent(&self, pid: u32) -> Option<u32> {
+        Some(parse_stat(&self.read(pid, "stat")?)?.parent)
+    }
+
+    /// See [`Identity`]. `None` where there is no such process.
+    pub fn identity(&self, pid: u32) -> Option<Identity> {
+        Some(Identity {
+            start_time: parse_stat(&self.read(pid, "stat")?)?.start_time,
+            command_line: self.command_line(pid),
+        })
+    }
+
+    fn read(&self, pid: u32, file: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.join(pid.to_string()).join(file)).ok()
+    }
+}
+
+/// The line of the unified hierarchy: `0::/path`.
+fn unified_cgroup(lines: &[u8]) -> Option<PathBuf> {
+    let path = lines
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
+}
+
+/// `PID (NAME) STATE PARENT ...`: the name may hold whatever the process likes, so the fields are those behind its last bracket.
+/// `None` for a process that has ended and was not waited for yet, as there is nothing left of it to look at.
+fn parse_stat(line: &[u8]) -> Option<Stat> {
+    let end = line.iter().rposition(|&byte| byte == b')')?;
+    let fields: Vec<&str> = std::str::from_utf8(line.get(end + 1..)?)
+        .ok()?
+        .split_ascii_whitespace()
+        .collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
+    // Numbers 4 and 22 in proc_pid_stat(5); the first one here is number 3.
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        start_time: fields.get(19)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::{any, prop, proptest};
+
+    use super::{Processes, Stat, parse_stat, unified_cgroup};
+
+    const NUMBERS: &str = "S 41 4 4 0 -1 4194560 1 0 0 0 9 9 0 0 20 0 1 0 4711 22 33";
+
+    #[test]
+    fn a_name_can_look_like_fields() {
+        let expected = Stat {
+            parent: 41,
+            start_time: 4711,
+        };
+        for name in ["python3", "a) R 1 (b", ") S 7", "\n"] {
+            let line = format!("42 ({name}) {NUMBERS}\n");
+            assert_eq!(parse_stat(line.as_bytes()), Some(expected), "{name:?}");
+        }
+        let bytes = [b"42 (\xff\x80) ".as_slice(), NUMBERS.as_bytes()].concat();
+        assert_eq!(parse_stat(&bytes), Some(expected));
+        for line in [
+            "",
+            "42 (x",
+            "42 (x) S",
+            "42 (x) S y",
+            "42 (x) S 1 2 3",
+            &format!("42 (x) {}", NUMBERS.replace('S', "Z")),
+        ] {
+            assert_eq!(parse_stat(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_unified_hierarchy_counts() {
+        let lines = b"4:memory:/v1\n0::/system.slice/app.service\n";
+        assert_eq!(
+            unified_cgroup(lines).as_deref(),
+            Some(Path::new("/system.slice/app.service"))
+        );
+        assert_eq!(unified_cgroup(b"4:memory:/v1\n"), None);
+        assert_eq!(unified_cgroup(b""), None);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let processes = Processes::at(folder.path());
+        assert!(processes.ids().is_empty());
+        assert_eq!(processes.command(7), None);
+        assert_eq!(processes.command_line(7), b"");
+        assert_eq!(processes.cgroup(7), None);
+        assert_eq!(processes.parent(7), None);
+        assert_eq!(processes.identity(7), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_file_holds_is_read(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            parse_stat(&bytes);
+            unified_cgroup(&bytes);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The processes of a selection that were not looked at yet, and what becomes of those that cannot be.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::observer::{AttachError, Manner, Observer};
+use crate::capture::{Capture, CaptureError};
+use crate::processes::{Identity, Processes};
+use crate::selection::{Candidate, Reason, Search, Selection};
+use crate::survey::Refused;
+use crate::target::FindError;
+
+/// How long a process that looks as if it had only just started is given until there is an interpreter in it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to do with a process that could not be attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nobody asked for it: it has ended, or is no Python.
+    Skip,
+    /// It may become readable.
+    Retry,
+    Refuse,
+}
+
+/// Who is to be looked at.
+pub(super) struct Roster<'a> {
+    search: Search<'a>,
+    /// The processes that were dealt with, as they were then: one that runs another program now is another one.
+    dealt_with: HashMap<u32, Option<Identity>>,
+    /// Since when there was another try, and the error of the last one.
+    doubtful: HashMap<u32, (Instant, AttachError)>,
+    refused: Vec<(u32, Option<String>, AttachError)>,
+    /// What was asked for has only just been started.
+    just_started: bool,
+}
+
+impl<'a> Roster<'a> {
+    pub(super) fn new(selection: &'a Selection, just_started: bool) -> Self {
+        Self {
+            search: Search::new(selection, Processes::default(), std::process::id()),
+            dealt_with: HashMap::new(),
+            doubtful: HashMap::new(),
+            refused: Vec::new(),
+            just_started,
+        }
+    }
+
+    /// Whether it is worth asking again for processes to look at.
+    pub(super) fn is_open(&self) -> bool {
+        self.search.selection().is_open() || !self.doubtful.is_empty()
+    }
+
+    /// Whether there is nobody left who could still have to be looked at.
+    pub(super) fn is_empty(&mut self) -> bool {
+        !self.search.selection().has_rules()
+            && self.doubtful.is_empty()
+            && (!self.is_open() || self.is_deserted())
+    }
+
+    fn is_deserted(&mut self) -> bool {
+        let found = self.search.look();
+        let is_there = |candidate: &Candidate| self.search.processes().identity(candidate.pid).is_some();
+        !found.iter().any(is_there)
+    }
+
+    /// The processes that were not dealt with yet, or that run another program since. Each counts as dealt with from now on.
+    pub(super) fn take_new(&mut self) -> Vec<Candidate> {
+        let mut found = self.search.look();
+        self.dealt_with
+            .retain(|pid, _| found.iter().any(|candidate| candidate.pid == *pid));
+        self.doubtful
+            .retain(|pid, _| found.iter().any(|candidate| candidate.pid == *pid));
+        let Self {
+            search,
+            dealt_with,
+            doubtful,
+            ..
+        } = self;
+        found.retain(|candidate| {
+            // Before it is looked at: what it becomes meanwhile is something new.
+            let identity = search.processes().identity(candidate.pid);
+            let before = dealt_with.insert(candidate.pid, identity.clone());
+            doubtful.contains_key(&candidate.pid) || before != Some(identity)
+        });
+        found
+    }
+
+    /// Attaches to a process. `Ok(None)` where that cannot be done; whoever has to know will be told.
+    ///
+    /// # Errors
+    /// What would be in the way of every other process too.
+    pub(super) fn attach(
+        &mut self,
+        capture: &mut Capture,
+        candidate: Candidate,
+        manner: Manner,
+    ) -> Result<Option<Observer>, Error> {
+        match Observer::attach(capture, candidate.pid, manner) {
+            Ok(observer) => {
+                self.doubtful.remove(&candidate.pid);
+                Ok(Some(observer))
+            }
+            Err(error) => self.cannot(candidate, error).map(|()| None),
+        }
+    }
+
+    /// Notes that a process could not be looked at, or no longer.
+    ///
+    /// # Errors
+    /// As [`Roster::attach`].
+    pub(super) fn cannot(&mut self, candidate: Candidate, error: AttachError) -> Result<(), Error> {
+        let Candidate { pid, reason } = candidate;
+        if error.is_about_all() {
+            return Err(error.for_process(pid));
+        }
+        let since = self.doubtful.remove(&pid).map(|(since, _)| since);
+        let since = since.unwrap_or_else(Instant::now);
+        match self.verdict(reason, &error, since) {
+            Verdict::Skip => {}
+            Verdict::Retry => {
+                self.doubtful.insert(pid, (since, error));
+            }
+            Verdict::Refuse => self
+                .refused
+                .push((pid, self.search.processes().command(pid), error)),
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, reason: Reason, error: &AttachError, since: Instant) -> Verdict {
+        let is_named = reason == Reason::Named;
+        let may_become = match error {
+            AttachError::Find(FindError::NotInitialised) => self.just_started || !is_named,
+            _ => self.just_started && is_named && error.is_too_early(),
+        };
+        if may_become && since.elapsed() < PATIENCE {
+            return Verdict::Retry;
+        }
+        // A shell or a supervisor whose children are wanted need not be Python itself.
+        let is_asked_for = is_named && !self.search.selection().subprocesses;
+        if !is_asked_for && error.is_no_python() || !is_named && error.is_over() {
+            return Verdict::Skip;
+        }
+        Verdict::Refuse
+    }
+
+    /// Those that were refused; where nothing was found at all (`is_nothing`), that is an error.
+    pub(super) fn refused(mut self, is_nothing: bool) -> Result<Vec<Refused>, Error> {
+        let selection = self.search.selection();
+        if is_nothing {
+            let doubtful = std::mem::take(&mut self.doubtful).into_iter();
+            let never_ready =
+                doubtful.map(|(pid, (_, error))| (pid, self.search.processes().command(pid), error));
+            self.refused.extend(never_ready);
+        }
+        if is_nothing
+            && !selection.has_rules()
+            && selection.pids.len() == 1
+            && self.refused.len() == 1
+            && let Some((pid, _, error)) = self.refused.pop()
+        {
+            let is_too_early = self.just_started && (error.is_too_early() || error.is_over());
+            let error = if is_too_early {
+                AttachError::TooEarly
+            } else {
+                error
+            };
+            return Err(error.for_process(pid));
+        }
+        self.refused.sort_by_key(|(pid, ..)| *pid);
+        let refused = self.refused.into_iter().map(|(pid, command, error)| Refused {
+            pid,
+            command: command.unwrap_or_default(),
+            reason: error.to_string(),
+        });
+        if is_nothing {
+            Err(Error::Nothing {
+                refused: refused.collect(),
+            })
+        } else {
+            Ok(refused.collect())
+        }
+    }
+}
+
+impl AttachError {
+    /// Whether it says of the process that it is no Python.
+    fn is_no_python(&self) -> bool {
+        matches!(
+            self,
+            Self::NoMemory | Self::Find(FindError::NotPython { .. }) | Self::Thread
+        )
+    }
+
+    /// Whether it says of the process that it has ended.
+    fn is_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended | Self::NoSuchProcess | Self::Capture(CaptureError::Gone)
+        )
+    }
+
+    /// Whether it would be the same with every other process.
+    fn is_about_all(&self) -> bool {
+        matches!(
+            self,
+            Self::ForeignProc
+                | Self::Capture(
+                    CaptureError::Permission { .. }
+                        | CaptureError::Btf(_)
+                        | CaptureError::KernelType(_)
+                        | CaptureError::Object(_)
+                        | CaptureError::Load { .. }
+                )
+        )
+    }
+}
