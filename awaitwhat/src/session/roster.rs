@@ -210,7 +210,7 @@ impl AttachError {
                 | Self::Capture(
                     CaptureError::Permission { .. }
                         | CaptureError::Btf(_)
-                        | CaptureError::KernelType(_)
+                        | CaptureError::KernelType { .. }
                         | CaptureError::Object(_)
                         | CaptureError::Load { .. }
                 )
