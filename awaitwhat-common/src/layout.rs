@@ -3,7 +3,7 @@
 //! User space fills a [`Layout`] once per target (`awaitwhat::layout`), validates it, and hands it to the walker,
 //! which trusts it from then on.
 
-use crate::limits::{MAX_WRAPPERS, WINDOW_BYTES};
+use crate::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES};
 
 /// An offset that the target does not have.
 pub const ABSENT: u16 = u16::MAX;
@@ -105,8 +105,80 @@ pub struct Layout {
     /// Code object of a generator that drives tasks (trio's loop is one): its frame is below theirs, and belongs to none. 0 where
     /// there is no such.
     pub driver_code: u64,
+    /// Address of the type of most tasks, whose fields lie where `task_*` says; 0 where there is none.
+    pub task_type: u64,
     /// Awaitables that lead to another one; unused entries have type 0.
     pub wrappers: [Wrapper; MAX_WRAPPERS],
+    /// Tasks that are written in Python; unused entries have type 0.
+    pub task_shapes: [TaskShape; MAX_TASK_SHAPES],
+}
+
+/// A type of tasks that have their fields in attributes of an instance, as classes written in Python do.
+///
+/// Instances of one class share the keys of their dicts, and an attribute's value is always in the same place of an array of
+/// values. What differs by version is how that array is reached, and whether the dict that it belongs to is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskShape {
+    /// Address of the type object, 0 for an unused entry.
+    pub type_address: u64,
+    /// Address of the keys that instances share: a dict with others has other places too.
+    pub keys: u64,
+    /// Address of the `str` that `_state` is of a task that is not done; it may also have no value.
+    pub pending: u64,
+    /// `_coro`, from the beginning of the values, as all attributes are.
+    pub coro: u16,
+    /// `_name`, or [`ABSENT`].
+    pub name: u16,
+    /// `_loop`.
+    pub event_loop: u16,
+    /// `_fut_waiter`, or [`ABSENT`].
+    pub fut_waiter: u16,
+    /// `_state`, or [`ABSENT`].
+    pub state: u16,
+    /// Where the values are that an instance has in itself, with a byte at [`VALUES_VALID`] that is 1 as long as they are its own
+    /// (3.13+), or [`ABSENT`].
+    pub inline_values: u16,
+    /// Where the pointer to the values is, in bytes from the instance on; 0 where there is none.
+    pub values_pointer: i16,
+    /// Where the pointer to the dict is, in bytes from the instance on; 0 where there is none. The same place as that of the
+    /// pointer to the values means that this one is tagged: it has its lowest bit set, and points one byte before the values (3.12).
+    pub dict_pointer: i16,
+    /// `PyDictObject.ma_keys`.
+    pub dict_keys: u16,
+    /// `PyDictObject.ma_values`.
+    pub dict_values: u16,
+    /// Always 0: what would otherwise be padding.
+    pub reserved: u32,
+}
+
+/// `PyDictValues.valid` (3.13+).
+pub const VALUES_VALID: u64 = 3;
+
+impl TaskShape {
+    /// Whether everything lies inside a window.
+    fn is_within_bounds(&self) -> bool {
+        let base = if self.inline_values == ABSENT {
+            0
+        } else {
+            self.inline_values
+        };
+        let fits = |offset: u16| {
+            let end = u64::from(offset) + u64::from(base) + 8;
+            offset.is_multiple_of(8) && end <= WINDOW_BYTES
+        };
+        base.is_multiple_of(8)
+            && [self.coro, self.event_loop].into_iter().all(fits)
+            && [self.name, self.fut_waiter, self.state]
+                .into_iter()
+                .all(|offset| offset == ABSENT || fits(offset))
+            && [self.dict_keys, self.dict_values]
+                .into_iter()
+                .all(|offset| offset.is_multiple_of(8) && u64::from(offset) + 8 <= WINDOW_BYTES)
+            && [self.values_pointer, self.dict_pointer]
+                .into_iter()
+                .all(|offset| offset % 8 == 0)
+    }
 }
 
 /// A type of awaitable that has no frame and leads to another object.
@@ -166,6 +238,10 @@ impl Layout {
                 .wrappers
                 .iter()
                 .all(|wrapper| wrapper.type_address == 0 || fits(wrapper.inner, 8))
+            && self
+                .task_shapes
+                .iter()
+                .all(|shape| shape.type_address == 0 || shape.is_within_bounds())
             && self.frame_awaited >= 8
             && self.frame_awaited.is_multiple_of(8)
             && self.thread_current_frame.is_multiple_of(8)

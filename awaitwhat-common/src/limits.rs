@@ -20,11 +20,13 @@ pub const MAX_TASKS: u64 = 1 << 22;
 /// Layouts of one process: one for each library that schedules tasks, in each interpreter.
 pub const MAX_LAYOUTS: usize = 256;
 /// Registries of one event-loop thread.
-pub const MAX_ROOTS: usize = 8;
+pub const MAX_ROOTS: usize = 16;
 /// Event loops of other threads that a pass knows to leave alone.
 pub const MAX_FOREIGN_LOOPS: usize = 16;
 /// Awaitables that wrap another awaitable and have no frame of their own.
 pub const MAX_WRAPPERS: usize = 8;
+/// Classes of tasks that are written in Python. A power of two, since it is a mask.
+pub const MAX_TASK_SHAPES: usize = 4;
 /// Steps that one run of the walker may take inside the kernel, whatever its time budget (`bpf_loop`'s own bound is 1 << 23).
 pub const MAX_STEPS: u32 = 1 << 22;
 /// Lowest and highest address that a pointer of a user process can have on x86-64.

@@ -12,6 +12,9 @@ pub enum TaskStatus {
     Fault = 2,
     /// The structures contradict each other: the task was changing while it was read. Never shown as a chain.
     Torn = 3,
+    /// A task of a type that the layout does not know, or a task written in Python whose attributes are not where those of its
+    /// class are.
+    Opaque = 4,
 }
 
 impl TaskStatus {
@@ -22,6 +25,7 @@ impl TaskStatus {
             1 => Some(Self::Truncated),
             2 => Some(Self::Fault),
             3 => Some(Self::Torn),
+            4 => Some(Self::Opaque),
             _ => None,
         }
     }

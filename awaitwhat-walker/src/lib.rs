@@ -4,13 +4,14 @@
 //! on. Inside the kernel `bpf_loop` drives it; in user space, over recorded memory images, a `while` loop does.
 //! It trusts its [`awaitwhat_common::layout::Layout`], which user space has validated, and nothing that it reads.
 //!
-//! One file per object walked: `registry` (lists and sets of tasks), `task`, `chain` (coroutines and what they await),
+//! One file per object walked: `registry` (lists and sets of tasks), `task`, `instance` (tasks written in Python), `chain` (coroutines and what they await),
 //! `running` (the frames of a thread).
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod chain;
 mod host;
+mod instance;
 mod record;
 mod registry;
 mod running;

@@ -7,6 +7,7 @@ use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
 
 use crate::host::Host;
+use crate::instance::find_shape;
 use crate::walk::{Flow, Walk, contradiction, phase, place};
 
 /// `STATE_PENDING` of `fut_state`.
@@ -25,22 +26,45 @@ impl Walk {
             self.record.begin(self.object, 0, 0, 0, 0, 0);
             return self.end_task(TaskStatus::Fault);
         }
+        self.objects = 0;
+        let task_type = self.window().word(u64::from(layout.object_type));
+        self.is_stranger = plan.sends_strangers & u32::from(task_type != layout.task_type);
+        let (shape, is_instance) = find_shape(layout, task_type);
+        if is_instance {
+            self.is_stranger = 0;
+            return self.begin_instance(task_type, layout, shape);
+        }
         let window = self.window();
         let event_loop = window.word(u64::from(layout.task_loop));
         let coro = window.word(u64::from(layout.task_coro));
-        let (task_type, name, fut_waiter) = (
-            window.word(u64::from(layout.object_type)),
+        let (name, fut_waiter) = (
             window.word(u64::from(layout.task_name)),
             window.word(u64::from(layout.task_fut_waiter)),
         );
         self.record
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         self.state = TaskState::Waiting as u32;
-        self.objects = 0;
         let is_pending =
             layout.task_state == ABSENT || self.window().half(u64::from(layout.task_state)) == PENDING;
+        self.begin_chain(plan, host, is_pending, coro, event_loop)
+    }
+
+    /// Goes on to the coroutine of the task that the record is about, unless it is done or another thread's.
+    #[inline(always)]
+    pub(crate) fn begin_chain<H: Host>(
+        &mut self,
+        plan: &ThreadPlan,
+        host: &mut H,
+        is_pending: bool,
+        coro: u64,
+        event_loop: u64,
+    ) -> Flow {
         if !is_pending || coro == 0 || !is_of_plan(plan, event_loop) {
-            return self.skip(host);
+            return if self.is_stranger == 1 {
+                self.end_task(TaskStatus::Opaque)
+            } else {
+                self.skip(host)
+            };
         }
         self.object = coro;
         self.want(coro, phase::CHAIN);

@@ -63,6 +63,14 @@ pub(crate) mod phase {
     pub const FRAME: u32 = 17;
     /// Sends the record and goes on to the next task.
     pub const FINISH: u32 = 18;
+    /// Goes on from the pointer to the attributes of a task that is written in Python.
+    pub const VALUES_POINTER: u32 = 19;
+    /// Goes on to the dict of such a task.
+    pub const DICT_POINTER: u32 = 20;
+    /// Goes on from that dict to its values.
+    pub const DICT: u32 = 21;
+    /// Looks at the values of such a task's attributes.
+    pub const VALUES: u32 = 22;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -123,6 +131,10 @@ pub struct Walk {
     pub(crate) instruction: u64,
     /// Objects of this chain so far.
     pub(crate) objects: u32,
+    /// Which of the layout's shapes the task has, where it is written in Python.
+    pub(crate) shape: u32,
+    /// 1 where the task is of a type that the layout does not know, and to be sent all the same.
+    pub(crate) is_stranger: u32,
     /// A `TaskState`.
     pub(crate) state: u32,
     /// A `TaskStatus`.
@@ -184,6 +196,8 @@ impl Walk {
         object: 0,
         instruction: 0,
         objects: 0,
+        shape: 0,
+        is_stranger: 0,
         state: 0,
         status: 0,
         last_frame: 0,
@@ -297,6 +311,10 @@ impl Walk {
             phase::CURRENT_FRAME => self.take_current_frame(layout),
             phase::FRAME => self.visit_frame(layout, plan),
             phase::FINISH => self.finish_record(host),
+            phase::VALUES_POINTER => self.follow_values_pointer(layout),
+            phase::DICT_POINTER => self.follow_dict_pointer(),
+            phase::DICT => self.follow_dict(layout),
+            phase::VALUES => self.visit_values(layout, plan, host),
             _ => self.choose_root(plan, host),
         }
     }
@@ -403,6 +421,7 @@ impl Walk {
             0 => TaskStatus::Complete,
             1 => TaskStatus::Truncated,
             2 => TaskStatus::Fault,
+            4 => TaskStatus::Opaque,
             _ => TaskStatus::Torn,
         };
         let state = match self.state {

@@ -68,7 +68,7 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
                 tgid: 1,
                 tid: 1,
                 layout: 0,
-                reserved: 0,
+                sends_strangers: 1,
                 thread_state,
                 event_loop: 0,
                 foreign_loops: [u64::MAX; MAX_FOREIGN_LOOPS],

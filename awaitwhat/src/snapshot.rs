@@ -143,7 +143,7 @@ pub struct Losses {
     pub stale: u64,
     /// Passes that had to start anew because a registry changed underneath.
     pub restarts: u64,
-    /// Tasks of a kind that cannot be read (pure-Python tasks).
+    /// Tasks of a kind that cannot be read.
     pub opaque: u64,
     /// Registries of tasks, or event loops, that could not be visited to their end.
     pub incomplete: u64,

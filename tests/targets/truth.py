@@ -37,13 +37,18 @@ _threads = {}
 # What `create_task` and `name_task` called the tasks of a version without names, for `Edges`.
 _labels = {}
 
+# Names of tasks that cannot be read.
+_opaque = set()
 
-def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None):
+
+def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None, opaque=()):
     """Runs `main()` in an event loop and reports once everything is parked.
 
     `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
-    `ready` says whether the shape is complete, where equal looks are not proof enough.
+    `opaque` are names of tasks that cannot be read: they are counted only. `ready` says whether the shape is complete, where equal looks are not proof enough.
     """
+
+    _opaque.update(opaque)
 
     def settle(loop):
         loop.call_soon(_settle, loop, (edges, optional_edges), ready, None)
@@ -165,10 +170,19 @@ def snapshot(edges):
     """Every task of the loops that this module knows."""
     import asyncio
 
-    tasks = [describe(task, loop) for loop in list(_threads) for task in asyncio.all_tasks(loop)]
+    found = [(task, loop) for loop in list(_threads) for task in all_tasks(loop)]
+    tasks = [describe(task, loop) for task, loop in found if name_of(task) not in _opaque]
     tasks.sort(key=lambda task: int(task["id"], 16))
     edges.fill(tasks)
-    return {"tasks": tasks}
+    return {"tasks": tasks, "opaque": len(found) - len(tasks)}
+
+
+def all_tasks(loop):
+    """Every task of `loop`: with `_asyncio`, `asyncio.all_tasks` of 3.14 leaves out those that are written in Python."""
+    import asyncio
+
+    in_python = getattr(asyncio.tasks, "_py_all_tasks", asyncio.all_tasks)
+    return asyncio.all_tasks(loop) | in_python(loop)
 
 
 def describe(task, loop):
@@ -214,7 +228,8 @@ def name_of(task):
 
     if not HAS_TASK_NAMES:
         return None
-    if isinstance(task, asyncio.Task):
+    # Not asked of the task, as that would make its name.
+    if isinstance(task, getattr(asyncio.tasks, "_CTask", ())):
         for referent in gc.get_referents(task):
             if type(referent) is int:
                 return f"Task-{referent}"
@@ -277,7 +292,7 @@ def kind_of(terminal, innermost):
     """What sort of object ends a chain."""
     import asyncio
 
-    if isinstance(terminal, asyncio.Task):
+    if isinstance(terminal, (asyncio.Task, asyncio.tasks._PyTask)):
         return "task"
     if type(terminal).__name__ == "_GatheringFuture":
         return "gather"

@@ -8,9 +8,6 @@ use awaitwhat_tests::tool;
 use awaitwhat_tests::trials::{self, Shape};
 use libtest_mimic::Trial;
 
-/// Tasks of the pure-Python implementation are ordinary objects, without a structure of their own; they are counted as lost.
-const PURE_PYTHON: &str = "pure_python_tasks";
-
 /// Differences that a failure shows; one fault tends to make hundreds.
 const SHOWN: usize = 8;
 
@@ -36,7 +33,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 
 fn check(python: &Python, shape: &Shape) -> anyhow::Result<()> {
     let target = Target::start::<&str>(python, &shape.file(), &[])?;
-    let mut truth = target.tasks()?;
+    let truth = target.tasks()?;
     let mut snapshot = tool::snapshot(target.pid)?;
     ensure!(
         target.announced["python"] == snapshot.python.as_str(),
@@ -44,11 +41,12 @@ fn check(python: &Python, shape: &Shape) -> anyhow::Result<()> {
         target.announced["python"],
         snapshot.python
     );
-    if shape.name == PURE_PYTHON {
-        let opaque = snapshot.lost.remove("opaque").and_then(|count| count.as_u64());
-        ensure!(opaque == Some(1), "one task is opaque, counted {opaque:?}");
-        truth.retain(|task| task.name.as_deref() != Some("pure"));
-    }
+    let opaque = snapshot.lost.remove("opaque").and_then(|count| count.as_u64());
+    let expected = target.announced["opaque"].as_u64().unwrap_or(0);
+    ensure!(
+        opaque == Some(expected),
+        "{expected} tasks are opaque, counted {opaque:?}"
+    );
     let found = differences(&truth, &snapshot);
     if !found.is_empty() {
         let shown: Vec<_> = found.iter().take(SHOWN).map(String::as_str).collect();

@@ -5,6 +5,8 @@ use crate::memory::{Address, Fault};
 
 /// Entries of a dict that are looked at.
 pub const MAX_ENTRIES: u64 = 1 << 16;
+/// Keys that dicts share of which the number is looked for (`SHARED_KEYS_MAX_SIZE`, 30 since 3.11, is less).
+const MAX_SHARED_KEYS: u64 = 128;
 /// Entries that are read at a time.
 const CHUNK_ENTRIES: u64 = 1024;
 
@@ -75,6 +77,22 @@ impl Objects<'_> {
             Ok(is_equal)
         })?;
         Ok(found)
+    }
+
+    /// The number of the key `name` among the keys that dicts share.
+    pub(super) fn key_index(&self, keys: Address, name: &str) -> Result<Option<u64>, ReadError> {
+        let entries = self.key_entries(keys, None)?;
+        for index in 0..entries.count.min(MAX_SHARED_KEYS) {
+            // The key comes right before the value.
+            let key = entries
+                .first
+                .offset((index * entries.stride + entries.stride - 2) * 8);
+            let key = self.memory.read_address(key)?;
+            if !key.is_null() && self.str_equals(key, name)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     fn dict_entries(&self, dict: Address) -> Result<Entries, ReadError> {

@@ -26,7 +26,72 @@ enum Attributes {
     Values(Address),
 }
 
+/// Where instances of one class have their attributes, as long as they share their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SharedAttributes {
+    /// `PyHeapTypeObject.ht_cached_keys`.
+    pub keys: Address,
+    /// Where the values are that an instance has in itself.
+    pub inline_values: Option<u64>,
+    /// Where the pointers to the values and to the dict are, in bytes from the instance on; 0 where there is none. In 3.12 they are one.
+    pub values_pointer: i64,
+    pub dict_pointer: i64,
+}
+
 impl Objects<'_> {
+    /// Where instances of a class have their attributes; `None` where they have none, or share no keys.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub(crate) fn shared_attributes(
+        &self,
+        type_object: Address,
+    ) -> Result<Option<SharedAttributes>, ReadError> {
+        let offsets = &self.offsets.type_object;
+        let flags = self.memory.read_u64(type_object.offset(offsets.flags))?;
+        if flags & HEAP_TYPE == 0 {
+            return Ok(None);
+        }
+        let keys = self
+            .memory
+            .read_address(type_object.offset(offsets.cached_keys))?;
+        let size = self.memory.read_u64(type_object.offset(offsets.basic_size))?;
+        let dict_offset = self.memory.read_u64(type_object.offset(offsets.dict_offset))?;
+        let before = |words: u64| -((words * 8) as i64);
+        let (values_pointer, dict_pointer) = match self.offsets.managed_dict {
+            _ if keys.is_null() => return Ok(None),
+            _ if flags & MANAGED_DICT == 0 => match i64::try_from(dict_offset) {
+                Ok(offset @ 1..) => (0, offset),
+                _ => return Ok(None),
+            },
+            ManagedDict::Pointers => (before(VALUES_WORDS), before(MANAGED_DICT_WORDS)),
+            ManagedDict::Tagged => (before(MANAGED_DICT_WORDS), before(MANAGED_DICT_WORDS)),
+            ManagedDict::Inline { .. } if flags & INLINE_VALUES == 0 => return Ok(None),
+            ManagedDict::Inline { before } => (0, -i64::try_from(before).unwrap_or_default()),
+        };
+        let is_inline =
+            flags & MANAGED_DICT != 0 && matches!(self.offsets.managed_dict, ManagedDict::Inline { .. });
+        Ok(Some(SharedAttributes {
+            keys,
+            inline_values: is_inline.then_some(size),
+            values_pointer,
+            dict_pointer,
+        }))
+    }
+
+    /// Where the value of the attribute `name` is, from the beginning of the values on; `None` where no instance had it yet.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub(crate) fn shared_attribute(
+        &self,
+        attributes: &SharedAttributes,
+        name: &str,
+    ) -> Result<Option<u64>, ReadError> {
+        let index = self.key_index(attributes.keys, name)?;
+        Ok(index.map(|index| self.offsets.dict.first_value + index * 8))
+    }
+
     /// The instance attribute `name` of an object: what is in its `__dict__`, not what its type has.
     ///
     /// # Errors

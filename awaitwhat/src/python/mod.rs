@@ -9,7 +9,7 @@ pub mod frame;
 mod frame_tests;
 #[cfg(test)]
 pub(crate) mod image;
-mod instance;
+pub(crate) mod instance;
 mod number;
 mod sequence;
 mod slot;

@@ -51,6 +51,15 @@ impl Objects<'_> {
             .to_owned())
     }
 
+    /// Whether the object is a type, by its own type: `type`, or a metaclass.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn is_type(&self, object: Address) -> Result<bool, ReadError> {
+        let metatype = self.type_of(object)?;
+        self.is_subtype(metatype, self.types.type_type)
+    }
+
     /// Whether `base` is in the method resolution order of `type_object`.
     ///
     /// # Errors

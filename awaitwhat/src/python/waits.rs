@@ -30,6 +30,8 @@ const PENDING: u32 = 0;
 pub struct FutureTypes {
     /// `_asyncio.Task`.
     pub task: Address,
+    /// `asyncio.tasks._PyTask`.
+    pub python_task: Address,
     /// `_asyncio.Future`.
     pub future: Address,
     /// `asyncio.futures._PyFuture`.
@@ -61,6 +63,7 @@ pub struct WaitReader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Task,
+    PythonTask,
     Gathering,
     Future,
     PythonFuture,
@@ -84,8 +87,7 @@ impl WaitReader {
 
     /// What `waiter` waits for. Where the tasks behind the awaitable cannot be read, none are named.
     ///
-    /// The target may go on meanwhile: [`Frames::still_waits`], asked afterwards of memory that is read anew, tells
-    /// whether the tasks can be believed.
+    /// The target may go on meanwhile: the task's `fut_waiter`, read anew afterwards, tells whether the tasks can be believed.
     ///
     /// # Errors
     /// When the terminal awaitable itself cannot be read.
@@ -123,21 +125,10 @@ impl WaitReader {
     }
 }
 
-impl Frames<'_> {
-    /// Whether the task has not been woken since it was seen to wait for `fut_waiter` (`task_fut_waiter`).
-    ///
-    /// # Errors
-    /// When the task cannot be read.
-    pub fn still_waits(&self, task: Address, fut_waiter: Address) -> Result<bool, ReadError> {
-        let at = task.offset(u64::from(self.layout.task_fut_waiter));
-        Ok(self.objects.memory.read_address(at)? == fut_waiter)
-    }
-}
-
 impl Class {
     fn kind(self) -> WaitKind {
         match self {
-            Self::Task => WaitKind::Task,
+            Self::Task | Self::PythonTask => WaitKind::Task,
             Self::Gathering => WaitKind::Gather,
             Self::Future | Self::PythonFuture => WaitKind::Future,
             Self::Other => WaitKind::Other,
@@ -171,6 +162,7 @@ impl Look<'_> {
             (self.types.future, Class::Future),
             (self.types.gathering, Class::Gathering),
             (self.types.task, Class::Task),
+            (self.types.python_task, Class::PythonTask),
         ] {
             if !base.is_null() && objects.is_subtype(type_object, base)? {
                 class = known;
@@ -186,14 +178,14 @@ impl Look<'_> {
 
     fn behind(&mut self, class: Class, waiter: &Waiter<'_>) -> Result<WaitKind, ReadError> {
         match class {
-            Class::Task => self.tasks.push(waiter.terminal),
+            Class::Task | Class::PythonTask => self.tasks.push(waiter.terminal),
             Class::Gathering => self.add_children(waiter.terminal, 0)?,
             Class::Future | Class::PythonFuture => {
                 if let Some(kind) = self.by_frame(waiter)? {
                     return Ok(kind);
                 }
-                if class == Class::Future && may_be_shielded(waiter) {
-                    self.add_shielded(waiter.terminal, 0)?;
+                if may_be_shielded(waiter) {
+                    self.add_shielded(class, waiter.terminal, 0)?;
                 }
             }
             Class::Other => {}
@@ -206,11 +198,13 @@ impl Look<'_> {
         if nesting > MAX_NESTING || !self.seen.insert(future) {
             return Ok(());
         }
-        match self.classify(future)?.0 {
+        let class = self.classify(future)?.0;
+        match class {
             Class::Task if self.is_pending(future)? => self.tasks.push(future),
+            Class::PythonTask if self.is_pending_in_python(future)? => self.tasks.push(future),
             Class::Gathering => self.add_children(future, nesting + 1)?,
-            Class::Future => self.add_shielded(future, nesting + 1)?,
-            _ => {}
+            Class::Future | Class::PythonFuture => self.add_shielded(class, future, nesting + 1)?,
+            Class::Task | Class::PythonTask | Class::Other => {}
         }
         Ok(())
     }
@@ -244,9 +238,13 @@ impl Look<'_> {
     }
 
     /// The outer future of a `shield` has a callback whose closure holds the inner one.
-    fn add_shielded(&mut self, outer: Address, nesting: u32) -> Result<(), ReadError> {
+    fn add_shielded(&mut self, class: Class, outer: Address, nesting: u32) -> Result<(), ReadError> {
         let objects = &self.frames.objects;
-        for callback in self.callbacks(outer)? {
+        let callbacks = match class {
+            Class::PythonFuture => self.callbacks_in_python(outer)?,
+            _ => self.callbacks(outer)?,
+        };
+        for callback in callbacks {
             if !objects.is_exactly(callback, objects.types.function)? {
                 continue;
             }
@@ -267,11 +265,26 @@ impl Look<'_> {
         let read = |offset| objects.memory.read_address(future.offset(offset));
         let mut callbacks: Vec<Address> = non_null(read(offsets.callback0)?).into_iter().collect();
         if let Some(list) = non_null(read(offsets.callbacks)?) {
-            for pair in objects.first_list_items(list, MAX_CALLBACKS)? {
-                callbacks.extend(objects.first_tuple_items(pair, 1)?);
-            }
+            self.add_callbacks(list, &mut callbacks)?;
         }
         Ok(callbacks)
+    }
+
+    fn callbacks_in_python(&self, future: Address) -> Result<Vec<Address>, ReadError> {
+        let mut callbacks = Vec::new();
+        if let Some(list) = self.frames.objects.attribute(future, "_callbacks")? {
+            self.add_callbacks(list, &mut callbacks)?;
+        }
+        Ok(callbacks)
+    }
+
+    /// Adds the functions of a list of pairs: a function, and the context that it is called in.
+    fn add_callbacks(&self, list: Address, callbacks: &mut Vec<Address>) -> Result<(), ReadError> {
+        let objects = &self.frames.objects;
+        for pair in objects.first_list_items(list, MAX_CALLBACKS)? {
+            callbacks.extend(objects.first_tuple_items(pair, 1)?);
+        }
+        Ok(())
     }
 
     /// What the innermost frame says, where it is one of asyncio's own that wait for others by a future of theirs.
@@ -364,6 +377,15 @@ impl Look<'_> {
         match chain.innermost {
             Some(frame) => self.frames.local(frame, name),
             None => Ok(None),
+        }
+    }
+
+    fn is_pending_in_python(&self, task: Address) -> Result<bool, ReadError> {
+        let objects = &self.frames.objects;
+        match objects.attribute(task, "_state")? {
+            Some(state) => objects.str_equals(state, "PENDING"),
+            // What the class says.
+            None => Ok(true),
         }
     }
 

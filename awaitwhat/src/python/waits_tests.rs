@@ -40,6 +40,7 @@ impl World {
             gathering: derived("_GatheringFuture", HEAP_TYPE),
             future,
             python_future: Address::NULL,
+            python_task: Address::NULL,
         };
         heap.set(types.gathering, heap.offsets.type_object.dict_offset, DICT);
         Self {

@@ -1,6 +1,6 @@
 //! Records of one pass to a snapshot: marks what was truncated or lost, and never guesses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState as RawState;
@@ -11,7 +11,7 @@ use super::trio;
 use crate::chains::ChainId;
 use crate::decode::{SliceRecord, TaskRecord};
 use crate::graph;
-use crate::memory::{Address, Fault, Memory as _};
+use crate::memory::{Address, Fault};
 use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
 use crate::python::waits::Waiter;
@@ -40,6 +40,8 @@ struct Visit {
 pub(super) struct Gathering {
     order: Vec<Address>,
     visits: HashMap<Address, Visit>,
+    /// Tasks of a kind that cannot be read.
+    opaque: HashSet<Address>,
     lost: u64,
     restarts: u64,
     /// Times of the first and of the last slice's end, in ns.
@@ -68,6 +70,13 @@ impl Gathering {
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
+        }
+    }
+
+    /// Takes one visit of a task that cannot be read.
+    pub(super) fn visit_opaque(&mut self, task: Address) {
+        if !self.is_complete {
+            self.opaque.insert(task);
         }
     }
 
@@ -111,6 +120,7 @@ pub(super) fn assemble(
     for gathering in gathered {
         observer.losses.ring_buffer_full += gathering.lost;
         observer.losses.restarts += gathering.restarts;
+        observer.losses.opaque += gathering.opaque.len() as u64;
         let (first, last) = gathering.span.unwrap_or_default();
         span = span.max(last.saturating_sub(first) as f64 / 1e9);
         let mut visits = gathering.visits;
@@ -128,10 +138,6 @@ pub(super) fn assemble(
     trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
     observer.losses.stale += observer.names.codes.take_unreadable();
-    observer.losses.opaque += observer
-        .interpreter
-        .count_opaque_tasks(&observer.memory)
-        .unwrap_or(0);
     Ok(Snapshot {
         pid: observer.pid,
         command: observer.process.command().to_owned(),
@@ -252,28 +258,29 @@ fn waits_on(
 fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> Result<(), Fault> {
     observer.memory.forget();
     for (task, visit) in tasks.iter_mut().zip(visits) {
-        let Some(frames) = observer.interpreter.frames(&observer.memory, visit.layout) else {
-            continue;
-        };
-        let layout = frames.layout;
-        let is_still = |offset: u16, expected: Address| {
-            let read = observer.memory.read_address(task.id.offset(u64::from(offset)));
-            readable(read.map_err(ReadError::from)).map(|found| found == Some(expected))
-        };
-        let is_same_task = is_still(layout.task_name, visit.name)?
-            && is_still(layout.object_type, visit.task_type)?
-            && is_still(layout.task_loop, visit.event_loop)?;
+        let now = observer
+            .interpreter
+            .task_fields(&observer.memory, visit.layout, task.id);
+        let now = readable(now)?;
+        let is_same_task = now.is_some_and(|now| {
+            (now.task_type, now.name, now.event_loop) == (visit.task_type, visit.name, visit.event_loop)
+        });
         if !is_same_task {
             task.name = None;
         }
         if let Some(waits_on) = &mut task.waits_on
-            && !(is_same_task && is_still(layout.task_fut_waiter, visit.fut_waiter)?)
+            && !(is_same_task && now.is_some_and(|now| now.fut_waiter == visit.fut_waiter))
         {
             waits_on.tasks.clear();
         }
-        if let Some(types) = observer.interpreter.trio_types(visit.layout) {
+        let interpreter = &observer.interpreter;
+        if let (Some(types), Some(frames)) = (
+            interpreter.trio_types(visit.layout),
+            interpreter.frames(&observer.memory, visit.layout),
+        ) {
             let turns = readable(frames.trio_turns(types, task.id))?.flatten();
-            let is_same_turn = is_still(layout.task_fut_waiter, visit.fut_waiter)? && turns == visit.turns;
+            let is_same_turn =
+                now.is_some_and(|now| now.fut_waiter == visit.fut_waiter) && turns == visit.turns;
             if !(is_same_task && turns.is_some() && is_same_turn) {
                 trio::take_back(task);
             }

@@ -99,13 +99,30 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
-    /// Whether instances of a type are tasks that the walker can read; `None` for what is no type.
-    task_types: HashMap<(u32, Address), Option<bool>>,
+    /// What is known of the types that tasks have, by the number of the layout and the address.
+    task_types: HashMap<(u32, Address), TaskType>,
+    /// Whether types were learnt since the walker was told last.
+    has_learnt: bool,
+}
+
+/// What records of one type are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TaskType {
+    /// Of tasks that the walker reads.
+    Known,
+    /// Of tasks that it reads from the next pass on.
+    Learnt,
+    /// Of tasks that it cannot read.
+    Opaque,
+    /// Of no type at all.
+    Nothing,
 }
 
 /// A record, with its chain where it is one of a task.
 pub(super) enum Seen<'a> {
     Task(TaskRecord<'a>, ChainId),
+    /// A task that cannot be read.
+    Opaque(TaskRecord<'a>),
     Slice(SliceRecord),
 }
 
@@ -273,16 +290,26 @@ impl Observer {
             }
             Record::Task(task) => task,
         };
-        match names.is_task(interpreter, memory, &task)? {
-            Some(true) => {}
-            // A task of pure Python; these are counted apart.
-            Some(false) => return Ok(()),
-            None => {
+        match names.task_type(interpreter, memory, &task)? {
+            TaskType::Known => {}
+            TaskType::Learnt => return Ok(()),
+            TaskType::Opaque => {
+                receive(losses, Seen::Opaque(task));
+                return Ok(());
+            }
+            TaskType::Nothing => {
                 losses.faults += 1;
                 return Ok(());
             }
         }
         match task.status {
+            TaskStatus::Opaque => {
+                // Of a subclass of the ordinary tasks, it is just not one of those to be shown.
+                if interpreter.is_learnt(task.layout, task.task_type) {
+                    receive(losses, Seen::Opaque(task));
+                }
+                return Ok(());
+            }
             TaskStatus::Torn => losses.torn += 1,
             TaskStatus::Fault => losses.faults += 1,
             TaskStatus::Truncated => losses.truncated += 1,
@@ -298,6 +325,24 @@ impl Observer {
             None => losses.undecodable += 1,
         }
         Ok(())
+    }
+
+    /// Tells the walker about types of tasks that were learnt since the last time, and has it begin anew. False where there were none.
+    pub(super) fn apply_lessons(&mut self, capture: &mut Capture) -> Result<bool, CaptureError> {
+        if !std::mem::take(&mut self.names.has_learnt) {
+            return Ok(false);
+        }
+        self.names.task_types.clear();
+        for (number, layout) in self.interpreter.layouts() {
+            capture.set_layout(self.pid, number, layout)?;
+        }
+        for plan in &self.loops.plans {
+            match capture.set_thread(plan) {
+                Ok(()) | Err(CaptureError::Gone | CaptureError::Map(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Reads the code objects again whose names were used since the last time. Returns the chains that can no longer be told.
@@ -343,31 +388,32 @@ fn leave_unknown_loops(loops: &mut EventLoops) {
 }
 
 impl Names {
-    /// Whether a record is one of a task: registries hold tasks of pure Python too, which the walker takes for something else.
-    /// `None` where what it is about has no type.
-    fn is_task(
+    /// What the type of a record is: registries hold tasks that are written in Python too, which the walker takes for something else
+    /// until it is told about their class.
+    fn task_type(
         &mut self,
-        interpreter: &Interpreter,
+        interpreter: &mut Interpreter,
         memory: &LiveMemory,
         task: &TaskRecord<'_>,
-    ) -> Result<Option<bool>, Fault> {
+    ) -> Result<TaskType, Fault> {
         if task.address.is_null() {
-            return Ok(Some(true));
+            return Ok(TaskType::Known);
         }
         let key = (task.layout, task.task_type);
         if let Some(&known) = self.task_types.get(&key) {
             return Ok(known);
         }
-        let is_task = match interpreter.is_task_type(memory, task.layout, task.task_type) {
-            Ok(is_task) => Some(is_task),
+        let found = match learn(interpreter, memory, task) {
+            Ok(found) => found,
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Err(_) => None,
+            Err(_) => TaskType::Nothing,
         };
+        self.has_learnt |= found == TaskType::Learnt;
         if self.task_types.len() >= MAX_TASK_TYPES {
             self.task_types.clear();
         }
-        self.task_types.insert(key, is_task);
-        Ok(is_task)
+        self.task_types.insert(key, found);
+        Ok(found)
     }
 
     /// The chain of a record, named when it is seen for the first time.
@@ -391,6 +437,23 @@ impl Names {
             Ok((stack, terminal))
         })
     }
+}
+
+/// What the type of a record is, which may be learnt by that.
+fn learn(
+    interpreter: &mut Interpreter,
+    memory: &LiveMemory,
+    task: &TaskRecord<'_>,
+) -> Result<TaskType, ReadError> {
+    Ok(
+        if interpreter.is_task_type(memory, task.layout, task.task_type)? {
+            TaskType::Known
+        } else if interpreter.learn_task_type(memory, task.layout, task.task_type)? {
+            TaskType::Learnt
+        } else {
+            TaskType::Opaque
+        },
+    )
 }
 
 /// The size of the ring buffer: a power of two, a page at least.

@@ -20,6 +20,8 @@ const BUSY_PERIOD: u64 = 1_000_000;
 const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
 const MAX_TORN: u32 = 100;
+/// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
+const MAX_LESSONS: u32 = 8;
 /// A pass that is not complete after so long is given as far as it is, and counted as incomplete.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,6 +63,25 @@ fn has_tasks(snapshot: &Snapshot) -> bool {
 /// Reads every task of one process once.
 async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snapshot, AttachError> {
     let captured_at = jiff::Timestamp::now();
+    let mut lessons = 0;
+    let (gathered, is_proven) = loop {
+        let losses = observer.losses.clone();
+        let passes = all_passes(capture, observer).await?;
+        lessons += 1;
+        if lessons > MAX_LESSONS || !observer.apply_lessons(capture)? {
+            break passes;
+        }
+        // What could not be read for want of knowledge is read now.
+        observer.losses = losses;
+    };
+    assemble(observer, gathered, captured_at, is_proven)
+}
+
+/// Walks the tasks of every thread. Also tells whether no thread has run since its pass.
+async fn all_passes(
+    capture: &mut Capture,
+    observer: &mut Observer,
+) -> Result<(Vec<Gathering>, bool), AttachError> {
     let mut gathered = Vec::new();
     let mut is_proven = true;
     let threads: Vec<u32> = observer.loops.plans.iter().map(|plan| plan.tid).collect();
@@ -75,7 +96,7 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
             Err(error) => return Err(error),
         }
     }
-    assemble(observer, gathered, captured_at, is_proven)
+    Ok((gathered, is_proven))
 }
 
 /// How often a registry contradicted itself since its thread ran last.
@@ -119,6 +140,8 @@ impl Passes {
         let mut receive = |seen: Seen<'_>| match seen {
             Seen::Task(record, chain) if record.origin.in_context => in_context.visit(&record, chain),
             Seen::Task(record, chain) => at_rest.visit(&record, chain),
+            Seen::Opaque(record) if record.origin.in_context => in_context.visit_opaque(record.address),
+            Seen::Opaque(record) => at_rest.visit_opaque(record.address),
             Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
             Seen::Slice(slice) => {
                 ended = Some(slice.status);

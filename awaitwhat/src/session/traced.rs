@@ -118,6 +118,7 @@ impl Traced {
         } = self;
         let result = observer.take(bytes, |losses, seen| match seen {
             Seen::Task(record, chain) => account.visit(&record, chain),
+            Seen::Opaque(_) => losses.opaque += 1,
             Seen::Slice(slice) => {
                 losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
                 let so_far = lost
@@ -146,6 +147,7 @@ impl Traced {
         capture: &mut Capture,
         options: &TraceOptions,
     ) -> Result<End, AttachError> {
+        self.observer.apply_lessons(capture)?;
         if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);
         }

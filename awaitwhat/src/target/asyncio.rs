@@ -1,7 +1,5 @@
 //! What is to be known about the `asyncio` and `_asyncio` modules of the target, resolved once they are imported.
 
-use std::collections::HashMap;
-
 use awaitwhat_common::layout::{Layout, Wrapper};
 use awaitwhat_common::limits::MAX_WRAPPERS;
 use awaitwhat_common::plan::{Root, root_kind};
@@ -80,54 +78,29 @@ fn static_type_at(objects: &Objects<'_>, address: Address, word: u64) -> Option<
     Some((type_object, objects.full_type_name(type_object).ok()?))
 }
 
-/// `asyncio.futures._PyFuture`; `None` where it is not there (yet).
-fn python_future(objects: &Objects<'_>, modules: Address) -> Result<Option<Address>, ReadError> {
-    match objects.dict_get(modules, "asyncio.futures")? {
-        Some(futures) => objects.module_attribute(futures, "_PyFuture"),
-        None => Ok(None),
-    }
+/// The registry of the set that a `WeakSet` is made of.
+fn weak_set_root(objects: &Objects<'_>, weak_set: Address) -> Result<Option<Root>, ReadError> {
+    let data = objects.attribute(weak_set, "data")?;
+    Ok(data.map(|data| set_root(root_kind::WEAK_SET, data)))
 }
 
-impl Interpreter {
-    /// How many registered tasks are of a kind that the walker cannot read ([`Interpreter::is_task_type`]).
-    ///
-    /// It looks at every task in the registries that are sets: before 3.14 these are all tasks.
-    pub(super) fn count_opaque_asyncio_tasks(
-        &self,
-        memory: &dyn Memory,
-        layout: u32,
-        asyncio: &Asyncio,
-    ) -> Result<u64, ReadError> {
-        let objects = self.objects(memory);
-        let mut known = HashMap::new();
-        let mut count = 0;
-        for root in &asyncio.registries {
-            for item in objects.set_items(Address(root.address))? {
-                let task = match root.kind {
-                    root_kind::WEAK_SET => memory.read_address(item.offset(self.offsets.weakref_object))?,
-                    _ => item,
-                };
-                if task == self.types.none {
-                    continue;
-                }
-                let type_object = objects.type_of(task)?;
-                let is_task = match known.get(&type_object) {
-                    Some(is_task) => *is_task,
-                    None => self.is_task_type(memory, layout, type_object)?,
-                };
-                known.insert(type_object, is_task);
-                count += u64::from(!is_task);
-            }
-        }
-        Ok(count)
+fn set_root(kind: u32, set: Address) -> Root {
+    Root {
+        kind,
+        reserved: 0,
+        address: set.0,
     }
 }
 
 /// Asyncio in one interpreter.
 #[derive(Clone, Debug)]
 pub(super) struct Asyncio {
-    /// The modules `_asyncio` and `asyncio.tasks`.
+    /// The modules `_asyncio`, NULL where tasks are of pure Python, and `asyncio.tasks`.
     pub modules: [Address; 2],
+    /// `asyncio.base_futures._PENDING`: what `_state` is of a task of pure Python that is not done.
+    pub pending: Address,
+    /// `asyncio.events._running_loop`, a `threading.local`: what tells the running loop without `_asyncio`.
+    pub running_local: Option<Address>,
     pub types: FutureTypes,
     /// Registries that all threads share; those of threads are apart.
     pub registries: Vec<Root>,
@@ -152,9 +125,12 @@ impl Interpreter {
     ) -> Result<Option<[Address; 2]>, ReadError> {
         let objects = self.objects(memory);
         let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
-        let accelerator = objects.dict_get(modules, "_asyncio")?;
+        // `None` forbids to import a module.
+        let accelerator = objects
+            .dict_get(modules, "_asyncio")?
+            .filter(|module| *module != self.types.none);
         let tasks = objects.dict_get(modules, "asyncio.tasks")?;
-        Ok(accelerator.zip(tasks).map(<[Address; 2]>::from))
+        Ok(tasks.map(|tasks| [accelerator.unwrap_or_default(), tasks]))
     }
 
     /// Looks up asyncio in the interpreter at `state`, with the layout of its tasks; `None` where it is not imported, or not to
@@ -169,30 +145,37 @@ impl Interpreter {
             return Ok(None);
         };
         let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
-        let Some(task_type) = objects.module_attribute(accelerator, "Task")? else {
-            return Ok(None);
+        let of_accelerator = |name| match accelerator {
+            Address::NULL => Ok(None),
+            module => objects.module_attribute(module, name),
         };
-        let Some(registries) = self.registries(&objects, tasks)? else {
+        let of_module = |module, name| match objects.dict_get(modules, module)? {
+            Some(module) => objects.module_attribute(module, name),
+            None => Ok(None),
+        };
+        let (task_type, python_task) = (
+            of_accelerator("Task")?,
+            objects.module_attribute(tasks, "_PyTask")?,
+        );
+        if task_type.is_none() && !(accelerator.is_null() && python_task.is_some()) {
+            return Ok(None);
+        }
+        let Some(registries) = self.registries(&objects, [accelerator, tasks])? else {
             return Ok(None);
         };
         let types = FutureTypes {
-            task: task_type,
-            future: objects
-                .module_attribute(accelerator, "Future")?
-                .unwrap_or_default(),
-            python_future: python_future(&objects, modules)?.unwrap_or_default(),
+            task: task_type.unwrap_or_default(),
+            python_task: python_task.unwrap_or_default(),
+            future: of_accelerator("Future")?.unwrap_or_default(),
+            python_future: of_module("asyncio.futures", "_PyFuture")?.unwrap_or_default(),
             gathering: objects
                 .module_attribute(tasks, "_GatheringFuture")?
                 .unwrap_or_default(),
         };
-        let found = objects.full_type_name(task_type)?;
-        if found != "_asyncio.Task" {
-            return Err(AsyncioError::NotATask {
-                version: self.version,
-                found,
-            });
-        }
-        let (debug, mut walk) = self.task_layout(memory, accelerator, task_type)?;
+        let (debug, mut walk) = match task_type {
+            Some(task_type) => self.task_layout(memory, accelerator, task_type)?,
+            None => (None, self.walk),
+        };
         self.add_wrappers(&objects, accelerator, &mut walk);
         if !walk.is_within_bounds() {
             return Err(AsyncioError::OutOfBounds {
@@ -202,6 +185,11 @@ impl Interpreter {
         Ok(Some((
             Asyncio {
                 modules: [accelerator, tasks],
+                pending: of_module("asyncio.base_futures", "_PENDING")?.unwrap_or_default(),
+                running_local: match task_type {
+                    Some(_) => None,
+                    None => of_module("asyncio.events", "_running_loop")?,
+                },
                 types,
                 registries,
                 debug,
@@ -210,8 +198,12 @@ impl Interpreter {
         )))
     }
 
-    /// The registries in the namespace of `asyncio.tasks`; `None` where it is not complete.
-    fn registries(&self, objects: &Objects<'_>, tasks: Address) -> Result<Option<Vec<Root>>, ReadError> {
+    /// The registries of `asyncio.tasks` and `_asyncio`; `None` where it is not complete.
+    fn registries(
+        &self,
+        objects: &Objects<'_>,
+        [accelerator, tasks]: [Address; 2],
+    ) -> Result<Option<Vec<Root>>, ReadError> {
         let (weak, strong): (&[&str], &[&str]) = match self.offsets.registry {
             Registry::AllTasks => (&["_all_tasks"], &[]),
             Registry::ScheduledAndEager | Registry::ThreadLists => (&["_scheduled_tasks"], &["_eager_tasks"]),
@@ -221,24 +213,19 @@ impl Interpreter {
             let Some(weak_set) = objects.module_attribute(tasks, name)? else {
                 return Ok(None);
             };
-            let Some(address) = objects.attribute(weak_set, "data")? else {
+            let Some(root) = weak_set_root(objects, weak_set)? else {
                 return Ok(None);
             };
-            roots.push(Root {
-                kind: root_kind::WEAK_SET,
-                reserved: 0,
-                address: address.0,
-            });
+            roots.push(root);
+            if self.offsets.registry == Registry::ThreadLists && !accelerator.is_null() {
+                roots.extend(self.own_registries(objects, accelerator, objects.type_of(weak_set)?)?);
+            }
         }
         for name in strong {
             let Some(address) = objects.module_attribute(tasks, name)? else {
                 return Ok(None);
             };
-            roots.push(Root {
-                kind: root_kind::SET,
-                reserved: 0,
-                address: address.0,
-            });
+            roots.push(set_root(root_kind::SET, address));
         }
         for root in &roots {
             if !objects.is_exactly(Address(root.address), objects.types.set)? {
@@ -251,6 +238,28 @@ impl Interpreter {
         Ok(Some(roots))
     }
 
+    /// Since 3.14 `_asyncio` has registries of its own, in the module's state alone, for whatever is registered through it and is no
+    /// task of its own: `non_asyncio_tasks`, a `WeakSet`, and `non_asyncio_eager_tasks` behind it (`asyncio_state`, `_asynciomodule.c`).
+    fn own_registries(
+        &self,
+        objects: &Objects<'_>,
+        accelerator: Address,
+        weak_set_type: Address,
+    ) -> Result<Vec<Root>, ReadError> {
+        let memory = objects.memory;
+        let state = memory.read_address(accelerator.offset(self.offsets.module.state))?;
+        let is = |object: Address, type_object| objects.is_exactly(object, type_object).unwrap_or(false);
+        for index in 0..MAX_STATE_WORDS {
+            let word = |index: u64| memory.read_address(state.offset(index * 8));
+            let (weak_set, set) = (word(index)?, word(index + 1)?);
+            if is(weak_set, weak_set_type) && is(set, self.types.set) {
+                let weak = weak_set_root(objects, weak_set)?;
+                return Ok(weak.into_iter().chain([set_root(root_kind::SET, set)]).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
     fn task_layout(
         &self,
         memory: &dyn Memory,
@@ -258,7 +267,14 @@ impl Interpreter {
         task_type: Address,
     ) -> Result<(Option<AsyncioDebug>, Layout), AsyncioError> {
         let version = self.version;
-        let mut walk = self.walk;
+        let found = self.objects(memory).full_type_name(task_type)?;
+        if found != "_asyncio.Task" {
+            return Err(AsyncioError::NotATask { version, found });
+        }
+        let mut walk = Layout {
+            task_type: task_type.0,
+            ..self.walk
+        };
         let size = memory.read_u64(task_type.offset(self.offsets.type_object.basic_size))?;
         let mut debug = None;
         if self.offsets.registry == Registry::ThreadLists {
@@ -276,7 +292,9 @@ impl Interpreter {
 
     /// Tells the walker which types lead to another object. One that is not found ends the chains that it is in.
     fn add_wrappers(&self, objects: &Objects<'_>, accelerator: Address, walk: &mut Layout) {
-        let future_iterator = self.find_future_iterator(objects, accelerator);
+        let future_iterator = Some(accelerator)
+            .filter(|module| !module.is_null())
+            .and_then(|module| self.find_future_iterator(objects, module));
         walk.wrappers = self.wrapper_table(future_iterator);
     }
 

@@ -163,6 +163,9 @@ impl Interpreter {
         thread: Address,
     ) -> Result<Option<Address>, ReadError> {
         let objects = self.objects(memory);
+        if let Some(local) = asyncio.running_local {
+            return self.running_loop_of_local(&objects, local, thread);
+        }
         let at = |address| memory.read_address(address).map(Some);
         let found = match (self.offsets.running_loop, &asyncio.debug) {
             (RunningLoop::Published, Some(debug)) => at(thread.offset(debug.thread_running_loop))?,
@@ -175,6 +178,20 @@ impl Interpreter {
             },
         };
         Ok(found.filter(|found| !found.is_null() && *found != self.types.none))
+    }
+
+    /// `asyncio.events._running_loop.loop_pid` is a pair of the loop, or `None`, and the id of the process (3.7 to 3.15).
+    fn running_loop_of_local(
+        &self,
+        objects: &Objects<'_>,
+        local: Address,
+        thread: Address,
+    ) -> Result<Option<Address>, ReadError> {
+        let Some(pair) = objects.thread_local(local, thread, "loop_pid")? else {
+            return Ok(None);
+        };
+        let found = objects.first_tuple_items(pair, 1)?.first().copied();
+        Ok(found.filter(|found| *found != self.types.none))
     }
 
     fn loop_entry(&self, objects: &Objects<'_>, thread: Address) -> Result<Option<Address>, ReadError> {
@@ -286,7 +303,7 @@ impl EventLoops {
             tgid: 0,
             tid: thread.tid,
             layout,
-            reserved: 0,
+            sends_strangers: 0,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
             foreign_loops: [0; MAX_FOREIGN_LOOPS],
@@ -304,6 +321,7 @@ impl EventLoops {
         };
         self.left_out += others.len().saturating_sub(MAX_FOREIGN_LOOPS);
         first.event_loop = 0;
+        first.sends_strangers = 1;
         for (foreign, other) in first.foreign_loops.iter_mut().zip(others) {
             *foreign = other.event_loop;
         }
@@ -366,6 +384,8 @@ mod tests {
         };
         Asyncio {
             modules: Default::default(),
+            pending: Address::NULL,
+            running_local: None,
             types: FutureTypes::default(),
             registries: vec![registry],
             debug: None,
@@ -395,15 +415,15 @@ mod tests {
         let lists: Vec<Root> = [1, 2, 7].map(|number| list_root(Address(number))).to_vec();
         let plan = loops(2, &lists).plans[1];
         let roots: Vec<u64> = plan.roots.iter().map(|root| root.address).collect();
-        assert_eq!(roots, [2, 0x500, 1, 7, 0, 0, 0, 0]);
+        assert_eq!(roots[..5], [2, 0x500, 1, 7, 0]);
         assert_eq!(plan.root_count, 4);
     }
 
     #[test]
     fn counts_what_there_is_no_room_for() {
-        let lists: Vec<Root> = (50..60).map(|number| list_root(Address(number))).collect();
+        let lists: Vec<Root> = (50..68).map(|number| list_root(Address(number))).collect();
         let found = loops(1, &lists);
-        assert_eq!((found.plans[0].root_count, found.left_out), (8, 4));
+        assert_eq!((found.plans[0].root_count, found.left_out), (16, 4));
         let many = MAX_FOREIGN_LOOPS as u64 + 3;
         assert_eq!(loops(many, &[]).left_out, 2);
     }

@@ -5,6 +5,7 @@ pub(crate) mod data;
 pub mod elf;
 mod event_loops;
 mod scheduler;
+mod task_shapes;
 mod trio;
 
 use awaitwhat_common::layout::Layout;
@@ -14,6 +15,7 @@ use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
 use self::scheduler::Scheduler;
+pub use self::task_shapes::TaskFields;
 pub use self::trio::TrioError;
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};

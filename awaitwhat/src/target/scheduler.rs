@@ -56,7 +56,7 @@ impl Interpreter {
     }
 
     /// Whether instances of `type_object` are laid out like the tasks that the walker reads by `layout`: `_asyncio.Task` and its
-    /// subclasses, but not tasks of the pure-Python implementation or of other libraries; or trio's `Task`.
+    /// subclasses, and the classes that were learnt ([`Interpreter::learn_task_type`]); or trio's `Task`.
     ///
     /// # Errors
     /// When the type cannot be read.
@@ -68,25 +68,12 @@ impl Interpreter {
     ) -> Result<bool, ReadError> {
         match self.scheduler(layout).map(|scheduler| &scheduler.library) {
             Some(Library::Asyncio(asyncio)) => {
-                self.objects(memory).is_subtype(type_object, asyncio.types.task)
+                let is_learnt = self.is_learnt(layout, type_object);
+                Ok(is_learnt || self.objects(memory).is_subtype(type_object, asyncio.types.task)?)
             }
             Some(Library::Trio(trio)) => Ok(type_object == trio.types.task),
             None => Ok(false),
         }
-    }
-
-    /// How many registered tasks are of a kind that the walker cannot read ([`Interpreter::is_task_type`]).
-    ///
-    /// # Errors
-    /// When the registries cannot be read.
-    pub fn count_opaque_tasks(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
-        let mut count = 0;
-        for (scheduler, layout) in self.schedulers.iter().zip(0..) {
-            if let Library::Asyncio(asyncio) = &scheduler.library {
-                count += self.count_opaque_asyncio_tasks(memory, layout, asyncio)?;
-            }
-        }
-        Ok(count)
     }
 
     /// The number of the layout for tasks of asyncio in the interpreter at `state`; `None` where it is not imported, or not to its
@@ -106,6 +93,7 @@ impl Interpreter {
         if let Some((number, asyncio)) = known
             && self.is_still_there(memory, state, asyncio)?
         {
+            self.check_task_shapes(memory, number)?;
             return Ok(Some(number));
         }
         let known = known.map(|(number, _)| number);

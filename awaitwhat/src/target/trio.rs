@@ -170,7 +170,7 @@ fn plan(layout: u32, thread: &ThreadId, runner: Address, tasks: Address) -> Thre
         tgid: 0,
         tid: thread.tid,
         layout,
-        reserved: 0,
+        sends_strangers: 0,
         thread_state: thread.state.0,
         event_loop: runner.0,
         foreign_loops: [0; MAX_FOREIGN_LOOPS],

@@ -37,7 +37,7 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         of_all(losses.truncated, &too_deep),
         of_all(losses.torn, "left out (changed while it was read)"),
         of_all(losses.faults, "left out (memory could not be read)"),
-        of_all(losses.opaque, "left out (pure-Python tasks cannot be read)"),
+        of_all(losses.opaque, "left out (of a kind that cannot be read)"),
         some(losses.ring_buffer_full, "record", "records", &fewer),
         some(losses.undecodable, "record", "records", "not understood"),
         some(
@@ -93,7 +93,7 @@ mod tests {
         3 of 41 tasks truncated (chain deeper than 512 frames)
         1 of 41 tasks left out (changed while it was read)
         2 of 41 tasks left out (memory could not be read)
-        8 of 41 tasks left out (pure-Python tasks cannot be read)
+        8 of 41 tasks left out (of a kind that cannot be read)
         4 records lost (ring buffer full): fewer tasks than there were
         5 records not understood
         6 frames without a name (code object changed, or could not be read)

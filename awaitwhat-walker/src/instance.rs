@@ -1,0 +1,135 @@
+//! Tasks that are written in Python: their fields are attributes of an instance.
+//!
+//! Facts: `Lib/asyncio/tasks.py` (`Task`), `Lib/asyncio/futures.py` (`Future`), `Objects/dictobject.c` (split tables),
+//! `Include/internal/pycore_dict.h` (`PyDictValues`), `Include/internal/pycore_object.h` (where an instance has them).
+
+use awaitwhat_common::event::{TaskState, task};
+use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, VALUES_VALID};
+use awaitwhat_common::limits::MAX_TASK_SHAPES;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::TaskStatus;
+
+use crate::host::Host;
+use crate::walk::{Flow, Walk, phase};
+
+/// The number of the shape that tasks of `type_address` have, and whether there is one.
+#[inline(always)]
+pub(crate) fn find_shape(layout: &Layout, type_address: u64) -> (u32, bool) {
+    let mut number = 0;
+    let mut is_found = false;
+    for at in 0..MAX_TASK_SHAPES {
+        let is_it = type_address != 0 && layout.task_shapes[at].type_address == type_address;
+        number |= at as u32 * u32::from(is_it);
+        is_found |= is_it;
+    }
+    (number, is_found)
+}
+
+impl Walk {
+    #[inline(always)]
+    fn shape<'layout>(&self, layout: &'layout Layout) -> &'layout TaskShape {
+        &layout.task_shapes[self.shape as usize & (MAX_TASK_SHAPES - 1)]
+    }
+
+    /// Begins the task that the window holds.
+    #[inline(always)]
+    pub(crate) fn begin_instance(&mut self, task_type: u64, layout: &Layout, shape: u32) -> Flow {
+        self.record.begin(self.object, task_type, 0, 0, 0, 0);
+        self.state = TaskState::Waiting as u32;
+        self.shape = shape;
+        let shape = self.shape(layout);
+        if shape.inline_values != ABSENT {
+            let values = u64::from(shape.inline_values);
+            if self.window().byte(values + VALUES_VALID) != 1 {
+                return self.end_task(TaskStatus::Opaque);
+            }
+            // The window holds them already.
+            self.phase = phase::VALUES;
+        } else if shape.values_pointer != 0 {
+            self.want_word(self.pointer_at(shape.values_pointer), phase::VALUES_POINTER);
+        } else {
+            self.want_word(self.pointer_at(shape.dict_pointer), phase::DICT_POINTER);
+        }
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    fn pointer_at(&self, offset: i16) -> u64 {
+        self.object.wrapping_add_signed(i64::from(offset))
+    }
+
+    /// Goes on to the values, or to the dict where it has them.
+    #[inline(always)]
+    pub(crate) fn follow_values_pointer(&mut self, layout: &Layout) -> Flow {
+        let shape = self.shape(layout);
+        let is_tagged = shape.values_pointer == shape.dict_pointer;
+        let pointer = self.word;
+        if is_tagged && pointer & 1 == 1 {
+            self.want(pointer.wrapping_add(1), phase::VALUES);
+        } else if is_tagged {
+            self.want(pointer, phase::DICT);
+        } else if pointer != 0 {
+            self.want(pointer, phase::VALUES);
+        } else {
+            self.want_word(self.pointer_at(shape.dict_pointer), phase::DICT_POINTER);
+        }
+        Flow::Continue
+    }
+
+    #[inline(always)]
+    pub(crate) fn follow_dict_pointer(&mut self) -> Flow {
+        self.want(self.word, phase::DICT);
+        Flow::Continue
+    }
+
+    /// A dict that no longer shares its keys has the attributes in other places.
+    #[inline(always)]
+    pub(crate) fn follow_dict(&mut self, layout: &Layout) -> Flow {
+        let shape = self.shape(layout);
+        let keys = self.window().word(u64::from(shape.dict_keys));
+        let values = self.window().word(u64::from(shape.dict_values));
+        if !self.is_loaded() || keys != shape.keys || values == 0 {
+            return self.end_task(TaskStatus::Opaque);
+        }
+        self.want(values, phase::VALUES);
+        Flow::Continue
+    }
+
+    /// Takes the attributes from the values that the window holds.
+    #[inline(always)]
+    pub(crate) fn visit_values<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+        if !self.is_loaded() {
+            return self.end_task(TaskStatus::Fault);
+        }
+        let shape = self.shape(layout);
+        let values = if shape.inline_values == ABSENT {
+            0
+        } else {
+            u64::from(shape.inline_values)
+        };
+        let attribute = |offset: u16| {
+            if offset == ABSENT {
+                0
+            } else {
+                self.window().word(values.wrapping_add(u64::from(offset)))
+            }
+        };
+        let (coro, event_loop, name) = (
+            attribute(shape.coro),
+            attribute(shape.event_loop),
+            attribute(shape.name),
+        );
+        let (fut_waiter, state) = (attribute(shape.fut_waiter), attribute(shape.state));
+        let fut_waiter = if fut_waiter == layout.none_address {
+            0
+        } else {
+            fut_waiter
+        };
+        self.record.set(task::NAME, name);
+        self.record.set(task::LOOP, event_loop);
+        self.record.set(task::FUT_WAITER, fut_waiter);
+        self.record.set(task::CORO, coro);
+        let is_pending = state == 0 || state == shape.pending;
+        self.begin_chain(plan, host, is_pending, coro, event_loop)
+    }
+}

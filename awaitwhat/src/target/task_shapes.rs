@@ -1,0 +1,190 @@
+//! Tasks that are written in Python: where the walker finds their fields.
+//!
+//! `asyncio.tasks._PyTask`, what all tasks are without the `_asyncio` module, its subclasses, and whatever else is registered by
+//! `asyncio._register_task` and keeps a coroutine and a loop under the same names (`Lib/asyncio/tasks.py`). Classes are learnt when a walk
+//! has met a task of theirs.
+
+use awaitwhat_common::layout::{ABSENT, TaskShape};
+
+use super::Interpreter;
+use super::scheduler::Library;
+use crate::memory::{Address, Fault, Memory};
+use crate::python::{Objects, ReadError};
+
+/// What may change of a task, or may show that its address is now another one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskFields {
+    pub task_type: Address,
+    /// The object that names it.
+    pub name: Address,
+    pub event_loop: Address,
+    /// The future that wakes it, or NULL.
+    pub fut_waiter: Address,
+}
+
+impl Interpreter {
+    /// Learns where tasks of `type_object`, which the walker does not know yet, have their fields. False where that cannot be told, or
+    /// too many classes are known already.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub fn learn_task_type(
+        &mut self,
+        memory: &dyn Memory,
+        layout: u32,
+        type_object: Address,
+    ) -> Result<bool, ReadError> {
+        let Some(shape) = self.task_shape(memory, layout, type_object)? else {
+            return Ok(false);
+        };
+        let Some(scheduler) = self.schedulers.get_mut(layout as usize) else {
+            return Ok(false);
+        };
+        let mut changed = scheduler.layout;
+        let Some(free) = changed.task_shapes.iter_mut().find(|it| it.type_address == 0) else {
+            return Ok(false);
+        };
+        *free = shape;
+        if !changed.is_within_bounds() {
+            return Ok(false);
+        }
+        scheduler.layout = changed;
+        Ok(true)
+    }
+
+    /// Whether tasks of `type_object` are known to be written in Python.
+    pub fn is_learnt(&self, layout: u32, type_object: Address) -> bool {
+        self.shape_of(layout, type_object).is_some()
+    }
+
+    fn shape_of(&self, layout: u32, type_object: Address) -> Option<&TaskShape> {
+        let shapes = &self.scheduler(layout)?.layout.task_shapes;
+        shapes
+            .iter()
+            .find(|shape| !type_object.is_null() && shape.type_address == type_object.0)
+    }
+
+    /// Makes sure that the classes learnt are still what they were: a class may be gone, and its address another object's.
+    pub(super) fn check_task_shapes(&mut self, memory: &dyn Memory, layout: u32) -> Result<(), ReadError> {
+        let Some(shapes) = self.scheduler(layout).map(|it| it.layout.task_shapes) else {
+            return Ok(());
+        };
+        for (index, shape) in shapes.into_iter().enumerate() {
+            if shape.type_address == 0 {
+                continue;
+            }
+            let now = match self.task_shape(memory, layout, Address(shape.type_address)) {
+                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => {
+                    return Err(fault.into());
+                }
+                now => now.ok().flatten().unwrap_or_default(),
+            };
+            if let Some(scheduler) = self.schedulers.get_mut(layout as usize) {
+                let mut changed = scheduler.layout;
+                changed.task_shapes[index] = now;
+                if !changed.is_within_bounds() {
+                    changed.task_shapes[index] = TaskShape::default();
+                }
+                scheduler.layout = changed;
+            }
+        }
+        Ok(())
+    }
+
+    fn task_shape(
+        &self,
+        memory: &dyn Memory,
+        layout: u32,
+        type_object: Address,
+    ) -> Result<Option<TaskShape>, ReadError> {
+        let objects = self.objects(memory);
+        match self.scheduler(layout).map(|scheduler| &scheduler.library) {
+            Some(Library::Asyncio(asyncio)) => shape_of_class(&objects, type_object, asyncio.pending),
+            _ => Ok(None),
+        }
+    }
+
+    /// The fields of a task as they are now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn task_fields(
+        &self,
+        memory: &dyn Memory,
+        layout: u32,
+        task: Address,
+    ) -> Result<TaskFields, ReadError> {
+        let objects = self.objects(memory);
+        let task_type = objects.type_of(task)?;
+        if self.is_learnt(layout, task_type) {
+            let attribute = |name| Ok::<_, ReadError>(objects.attribute(task, name)?.unwrap_or_default());
+            let fut_waiter = attribute("_fut_waiter")?;
+            let is_none = fut_waiter == self.types.none;
+            return Ok(TaskFields {
+                task_type,
+                name: attribute("_name")?,
+                event_loop: attribute("_loop")?,
+                fut_waiter: if is_none { Address::NULL } else { fut_waiter },
+            });
+        }
+        let Some(scheduler) = self.scheduler(layout) else {
+            return Err(ReadError::Malformed {
+                what: "task",
+                address: task,
+            });
+        };
+        let layout = &scheduler.layout;
+        let field = |offset: u16| memory.read_address(task.offset(u64::from(offset)));
+        Ok(TaskFields {
+            task_type,
+            name: field(layout.task_name)?,
+            event_loop: field(layout.task_loop)?,
+            fut_waiter: field(layout.task_fut_waiter)?,
+        })
+    }
+}
+
+/// The shape of instances of a class; `None` where it has no coroutine and no loop under the names that asyncio uses.
+fn shape_of_class(
+    objects: &Objects<'_>,
+    type_object: Address,
+    pending: Address,
+) -> Result<Option<TaskShape>, ReadError> {
+    if !objects.is_type(type_object)? {
+        return Ok(None);
+    }
+    let Some(attributes) = objects.shared_attributes(type_object)? else {
+        return Ok(None);
+    };
+    let place = |name| -> Result<u16, ReadError> {
+        let offset = objects.shared_attribute(&attributes, name)?;
+        Ok(offset.map_or(ABSENT, |offset| u16::try_from(offset).unwrap_or(ABSENT)))
+    };
+    let inline_values = attributes.inline_values.map_or(Ok(ABSENT), u16::try_from).ok();
+    let (Some(inline_values), Ok(values_pointer), Ok(dict_pointer), Ok(dict_keys), Ok(dict_values)) = (
+        inline_values,
+        i16::try_from(attributes.values_pointer),
+        i16::try_from(attributes.dict_pointer),
+        u16::try_from(objects.offsets.dict.keys),
+        u16::try_from(objects.offsets.dict.values),
+    ) else {
+        return Ok(None);
+    };
+    let shape = TaskShape {
+        type_address: type_object.0,
+        keys: attributes.keys.0,
+        pending: pending.0,
+        coro: place("_coro")?,
+        name: place("_name")?,
+        event_loop: place("_loop")?,
+        fut_waiter: place("_fut_waiter")?,
+        state: place("_state")?,
+        inline_values,
+        values_pointer,
+        dict_pointer,
+        dict_keys,
+        dict_values,
+        reserved: 0,
+    };
+    Ok((shape.coro != ABSENT && shape.event_loop != ABSENT).then_some(shape))
+}
