@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 /// What runs: a shape that every version knows.
 const SHAPE: &str = "gather_tasks.py";
+/// Exit code for a target that cannot be used, as `--help` documents it.
+const TARGET: i32 = 3;
 /// What a copy of the interpreter is called.
 const NAME: &str = "shop-server";
 
@@ -32,6 +34,12 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     ];
     let mut list = Vec::new();
     for python in environment::pythons()? {
+        if python.version < (3, 13) {
+            let python = python.clone();
+            list.push(trial(format!("{}::no_symbols", python.label), move || {
+                no_symbols(&python)
+            }));
+        }
         for (name, check) in checks {
             let python = python.clone();
             list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
@@ -68,6 +76,17 @@ fn replaced(python: &Python) -> anyhow::Result<()> {
         fs::rename(&new, file)?;
     }
     compare(&target)
+}
+
+/// Before 3.13 nothing else tells where an interpreter is. (Since then it is a shape like others.)
+fn no_symbols(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "no_symbols.py", &[])?;
+    let outcome = tool::run(&["ps", &target.pid.to_string()])?;
+    tool::says(
+        &outcome,
+        TARGET,
+        &["no Python interpreter was found", "exports no symbols"],
+    )
 }
 
 fn compare(target: &Target) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ use awaitwhat_common::layout::Layout;
 
 pub(crate) use asyncio_debug::{AsyncioDebug, find as find_asyncio_debug};
 pub use published::PublishedError;
+pub(crate) use published::{COOKIE, version as published_version};
 
 use crate::memory::{Address, Memory};
 

@@ -10,7 +10,7 @@ use super::{ManagedDict, Offsets, RunningLoop, Table, Version};
 use crate::memory::{Address, Fault, Memory};
 
 /// The first eight bytes.
-const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
+pub(crate) const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
 /// Words that are read: more than any known edition has in front of the parts that are of use here.
 const MAX_WORDS: usize = 160;
 /// The largest structure that is believed (`PyInterpreterState` and `_PyRuntimeState` have some hundred KiB).
@@ -55,6 +55,15 @@ pub(super) enum Edition {
     V3_13,
     V3_14,
     V3_15,
+}
+
+/// The version of the offsets at `runtime`; `None` where there are none.
+pub(crate) fn version(memory: &dyn Memory, runtime: Address) -> Option<Version> {
+    let cookie = memory.read_u64(runtime).ok()?;
+    let version = memory.read_u64(runtime.offset(8)).ok()?;
+    let version = Version::from_hex(u32::try_from(version).ok()?);
+    // What begins like them by chance is of no known version.
+    (cookie == COOKIE && version.minor().0 == 3).then_some(version)
 }
 
 /// Overwrites in `table` whatever the interpreter publishes.

@@ -62,7 +62,12 @@ impl AttachError {
     /// Whether the process was only just started and may become readable.
     pub(super) fn is_too_early(&self) -> bool {
         match self {
-            Self::Find(FindError::Read(_) | FindError::NotInitialised | FindError::NotPython { .. })
+            Self::Find(
+                FindError::Read(_)
+                | FindError::NotInitialised
+                | FindError::Unnamed { .. }
+                | FindError::NotPython { .. },
+            )
             | Self::Asyncio(AsyncioError::Read(_)) => true,
             // What a program looks like while it replaces itself by another.
             Self::NoMemory => true,

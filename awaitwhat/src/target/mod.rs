@@ -7,6 +7,7 @@ mod event_loops;
 mod scheduler;
 mod task_shapes;
 mod trio;
+mod unnamed;
 
 use awaitwhat_common::layout::Layout;
 
@@ -30,7 +31,8 @@ const MAX_IMAGES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     #[error(
-        "no Python interpreter was found in the process (none of its {images} mapped files defines `_PyRuntime`)"
+        "no Python interpreter was found in the process: none of its {images} mapped files defines `_PyRuntime`, \
+         and none has the offsets that CPython publishes since 3.13 (one before 3.13 that exports no symbols is not recognised)"
     )]
     NotPython { images: usize },
     #[error("the process runs PyPy; awaitwhat reads CPython {KNOWN}")]
@@ -49,6 +51,14 @@ pub enum FindError {
         version: Version,
         image: String,
         symbol: &'static str,
+    },
+    /// Of an interpreter without symbols: its types are those that modules name.
+    #[error(
+        "the interpreter has no symbols, and `{module}.{name}`, which is needed in their place, is not there (yet)"
+    )]
+    Unnamed {
+        module: &'static str,
+        name: &'static str,
     },
     #[error(
         "the interpreter is not laid out like a standard build of CPython {version}: {what} should be {expected}, and is {found}"
@@ -127,12 +137,17 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
     if let Some(interpreter) = first_of(found, memory) {
         return Ok(interpreter);
     }
-    Err(match (failure, too_old) {
-        (Some(failure), _) => failure,
-        _ if is_pypy => FindError::PyPy,
-        (None, Some(image)) => FindError::TooOld { image },
-        (None, None) => FindError::NotPython { images: images.len() },
-    })
+    match (failure, too_old) {
+        (Some(failure), _) => Err(failure),
+        _ if is_pypy => Err(FindError::PyPy),
+        (None, Some(image)) => Err(FindError::TooOld { image }),
+        (None, None) => match unnamed::find_runtime(memory, mappings) {
+            Some((runtime, mapping, version)) => {
+                Interpreter::without_symbols(memory, mapping, runtime, version)
+            }
+            None => Err(FindError::NotPython { images: images.len() }),
+        },
+    }
 }
 
 /// The interpreter to look at, which knows of the others.
@@ -196,11 +211,32 @@ impl Interpreter {
     ) -> Result<Self, FindError> {
         // `const unsigned long Py_Version`.
         let version = Version::from_hex(u32::try_from(memory.read_u64(version)?).unwrap_or(u32::MAX));
-        let Table { offsets, walk } = Table::for_interpreter(memory, version, runtime)?;
+        let table = Table::for_interpreter(memory, version, runtime)?;
         let types = find_types(memory, image, version, &mapping.name)?;
+        Self::checked(memory, &mapping.name, runtime, (version, table, types))
+    }
+
+    fn without_symbols(
+        memory: &dyn Memory,
+        mapping: &Mapping,
+        runtime: Address,
+        version: Version,
+    ) -> Result<Self, FindError> {
+        let table = Table::for_interpreter(memory, version, runtime)?;
+        let types = unnamed::find_types(memory, &table.offsets, runtime)?;
+        Self::checked(memory, &mapping.name, runtime, (version, table, types))
+    }
+
+    fn checked(
+        memory: &dyn Memory,
+        image: &str,
+        runtime: Address,
+        (version, table, types): (Version, Table, Types),
+    ) -> Result<Self, FindError> {
+        let Table { offsets, walk } = table;
         let mut interpreter = Self {
             version,
-            image: mapping.name.clone(),
+            image: image.to_owned(),
             others: Vec::new(),
             runtime,
             offsets,
