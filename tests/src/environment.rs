@@ -33,6 +33,11 @@ pub struct Python {
 }
 
 impl Python {
+    /// Whether it is a debug build.
+    pub fn is_debug(&self) -> bool {
+        self.label.ends_with("-dbg")
+    }
+
     /// Whether it finds a package from PyPI.
     pub fn has_package(&self, name: &str) -> bool {
         self.installed.iter().any(|it| it == name)

@@ -115,6 +115,14 @@ impl Target {
         self.answer()
     }
 
+    /// The next line that it says by itself.
+    ///
+    /// # Errors
+    /// When it says none.
+    pub fn next_line(&mut self) -> anyhow::Result<Value> {
+        self.answer()
+    }
+
     /// Sends it a line.
     ///
     /// # Errors

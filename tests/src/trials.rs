@@ -9,8 +9,10 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 8] = [
     "truth.py",
+    "app_fastapi.py",
+    "app_aiohttp.py",
     "trio_truth.py",
     "paced_server.py",
     "busy_tasks.py",

@@ -33,11 +33,11 @@ async def sleeper():
 
 
 async def main(number):
-    asyncio.current_task().set_name(f"main {number}")
+    truth.name_task(asyncio.current_task(), f"main {number}")
     loop = asyncio.get_running_loop()
     truth.enter_loop(loop)
-    workers = [asyncio.create_task(worker(number), name=f"worker {number} {n}") for n in range(3)]
-    special = Named(sleeper(), loop=loop, name=f"special {number}\n\u00e9\u4e16\U0001f600" + "x" * 300)
+    workers = [truth.create_task(worker(number), f"worker {number} {n}") for n in range(3)]
+    special = truth.name_task(Named(sleeper(), loop=loop), f"special {number}\n\u00e9\u4e16\U0001f600" + "x" * 300)
     done = asyncio.create_task(asyncio.sleep(0))
     await done
     kept.append(done)

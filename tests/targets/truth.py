@@ -41,17 +41,17 @@ _labels = {}
 _opaque = set()
 
 
-def run(main, *, edges=(), optional_edges=(), ready=None, loop_factory=None, opaque=()):
+def run(main, *, edges=(), optional_edges=(), observe=False, ready=None, loop_factory=None, opaque=()):
     """Runs `main()` in an event loop and reports once everything is parked.
 
-    `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into.
+    `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into. `observe` is for programs whose tasks are not all their own.
     `opaque` are names of tasks that cannot be read: they are counted only. `ready` says whether the shape is complete, where equal looks are not proof enough.
     """
 
     _opaque.update(opaque)
 
     def settle(loop):
-        loop.call_soon(_settle, loop, (edges, optional_edges), ready, None)
+        loop.call_soon(_settle, loop, Edges(edges, optional_edges, observe), ready, None)
 
     run_loop(main, begin=settle, loop_factory=loop_factory)
 
@@ -102,6 +102,11 @@ def native_id():
     return ctypes.CDLL(None).syscall(gettid)
 
 
+def loops():
+    """The event loops that this module knows."""
+    return list(_threads)
+
+
 def leave_loop(loop):
     """Notes that `loop` has tasks, but runs in no thread."""
     _threads[loop] = (None, None)
@@ -134,12 +139,15 @@ def announce(answer):
 class Edges:
     """Who waits for whom: pairs of tasks' names, or of the qualified names of their outermost coroutine functions."""
 
-    def __init__(self, edges=(), optional_edges=()):
-        self.required = set(edges)
-        self.optional = set(optional_edges)
+    def __init__(self, edges=(), optional_edges=(), observe=False):
+        # Those of a shape may become more while it runs.
+        self.required = edges
+        self.optional = optional_edges
+        # Whether to add what the tasks themselves tell; see `awaited_tasks`.
+        self.observe = observe
 
-    def fill(self, tasks):
-        """Adds `awaited_by` and `optional_awaited_by` to `tasks`."""
+    def fill(self, tasks, awaited):
+        """Adds `awaited_by` and `optional_awaited_by` to `tasks`; `awaited` has what the tasks tell, by address."""
         labels = {address(task): label for task, label in _labels.items()}
         words = {task["id"]: _words(task, labels) for task in tasks}
         called = {}
@@ -148,7 +156,9 @@ class Edges:
                 called.setdefault(word, set()).add(task["id"])
         for task in tasks:
             for key, pairs in (("awaited_by", self.required), ("optional_awaited_by", self.optional)):
-                waiters = [called.get(waiter, ()) for waiter, awaited in pairs if awaited in words[task["id"]]]
+                waiters = [called.get(waiter, ()) for waiter, name in pairs if name in words[task["id"]]]
+                if key == "awaited_by":
+                    waiters += [{waiter} for waiter, tasks in awaited.items() if task["id"] in tasks]
                 task[key] = sorted(set().union(*waiters), key=lambda address: int(address, 16))
 
 
@@ -157,7 +167,7 @@ def _words(task, labels):
 
 
 def _settle(loop, edges, ready, before):
-    now = snapshot(Edges(*edges))
+    now = snapshot(edges)
     # A loop that has callbacks ready is not at rest. Other kinds of loops do not tell.
     busy = bool(getattr(loop, "_ready", ()))
     if now == before and not busy and (ready is None or ready()):
@@ -173,7 +183,7 @@ def snapshot(edges):
     found = [(task, loop) for loop in list(_threads) for task in all_tasks(loop)]
     tasks = [describe(task, loop) for task, loop in found if name_of(task) not in _opaque]
     tasks.sort(key=lambda task: int(task["id"], 16))
-    edges.fill(tasks)
+    edges.fill(tasks, {address(task): awaited_tasks(task) for task, _ in found if edges.observe})
     return {"tasks": tasks, "opaque": len(found) - len(tasks)}
 
 
@@ -183,6 +193,19 @@ def all_tasks(loop):
 
     in_python = getattr(asyncio.tasks, "_py_all_tasks", asyncio.all_tasks)
     return asyncio.all_tasks(loop) | in_python(loop)
+
+
+def awaited_tasks(task):
+    """The addresses of the tasks that `task` waits for directly or by gather()."""
+    import asyncio
+
+    found, futures = set(), [task._fut_waiter]
+    while futures:
+        future = futures.pop()
+        if isinstance(future, asyncio.Task):
+            found.add(address(future))
+        futures.extend(getattr(future, "_children", ()))
+    return found
 
 
 def describe(task, loop):
@@ -349,14 +372,14 @@ def code_kind(code):
     return "function"
 
 
-def report_from_thread(ready, edges=()):
+def report_from_thread(ready, edges=(), observe=False):
     """Reports from another thread once `ready()` holds and two looks saw the same: for loops that are busy."""
     import time
 
     def look():
         before = None
         while True:
-            now = snapshot(Edges(edges)) if ready() else None
+            now = snapshot(Edges(edges, observe=observe)) if ready() else None
             if now is not None and now == before:
                 announce(now)
                 return
