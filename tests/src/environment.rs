@@ -53,6 +53,15 @@ pub fn pythons() -> anyhow::Result<Vec<Python>> {
     Ok(pythons.into_iter().filter(|it| it.supported).collect())
 }
 
+/// The interpreters that awaitwhat supports, without debug builds: those are too slow to be kept busy.
+///
+/// # Errors
+/// As [`pythons`].
+pub fn release_pythons() -> anyhow::Result<Vec<Python>> {
+    let pythons = pythons()?;
+    Ok(pythons.into_iter().filter(|it| !it.is_debug()).collect())
+}
+
 /// The interpreters that awaitwhat has to refuse.
 ///
 /// # Errors

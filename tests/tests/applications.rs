@@ -49,10 +49,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         ("fastapi_two_workers", &SERVER, |python| under_load(python, 2)),
     ];
     let mut list = Vec::new();
-    let pythons: Vec<_> = environment::pythons()?
-        .into_iter()
-        .filter(|it| !it.is_debug())
-        .collect();
+    let pythons = environment::release_pythons()?;
     for (number, python) in pythons.iter().enumerate() {
         let mut checks = at_rest.to_vec();
         // The load is for the oldest and the newest: it takes the whole machine.

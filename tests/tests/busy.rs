@@ -14,7 +14,8 @@ use libtest_mimic::Trial;
 
 /// Sets how many snapshots are taken of each interpreter.
 const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
-const DEFAULT_SNAPSHOTS: u32 = 200;
+/// How many are taken of all interpreters together, if nothing else is asked for.
+const ALL_SNAPSHOTS: usize = 1000;
 
 fn main() -> anyhow::Result<()> {
     trials::run("busy", list)
@@ -25,7 +26,7 @@ type Check = fn(&Python) -> anyhow::Result<()>;
 
 fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
-    for python in environment::pythons()? {
+    for python in environment::release_pythons()? {
         let checks: [(&str, Check); 3] = [
             ("own_chains", check_own_chains),
             ("snapshots", check_snapshots),
@@ -80,7 +81,7 @@ fn torn_is_refused(grammar: &Grammar, tasks: &[Task]) -> bool {
 fn check_snapshots(python: &Python) -> anyhow::Result<()> {
     let count = match env::var(SNAPSHOTS) {
         Ok(text) => text.parse().with_context(|| format!("{SNAPSHOTS} is {text:?}"))?,
-        Err(_) => DEFAULT_SNAPSHOTS,
+        Err(_) => ALL_SNAPSHOTS.div_ceil(environment::release_pythons()?.len()),
     };
     let (target, grammar) = start(python)?;
     for number in 0..count {

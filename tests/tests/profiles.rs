@@ -20,14 +20,14 @@ fn main() -> anyhow::Result<()> {
 
 fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
-    let pythons = environment::pythons()?;
-    let newest = pythons.iter().map(|python| python.version).max();
-    for python in pythons {
-        // The extremes tell most; what lies between is looked at once.
-        let shares: &[u32] = if Some(python.version) == newest {
-            &[5, 50, 100]
-        } else {
-            &[5, 100]
+    let pythons = environment::release_pythons()?;
+    let last = pythons.len().saturating_sub(1);
+    for (number, python) in pythons.into_iter().enumerate() {
+        // A loop that never rests is looked at on every version, for the sampler reads each its own way; the rest on the oldest and the newest.
+        let shares: &[u32] = match number {
+            0 => &[5, 100],
+            it if it == last => &[5, 50, 100],
+            _ => &[100],
         };
         for &busy_percent in shares {
             let name = format!("{}::paced_server_{busy_percent}_percent_busy", python.label);
