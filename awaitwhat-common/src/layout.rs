@@ -16,6 +16,8 @@ pub mod quirks {
     pub const STACK_POINTER: u32 = 1 << 1;
     /// A frame state does not tell `await` from `yield` (3.11, 3.12): the next instruction does, see [`super::Layout::resume_opcodes`].
     pub const AWAIT_BY_OPCODE: u32 = 1 << 2;
+    /// A frame is an object of its own, a `PyFrameObject` (3.7 to 3.10): a coroutine has a pointer to it, and it has one back.
+    pub const HEAP_FRAME: u32 = 1 << 3;
 }
 
 /// Offsets and quirks of one target.
@@ -32,7 +34,7 @@ pub struct Layout {
 
     /// `TaskObj.task_coro`.
     pub task_coro: u16,
-    /// `TaskObj.task_name`.
+    /// `TaskObj.task_name`, or [`ABSENT`] (3.7).
     pub task_name: u16,
     /// `TaskObj.task_loop`.
     pub task_loop: u16,
@@ -44,23 +46,37 @@ pub struct Layout {
     /// `TaskObj.task_node` (a `struct llist_node { next, prev }`), or [`ABSENT`].
     pub task_node: u16,
 
-    /// `PyGenObject.gi_frame_state` (one signed byte).
+    /// `PyGenObject.gi_frame_state` (one signed byte); with [`quirks::HEAP_FRAME`] `gi_running` (3.7 to 3.9), or [`ABSENT`].
     pub generator_frame_state: u16,
-    /// `PyGenObject.gi_iframe`: the frame embedded in a coroutine, generator or asynchronous generator.
+    /// `PyGenObject.gi_iframe`: the frame embedded in a coroutine, generator or asynchronous generator; with
+    /// [`quirks::HEAP_FRAME`] `gi_frame`, the pointer to it.
     pub generator_frame: u16,
 
     /// `_PyInterpreterFrame.f_executable` (before 3.13 `f_code`).
     pub frame_code: u16,
-    /// `_PyInterpreterFrame.previous`.
+    /// `_PyInterpreterFrame.previous`, or `PyFrameObject.f_back`.
     pub frame_previous: u16,
-    /// `_PyInterpreterFrame.instr_ptr` (before 3.13 `prev_instr`).
+    /// `_PyInterpreterFrame.instr_ptr` (before 3.13 `prev_instr`), or `PyFrameObject.f_lasti` (an `int`, see `instruction_unit`).
     pub frame_instruction: u16,
-    /// `_PyInterpreterFrame.stackpointer` (before 3.14 `stacktop`, an `int`).
+    /// `_PyInterpreterFrame.stackpointer` (before 3.14 `stacktop`, an `int`); `PyFrameObject.f_stackdepth` of 3.10 (an `int`),
+    /// `f_stacktop` before.
     pub frame_stack: u16,
-    /// `_PyInterpreterFrame.localsplus`.
+    /// `_PyInterpreterFrame.localsplus`, or `PyFrameObject.f_localsplus`, which the walker does not look at.
     pub frame_locals: u16,
-    /// `_PyInterpreterFrame.owner` (one byte).
+    /// `_PyInterpreterFrame.owner` (one byte); not used with [`quirks::HEAP_FRAME`].
     pub frame_owner: u16,
+    /// `PyFrameObject.f_gen`; like all up to `instruction_unit` used with [`quirks::HEAP_FRAME`] only.
+    pub frame_generator: u16,
+    /// `PyFrameObject.f_state` (one signed byte), before 3.10 `f_executing`.
+    pub frame_state: u16,
+    /// `PyFrameObject.f_valuestack`.
+    pub frame_value_stack: u16,
+    /// `PyCodeObject.co_code`.
+    pub code_bytes: u16,
+    /// `PyBytesObject.ob_sval`.
+    pub bytes_value: u16,
+    /// Bytes that `f_lasti` counts in: 2 in 3.10, 1 before.
+    pub instruction_unit: u16,
     /// Where the awaited object lies below the top of a suspended frame's stack, in bytes: 8 is the topmost slot.
     pub frame_awaited: u16,
 
@@ -87,7 +103,8 @@ pub struct Layout {
     /// Frames with this owner or a greater one are the interpreter's own and have no code to show
     /// (`FRAME_OWNED_BY_INTERPRETER` in 3.14, `FRAME_OWNED_BY_CSTACK` in 3.12 and 3.13); 255 where there are none.
     pub owner_internal: u8,
-    /// Opcodes that `RESUME` can have in memory (plain, specialized, instrumented); used with [`quirks::AWAIT_BY_OPCODE`] only. 0 is unused.
+    /// Opcodes that `RESUME` can have in memory (plain, specialized, instrumented), or with [`quirks::HEAP_FRAME`] `YIELD_FROM`;
+    /// used with [`quirks::AWAIT_BY_OPCODE`] only. 0 is unused.
     pub resume_opcodes: [u8; 3],
 
     /// Bits of a tagged reference that are not part of the address (3.14+: 3, or what the version says), 0 where there are none.
@@ -196,44 +213,38 @@ pub struct Wrapper {
 }
 
 impl Layout {
-    /// How many bytes before a generator's frame the word lies that holds its state: the two are looked at together.
+    /// Whether frames are objects of their own.
+    #[inline(always)]
+    pub const fn has_heap_frames(&self) -> bool {
+        self.quirks & quirks::HEAP_FRAME != 0
+    }
+
+    /// How many bytes before a generator's frame the word lies that holds its state: the two are looked at together. 0 where a
+    /// frame is an object of its own.
     #[inline(always)]
     pub const fn generator_state_before_frame(&self) -> u64 {
+        if self.has_heap_frames() {
+            return 0;
+        }
         (self.generator_frame as u64).wrapping_sub(self.generator_frame_state as u64 & !7)
     }
 
     /// Whether every offset that the walker indexes a window with lies inside the window, aligned for its type.
     pub fn is_within_bounds(&self) -> bool {
-        let frame = |offset: u16| self.generator_frame.checked_add(offset).unwrap_or(ABSENT);
-        let before = self.generator_state_before_frame();
         let words = [
             self.object_type,
             self.weakref_object,
             self.task_coro,
-            self.task_name,
             self.task_loop,
             self.task_fut_waiter,
             self.generator_frame,
-            frame(self.frame_code),
-            frame(self.frame_previous),
-            frame(self.frame_instruction),
-            frame(self.frame_locals),
             self.set_mask,
             self.set_table,
         ];
-        let halves = [frame(self.frame_stack)];
-        let bytes = [self.generator_frame_state, frame(self.frame_owner)];
-        let fits = |offset: u16, size: u64| {
-            u64::from(offset) % size == 0 && u64::from(offset) + size <= WINDOW_BYTES
-        };
-        // A frame is looked at behind its generator's state, and never closer to the end than within its generator.
-        (8..=u64::from(self.generator_frame)).contains(&before)
-            && words.iter().all(|&offset| fits(offset, 8))
-            && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
+        words.iter().all(|&offset| fits(offset, 8))
             && (self.task_state == ABSENT || fits(self.task_state, 4))
-            && halves.iter().all(|&offset| fits(offset, 4))
-            && (self.quirks & quirks::STACK_POINTER == 0 || fits(frame(self.frame_stack), 8))
-            && bytes.iter().all(|&offset| fits(offset, 1))
+            && (self.task_name == ABSENT || fits(self.task_name, 8))
+            && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
             && self
                 .wrappers
                 .iter()
@@ -246,5 +257,59 @@ impl Layout {
             && self.frame_awaited.is_multiple_of(8)
             && self.thread_current_frame.is_multiple_of(8)
             && self.cframe_current_frame.is_multiple_of(8)
+            && if self.has_heap_frames() {
+                self.are_heap_frames_within_bounds()
+            } else {
+                self.are_embedded_frames_within_bounds()
+            }
     }
+
+    fn are_embedded_frames_within_bounds(&self) -> bool {
+        let frame = |offset: u16| self.generator_frame.checked_add(offset).unwrap_or(ABSENT);
+        let before = self.generator_state_before_frame();
+        let words = [
+            self.frame_code,
+            self.frame_previous,
+            self.frame_instruction,
+            self.frame_locals,
+        ];
+        // A frame is looked at behind its generator's state, and never closer to the end than within its generator.
+        (8..=u64::from(self.generator_frame)).contains(&before)
+            && words.iter().all(|&offset| fits(frame(offset), 8))
+            && fits(frame(self.frame_stack), self.stack_size())
+            && fits(self.generator_frame_state, 1)
+            && fits(frame(self.frame_owner), 1)
+    }
+
+    fn are_heap_frames_within_bounds(&self) -> bool {
+        let words = [
+            self.frame_code,
+            self.frame_previous,
+            self.frame_generator,
+            self.frame_value_stack,
+        ];
+        words.iter().all(|&offset| fits(offset, 8))
+            && fits(self.frame_instruction, 4)
+            && fits(self.frame_stack, self.stack_size())
+            && fits(self.frame_state, 1)
+            && (self.generator_frame_state == ABSENT || fits(self.generator_frame_state, 1))
+            // These are added to addresses of which single words are read.
+            && self.code_bytes.is_multiple_of(8)
+            && self.bytes_value.is_multiple_of(2)
+            && matches!(self.instruction_unit, 1 | 2)
+    }
+
+    /// Bytes of what `frame_stack` leads to.
+    fn stack_size(&self) -> u64 {
+        if self.quirks & quirks::STACK_POINTER == 0 {
+            4
+        } else {
+            8
+        }
+    }
+}
+
+/// Whether a value of `size` bytes at `offset` lies in a window, aligned.
+fn fits(offset: u16, size: u64) -> bool {
+    u64::from(offset) % size == 0 && u64::from(offset) + size <= WINDOW_BYTES
 }

@@ -1,5 +1,7 @@
 //! Chains: coroutines, generators, and what they await.
 //!
+//! Where frames are objects of their own, `heap_frame` takes over from here.
+//!
 //! Facts: `Objects/genobject.c` (`_PyGen_yf`), `Include/internal/pycore_frame.h` (frame states), `Python/ceval.c` and
 //! `Python/bytecodes.c` (`SEND`, `YIELD_VALUE`, `RESUME`).
 
@@ -13,7 +15,7 @@ use crate::walk::{Flow, Walk, phase};
 use crate::window::is_object_address;
 
 /// Bytes of a code unit: opcode, then argument.
-const CODE_UNIT: u64 = 2;
+pub(crate) const CODE_UNIT: u64 = 2;
 /// Values of `RESUME`'s argument (its low two bits) from this one on mean "after `yield from`" and "after `await`".
 const RESUME_AFTER_AWAIT: u64 = 2;
 
@@ -36,7 +38,11 @@ impl Walk {
             || type_address == layout.generator_type
             || type_address == layout.async_generator_type
         {
-            return self.visit_generator(layout, plan);
+            return if layout.has_heap_frames() {
+                self.find_heap_frame(layout)
+            } else {
+                self.visit_generator(layout, plan)
+            };
         }
         for at in 0..MAX_WRAPPERS {
             let wrapper = layout.wrappers[at];
@@ -118,7 +124,8 @@ impl Walk {
         Flow::Continue
     }
 
-    /// Where a state says "suspended" only: an `await` or `yield from` is followed by a `RESUME` that says so.
+    /// Where a state says "suspended" only: an `await` or `yield from` is followed by a `RESUME` that says so, or until 3.10 by
+    /// the `YIELD_FROM` that is executed again and again.
     #[inline(always)]
     pub(crate) fn check_opcode(&mut self, layout: &Layout) -> Flow {
         if self.word == 0 || self.instruction & 1 != 0 {
@@ -130,7 +137,8 @@ impl Walk {
             && (opcode == layout.resume_opcodes[0]
                 || opcode == layout.resume_opcodes[1]
                 || opcode == layout.resume_opcodes[2]);
-        if !is_resume || (unit >> 8) & 3 < RESUME_AFTER_AWAIT {
+        let says_await = layout.has_heap_frames() || (unit >> 8) & 3 >= RESUME_AFTER_AWAIT;
+        if !is_resume || !says_await {
             return self.end_task(TaskStatus::Complete);
         }
         self.phase = phase::STACK;
@@ -139,7 +147,12 @@ impl Walk {
 
     #[inline(always)]
     pub(crate) fn find_awaited(&mut self, layout: &Layout) -> Flow {
-        let frame = u64::from(layout.generator_frame);
+        let is_embedded = !layout.has_heap_frames();
+        let frame = if is_embedded {
+            u64::from(layout.generator_frame)
+        } else {
+            0
+        };
         let stack = frame + u64::from(layout.frame_stack);
         let top = if layout.quirks & quirks::STACK_POINTER != 0 {
             self.window().word(stack)
@@ -149,11 +162,14 @@ impl Walk {
                 // An executing frame has no stack top in memory.
                 return self.end_task(TaskStatus::Torn);
             }
-            let locals = self
-                .object
-                .wrapping_add(frame)
-                .wrapping_add(u64::from(layout.frame_locals));
-            locals.wrapping_add(count as u64 * 8)
+            let bottom = if is_embedded {
+                self.object
+                    .wrapping_add(frame)
+                    .wrapping_add(u64::from(layout.frame_locals))
+            } else {
+                self.window().word(u64::from(layout.frame_value_stack))
+            };
+            bottom.wrapping_add(count as u64 * 8)
         };
         let slot = top.wrapping_sub(u64::from(layout.frame_awaited));
         if !is_object_address(slot) {

@@ -5,11 +5,12 @@
 //! It trusts its [`awaitwhat_common::layout::Layout`], which user space has validated, and nothing that it reads.
 //!
 //! One file per object walked: `registry` (lists and sets of tasks), `task`, `instance` (tasks written in Python), `chain` (coroutines and what they await),
-//! `running` (the frames of a thread).
+//! `heap_frame` (frames that are objects of their own), `running` (the frames of a thread).
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod chain;
+mod heap_frame;
 mod host;
 mod instance;
 mod record;

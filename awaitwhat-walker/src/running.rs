@@ -1,6 +1,7 @@
 //! The frames of a thread: the chain of a task that runs.
 //!
-//! Facts: `Include/internal/pycore_frame.h` (3.11 to 3.13), `Include/internal/pycore_interpframe_structs.h` (3.14).
+//! Facts: `Include/internal/pycore_frame.h` (3.11 to 3.13), `Include/internal/pycore_interpframe_structs.h` (3.14); `heap_frame` has
+//! those of 3.7 to 3.10.
 
 use awaitwhat_common::event::{TaskState, task};
 use awaitwhat_common::layout::{Layout, quirks};
@@ -12,6 +13,20 @@ use crate::walk::{Flow, Walk, phase};
 
 /// `FRAME_OWNED_BY_GENERATOR`: the frame lies in a coroutine, generator or asynchronous generator.
 const OWNED_BY_GENERATOR: u8 = 1;
+
+/// One frame of a thread.
+struct ThreadFrame {
+    /// It is the interpreter's own, and has no code to show.
+    is_internal: bool,
+    /// The coroutine, generator or asynchronous generator that it belongs to, or 0.
+    generator: u64,
+    /// The state of that.
+    state: i8,
+    code: u64,
+    instruction: u64,
+    /// The frame that called it.
+    previous: u64,
+}
 
 impl Walk {
     /// Begins the frames of the thread, from the current one outwards, up to `last_frame`; as the slice's first record
@@ -91,30 +106,28 @@ impl Walk {
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let before = layout.generator_state_before_frame();
-        let owner = self.window().byte(before + u64::from(layout.frame_owner));
-        let code = self.window().word(before + u64::from(layout.frame_code)) & !layout.tag_mask;
-        if owner < layout.owner_internal {
-            let instruction = self.window().word(before + u64::from(layout.frame_instruction));
-            if !self.record.push_frame(code, instruction, plan.max_frames) {
+        let frame = self.thread_frame(layout);
+        if !frame.is_internal {
+            if !self
+                .record
+                .push_frame(frame.code, frame.instruction, plan.max_frames)
+            {
                 self.status = TaskStatus::Truncated as u32;
             }
             self.base_frames += 1;
         }
-        if owner == OWNED_BY_GENERATOR {
-            if code == layout.driver_code {
+        if frame.generator != 0 {
+            if frame.code == layout.driver_code {
                 return self.end_of_frames();
             }
             // A coroutine that is just being entered or left is on the thread's stack, but not in the state of one that runs.
-            let state = self.window().byte(u64::from(layout.generator_frame_state) & 7) as i8;
-            if state != layout.state_executing {
+            if frame.state != layout.state_executing {
                 return self.end_task(TaskStatus::Torn);
             }
             self.coroutine_frames = self.record.frames();
             self.base_frames = 0;
             if self.is_tick == 1 {
-                let coroutine = self.object.wrapping_sub(u64::from(layout.generator_frame));
-                self.record.set(task::CORO, coroutine);
+                self.record.set(task::CORO, frame.generator);
             }
         }
         if self.object == self.last_frame {
@@ -125,11 +138,37 @@ impl Walk {
                 TaskStatus::Complete
             });
         }
-        self.want_frame(
-            layout,
-            self.window().word(before + u64::from(layout.frame_previous)),
-        );
+        self.want_frame(layout, frame.previous);
         Flow::Continue
+    }
+
+    /// The frame of the thread that the window holds.
+    #[inline(always)]
+    fn thread_frame(&self, layout: &Layout) -> ThreadFrame {
+        let window = self.window();
+        let before = layout.generator_state_before_frame();
+        let previous = window.word(before + u64::from(layout.frame_previous));
+        if layout.has_heap_frames() {
+            let (code, instruction) = self.heap_frame_position(layout);
+            return ThreadFrame {
+                is_internal: false,
+                generator: window.word(u64::from(layout.frame_generator)),
+                state: window.byte(u64::from(layout.frame_state)) as i8,
+                code,
+                instruction,
+                previous,
+            };
+        }
+        let owner = window.byte(before + u64::from(layout.frame_owner));
+        let generator = self.object.wrapping_sub(u64::from(layout.generator_frame));
+        ThreadFrame {
+            is_internal: owner >= layout.owner_internal,
+            generator: if owner == OWNED_BY_GENERATOR { generator } else { 0 },
+            state: window.byte(u64::from(layout.generator_frame_state) & 7) as i8,
+            code: window.word(before + u64::from(layout.frame_code)) & !layout.tag_mask,
+            instruction: window.word(before + u64::from(layout.frame_instruction)),
+            previous,
+        }
     }
 
     /// The thread has no more frames, or none that matter: what drives tasks is below all of them. A task that executes must have been among them, and a coroutine is always driven by

@@ -38,7 +38,11 @@ impl Walk {
         let event_loop = window.word(u64::from(layout.task_loop));
         let coro = window.word(u64::from(layout.task_coro));
         let (name, fut_waiter) = (
-            window.word(u64::from(layout.task_name)),
+            if layout.task_name == ABSENT {
+                0
+            } else {
+                window.word(u64::from(layout.task_name))
+            },
             window.word(u64::from(layout.task_fut_waiter)),
         );
         self.record

@@ -71,6 +71,10 @@ pub(crate) mod phase {
     pub const DICT: u32 = 21;
     /// Looks at the values of such a task's attributes.
     pub const VALUES: u32 = 22;
+    /// Looks at the frame of a coroutine that is an object of its own.
+    pub const HEAP_FRAME: u32 = 23;
+    /// Finds the next instruction in what such a frame's code has.
+    pub const CODE: u32 = 24;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -127,8 +131,12 @@ pub struct Walk {
     pub(crate) set_table: u64,
     /// The object to look at next.
     pub(crate) object: u64,
+    /// The frame of `object`, where it is an object of its own.
+    pub(crate) frame: u64,
     /// The instruction that a suspended frame goes on with.
     pub(crate) instruction: u64,
+    /// 1 while somebody sends something to `object`, whose frame is an object of its own.
+    pub(crate) is_driven: u32,
     /// Objects of this chain so far.
     pub(crate) objects: u32,
     /// Which of the layout's shapes the task has, where it is written in Python.
@@ -194,7 +202,9 @@ impl Walk {
         set_mask: 0,
         set_table: 0,
         object: 0,
+        frame: 0,
         instruction: 0,
+        is_driven: 0,
         objects: 0,
         shape: 0,
         is_stranger: 0,
@@ -315,6 +325,8 @@ impl Walk {
             phase::DICT_POINTER => self.follow_dict_pointer(),
             phase::DICT => self.follow_dict(layout),
             phase::VALUES => self.visit_values(layout, plan, host),
+            phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
+            phase::CODE => self.find_instruction(layout),
             _ => self.choose_root(plan, host),
         }
     }

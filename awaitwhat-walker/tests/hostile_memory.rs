@@ -108,7 +108,8 @@ fn walk(case: &Case, seen: &mut BTreeSet<Seen>) {
 
 #[test]
 fn every_slice_ends_and_every_record_is_well_formed() {
-    let seen = std::cell::RefCell::new(BTreeSet::new());
+    // Apart for each layout: each has to lead everywhere.
+    let seen: [_; LAYOUTS] = std::array::from_fn(|_| std::cell::RefCell::new(BTreeSet::new()));
     // A walk without end takes long to try, so a failure is made simpler a few times only.
     let config = Config {
         cases: CASES,
@@ -118,15 +119,17 @@ fn every_slice_ends_and_every_record_is_well_formed() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let result = runner.run(&case(), |case| {
-        walk(&case, &mut seen.borrow_mut());
+        walk(&case, &mut seen[case.layout].borrow_mut());
         Ok(())
     });
     assert_eq!(result, Ok(()));
     // The memories are of use only where they lead the walker everywhere.
-    let seen = seen.into_inner();
-    let missing: Vec<&Seen> = hostile::host::EVERYTHING
-        .iter()
-        .filter(|what| !seen.contains(*what))
-        .collect();
-    assert!(missing.is_empty(), "never seen: {missing:?}");
+    for (layout, seen) in seen.iter().enumerate() {
+        let seen = seen.borrow();
+        let missing: Vec<&Seen> = hostile::host::EVERYTHING
+            .iter()
+            .filter(|what| !seen.contains(*what))
+            .collect();
+        assert!(missing.is_empty(), "never seen with layout {layout}: {missing:?}");
+    }
 }

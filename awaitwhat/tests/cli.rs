@@ -115,12 +115,12 @@ fn the_demo_says_which_python_it_needs() {
         text(&output.stderr)
     };
     let old = folder.path().join("old-python");
-    fs::write(&old, "#!/bin/sh\necho cpython 3 10\n").unwrap();
+    fs::write(&old, "#!/bin/sh\necho cpython 3 6\n").unwrap();
     make_executable(&old);
-    assert!(demo("/nonexistent/python").contains("the demo needs a CPython 3.11 to 3.15"));
+    assert!(demo("/nonexistent/python").contains("the demo needs a CPython 3.7 to 3.15"));
     let diagnostics = demo(old.to_str().unwrap());
     assert!(
-        diagnostics.contains("is cpython 3 10: the demo needs a CPython 3.11 to 3.15"),
+        diagnostics.contains("is cpython 3 6: the demo needs a CPython 3.7 to 3.15"),
         "{diagnostics}"
     );
     assert!(!folder.path().join("awaitwhat-demo.svg").exists());

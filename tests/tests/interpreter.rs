@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use awaitwhat::layout::LayoutError;
 use awaitwhat::memory::{Address, Fault, Memory};
 use awaitwhat::python::waits::{WaitReader, Waiter};
+use awaitwhat::session::own_thread_ids;
 use awaitwhat::symbolize::CodeCache;
 use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
 use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, task};
@@ -124,7 +125,7 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     let target = Target::start::<&str>(python, file, &[])?;
     let (memory, mut interpreter) = find(&target)?;
     ensure!(target.announced["python"] == interpreter.version.to_string().as_str());
-    let loops = interpreter.event_loops(&memory)?;
+    let loops = interpreter.event_loops(&memory, &|| own_thread_ids(target.pid))?;
     learn_task_types(&memory, &mut interpreter, &loops.plans)?;
     let mut truth = target.tasks()?;
     for task in &mut truth {
@@ -213,7 +214,11 @@ fn watch_beginning(pid: u32) -> Result<()> {
             found => break found?,
         }
     };
-    while interpreter.event_loops(&memory)?.plans.is_empty() {}
+    while interpreter
+        .event_loops(&memory, &|| own_thread_ids(pid))?
+        .plans
+        .is_empty()
+    {}
     Ok(())
 }
 
@@ -228,7 +233,7 @@ fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
         let (memory, mut interpreter) = find(&target)?;
         let mut described = 0;
         for _ in 0..BUSY_LOOKS {
-            let loops = interpreter.event_loops(&memory)?;
+            let loops = interpreter.event_loops(&memory, &|| own_thread_ids(target.pid))?;
             ensure!(loops.plans.len() == 1, "{}: {loops:?}", python.label);
             let mut look = Look::new(&memory, &interpreter, &loops.running);
             for record in walk(

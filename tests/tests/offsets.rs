@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use awaitwhat::layout::{ManagedDict, Offsets, RunningLoop, Table, Version};
+use awaitwhat::layout::{DictKeys, ManagedDict, NativeId, Offsets, RunningLoop, Table, Version};
 use awaitwhat::memory::{Address, Fault, Memory};
+use awaitwhat::session::own_thread_ids;
 use awaitwhat::target::find_interpreter;
 use awaitwhat_common::layout::{ABSENT, Layout, quirks};
 use awaitwhat_tests::environment::{self, Python};
@@ -38,7 +39,7 @@ fn list() -> Result<Vec<Trial>> {
             list.push(trials::skipped(name, "there is no gdb"));
             continue;
         }
-        if !python.supported && python.version < (3, 11) {
+        if !python.supported && python.version < (3, 7) {
             continue;
         }
         let files = files(&python)?;
@@ -135,6 +136,11 @@ fn short(value: u16) -> Option<i64> {
     (value != ABSENT).then_some(value.into())
 }
 
+/// Whether a frame has a state: before 3.10 there is only whether it executes.
+fn has_states(walk: &Layout) -> bool {
+    walk.state_created != walk.state_suspended
+}
+
 fn facts() -> Vec<Fact> {
     facts! {
         python "runtime_interpreters_head" ["_PyRuntimeState::interpreters.head"] |o, _| signed(o.runtime_interpreters_head);
@@ -144,7 +150,14 @@ fn facts() -> Vec<Fact> {
         python "thread.previous" ["PyThreadState::prev"] |o, _| signed(o.thread.previous);
         python "thread.next" ["PyThreadState::next"] |o, _| signed(o.thread.next);
         python "thread.interpreter" ["PyThreadState::interp"] |o, _| signed(o.thread.interpreter);
-        python "thread.native_thread_id" ["PyThreadState::native_thread_id"] |o, _| signed(o.thread.native_thread_id);
+        python "thread.native_thread_id" ["PyThreadState::native_thread_id"] |o, _| match o.thread.id {
+            NativeId::At(offset) => signed(offset),
+            NativeId::Unknown { .. } => None,
+        };
+        python "thread.thread_id" ["PyThreadState::thread_id"] |o, _| match o.thread.id {
+            NativeId::At(_) => None,
+            NativeId::Unknown { posix } => signed(posix),
+        };
         python "thread.dict" ["PyThreadState::dict"] |o, _| signed(o.thread.dict);
         python "object_type" ["PyObject::ob_type"] |o, _| signed(o.object_type);
         python "header_bytes" ["sizeof(PyObject)"] |o, _| signed(o.header_bytes());
@@ -160,7 +173,12 @@ fn facts() -> Vec<Fact> {
         python "code.filename" ["PyCodeObject::co_filename"] |o, _| signed(o.code.filename);
         python "code.qualified_name" ["PyCodeObject::co_qualname", "PyCodeObject::co_name"] |o, _| signed(o.code.qualified_name);
         python "code.line_table" ["PyCodeObject::co_linetable", "PyCodeObject::co_lnotab"] |o, _| signed(o.code.line_table);
-        python "code.instructions" ["PyCodeObject::co_code_adaptive"] |o, _| signed(o.code.instructions);
+        python "code.instructions" ["PyCodeObject::co_code_adaptive"] |o, _| o.code.instructions.and_then(signed);
+        python "code.shared_names[0]" ["PyCodeObject::co_cellvars"] |o, _| o.code.shared_names.and_then(|[cells, _]| signed(cells));
+        python "code.shared_names[1]" ["PyCodeObject::co_freevars"] |o, _| o.code.shared_names.and_then(|[_, free]| signed(free));
+        python "sizes.generator" ["sizeof(PyGenObject)"] |o, _| o.sizes.and_then(|sizes| signed(sizes.generator));
+        python "sizes.frame" ["sizeof(PyFrameObject)"] |o, _| o.sizes.and_then(|sizes| signed(sizes.frame));
+        python "sizes.code" ["sizeof(PyCodeObject)"] |o, _| o.sizes.and_then(|sizes| signed(sizes.code));
         python "code.copies" ["PyCodeObject::co_tlbc"] |o, _| o.code.copies.and_then(signed);
         python "unicode.length" ["PyASCIIObject::length"] |o, _| signed(o.unicode.length);
         python "unicode.state" ["PyASCIIObject::state"] |o, _| signed(o.unicode.state);
@@ -172,7 +190,10 @@ fn facts() -> Vec<Fact> {
         python "long.digits" ["PyLongObject::long_value.ob_digit", "PyLongObject::ob_digit"] |o, _| signed(o.long.digits);
         python "dict.keys" ["PyDictObject::ma_keys"] |o, _| signed(o.dict.keys);
         python "dict.values" ["PyDictObject::ma_values"] |o, _| signed(o.dict.values);
-        python "dict.first_value" ["PyDictValues::values"] |o, _| signed(o.dict.first_value);
+        python "dict.first_value" ["PyDictValues::values"] |o, _| match o.dict.keys_format {
+            DictKeys::OfKinds => signed(o.dict.first_value),
+            DictKeys::Sized => None,
+        };
         python "list.size" ["PyListObject::ob_base.ob_size"] |o, _| signed(o.list.size);
         python "list.items" ["PyListObject::ob_item"] |o, _| signed(o.list.items);
         python "tuple.size" ["PyTupleObject::ob_base.ob_size"] |o, _| signed(o.tuple.size);
@@ -213,15 +234,20 @@ fn facts() -> Vec<Fact> {
         python "walk.frame_instruction" ["struct _PyInterpreterFrame::instr_ptr", "struct _PyInterpreterFrame::prev_instr", "PyFrameObject::f_lasti"] |_, w| short(w.frame_instruction);
         python "walk.frame_stack" ["struct _PyInterpreterFrame::stackpointer", "struct _PyInterpreterFrame::stacktop", "PyFrameObject::f_stackdepth", "PyFrameObject::f_stacktop"] |_, w| short(w.frame_stack);
         python "walk.frame_locals" ["struct _PyInterpreterFrame::localsplus", "PyFrameObject::f_localsplus"] |_, w| short(w.frame_locals);
-        python "walk.frame_owner" ["struct _PyInterpreterFrame::owner"] |_, w| short(w.frame_owner);
+        python "walk.frame_owner" ["struct _PyInterpreterFrame::owner"] |_, w| (!w.has_heap_frames()).then_some(w.frame_owner.into());
+        python "walk.frame_generator" ["PyFrameObject::f_gen"] |_, w| w.has_heap_frames().then_some(w.frame_generator.into());
+        python "walk.frame_state" ["PyFrameObject::f_state", "PyFrameObject::f_executing"] |_, w| w.has_heap_frames().then_some(w.frame_state.into());
+        python "walk.frame_value_stack" ["PyFrameObject::f_valuestack"] |_, w| w.has_heap_frames().then_some(w.frame_value_stack.into());
+        python "walk.code_bytes" ["PyCodeObject::co_code"] |_, w| w.has_heap_frames().then_some(w.code_bytes.into());
+        python "walk.bytes_value" ["PyBytesObject::ob_sval"] |_, w| w.has_heap_frames().then_some(w.bytes_value.into());
         python "walk.thread_current_frame" ["PyThreadState::current_frame", "PyThreadState::frame", "PyThreadState::cframe"] |_, w| short(w.thread_current_frame);
         python "walk.cframe_current_frame" ["_PyCFrame::current_frame"] |_, w| (w.quirks & quirks::CFRAME != 0).then_some(w.cframe_current_frame.into());
         python "walk.set_mask" ["PySetObject::mask"] |_, w| short(w.set_mask);
         python "walk.set_table" ["PySetObject::table"] |_, w| short(w.set_table);
-        python "walk.state_created" ["FRAME_CREATED"] |_, w| Some(w.state_created.into());
-        python "walk.state_suspended" ["FRAME_SUSPENDED"] |_, w| Some(w.state_suspended.into());
-        python "walk.state_awaiting" ["FRAME_SUSPENDED_YIELD_FROM", "FRAME_SUSPENDED"] |_, w| Some(w.state_awaiting.into());
-        python "walk.state_executing" ["FRAME_EXECUTING"] |_, w| Some(w.state_executing.into());
+        python "walk.state_created" ["FRAME_CREATED"] |_, w| has_states(w).then_some(w.state_created.into());
+        python "walk.state_suspended" ["FRAME_SUSPENDED"] |_, w| has_states(w).then_some(w.state_suspended.into());
+        python "walk.state_awaiting" ["FRAME_SUSPENDED_YIELD_FROM", "FRAME_SUSPENDED"] |_, w| has_states(w).then_some(w.state_awaiting.into());
+        python "walk.state_executing" ["FRAME_EXECUTING"] |_, w| has_states(w).then_some(w.state_executing.into());
         python "walk.owner_internal" ["FRAME_OWNED_BY_INTERPRETER", "FRAME_OWNED_BY_CSTACK"] |_, w| (w.owner_internal != u8::MAX).then_some(w.owner_internal.into());
     }
     .into()
@@ -298,7 +324,7 @@ fn debug_information(python: &Python, files: &[PathBuf]) -> Result<()> {
             bail!("there is no table: {error}");
         }
     };
-    interpreter.event_loops(&memory)?;
+    interpreter.event_loops(&memory, &|| own_thread_ids(target.pid))?;
     let walk = *interpreter.layouts().next().context("no asyncio was found")?.1;
     let objects = interpreter.objects(&memory);
     let differences = truth.differences(objects.offsets, &walk);

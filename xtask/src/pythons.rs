@@ -15,9 +15,9 @@ mod packages;
 pub mod root;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
-const SUPPORTED: std::ops::RangeInclusive<u32> = 11..=15;
-/// Minor versions that have to be refused: those before.
-const REFUSED: [u32; 5] = [6, 7, 8, 9, 10];
+const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
+/// Versions that have to be refused: the last ones before.
+const REFUSED: [(u32, u32); 2] = [(2, 7), (3, 6)];
 
 /// An interpreter, as the tests read it from the environment.
 #[derive(Clone, Debug, Serialize)]
@@ -100,7 +100,7 @@ fn installed() -> Vec<PathBuf> {
     );
     let entries = std::fs::read_dir(home.join("versions")).into_iter().flatten();
     let mut paths: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin/python3")))
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin/python")))
         .collect();
     paths.sort_by_key(|path| std::cmp::Reverse(release_of(path)));
     paths.push(PathBuf::from("/usr/bin/python3"));
@@ -137,7 +137,8 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         return Ok(());
     };
     let is_system = path.starts_with("/usr");
-    let is_wanted = version.0 == 3 && (SUPPORTED.contains(&version.1) || REFUSED.contains(&version.1));
+    let is_supported = version.0 == 3 && SUPPORTED.contains(&version.1);
+    let is_wanted = is_supported || REFUSED.contains(&version);
     if !is_wanted || !is_system && provided.pythons.iter().any(|it| it.version == version) {
         return Ok(());
     }
@@ -154,14 +155,14 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         targets: repo::root()?.join("tests/targets"),
         packages: None,
         installed: Vec::new(),
-        supported: SUPPORTED.contains(&version.1),
+        supported: is_supported,
     });
     Ok(())
 }
 
 /// Major and minor version of the CPython at `path`, if there is one.
 fn version_of(path: &Path) -> Option<(u32, u32)> {
-    let code = "import sys; sys.implementation.name == 'cpython' and print(*sys.version_info[:2])";
+    let code = "import platform, sys\nif platform.python_implementation() == 'CPython': print('%d %d' % sys.version_info[:2])";
     let output = Command::new(path)
         .args(["-c", code])
         .stderr(Stdio::null())
@@ -206,10 +207,15 @@ fn in_root(root: &Path, minor: u32, build: &str) -> Python {
 
 /// Notes the versions that awaitwhat supports or has to refuse and that are nowhere.
 fn note_missing(provided: &mut Provided) {
-    for minor in SUPPORTED.chain(REFUSED) {
-        if !provided.pythons.iter().any(|python| python.version == (3, minor)) {
+    let supported = SUPPORTED.map(|minor| (3, minor));
+    for (major, minor) in supported.chain(REFUSED) {
+        if !provided
+            .pythons
+            .iter()
+            .any(|python| python.version == (major, minor))
+        {
             provided.missing.push(format!(
-                "CPython 3.{minor}: install it by `pyenv install 3.{minor}`"
+                "CPython {major}.{minor}: install it by `pyenv install {major}.{minor}`"
             ));
         }
     }

@@ -1,6 +1,6 @@
 //! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
 
-use awaitwhat_common::layout::{Layout, Wrapper, quirks};
+use awaitwhat_common::layout::{ABSENT, Layout, Wrapper, quirks};
 use awaitwhat_common::limits::{MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -40,11 +40,25 @@ const TABLE: u64 = 32;
 /// Bytes that read as `RESUME` after an `await` wherever one looks.
 const RESUMES: u64 = 0x0303_0303_0303_0303;
 
-/// Number of layouts: like 3.14, and like 3.11.
-pub const LAYOUTS: usize = 2;
+/// Offsets of fields of a frame that is an object of its own.
+const FRAME_GENERATOR: u64 = 96;
+const FRAME_STATE: u64 = 104;
+const FRAME_LAST: u64 = 112;
+const FRAME_DEPTH: u64 = 116;
+const FRAME_VALUES: u64 = 120;
+const FRAME_VALUE: u64 = 128;
+
+/// Number of layouts: like 3.14, like 3.11, like 3.10 and like 3.9.
+pub const LAYOUTS: usize = 4;
+/// Like 3.10, and like 3.9: a generator's frame is an object of its own, which here lies in the same window.
+const COUNTED_STACK: usize = 2;
+const DRIVEN: usize = 3;
 
 /// One of the layouts.
 pub fn layout(number: usize) -> Layout {
+    if number >= COUNTED_STACK {
+        return heap_layout(number);
+    }
     let is_old = number == 1;
     let short = |offset: u64| u16::try_from(offset).expect("an offset within a window");
     let mut wrappers = [Wrapper::default(); MAX_WRAPPERS];
@@ -78,6 +92,8 @@ pub fn layout(number: usize) -> Layout {
         frame_awaited: 8,
         set_mask: short(MASK),
         set_table: short(TABLE),
+        // A frame as a cframe leads to the one that called it.
+        cframe_current_frame: if is_old { short(PREVIOUS) } else { 0 },
         quirks: if is_old {
             quirks::CFRAME | quirks::AWAIT_BY_OPCODE
         } else {
@@ -96,6 +112,36 @@ pub fn layout(number: usize) -> Layout {
         async_generator_type: ASYNC_GENERATOR,
         wrappers,
         ..Layout::default()
+    }
+}
+
+/// A layout with frames that are objects of their own.
+fn heap_layout(number: usize) -> Layout {
+    let short = |offset: u64| u16::try_from(offset).expect("an offset within a window");
+    let (stack, pointer) = if number == DRIVEN {
+        (FRAME_VALUES, quirks::STACK_POINTER)
+    } else {
+        (FRAME_DEPTH, 0)
+    };
+    Layout {
+        generator_frame_state: if number == DRIVEN { short(STATE) } else { ABSENT },
+        frame_previous: short(PREVIOUS + FRAME),
+        frame_code: short(CODE + FRAME),
+        frame_generator: short(FRAME_GENERATOR),
+        frame_state: short(FRAME_STATE),
+        frame_instruction: short(FRAME_LAST),
+        frame_stack: short(stack),
+        frame_value_stack: short(FRAME_VALUES),
+        // A frame is its own code too, whose instructions are at its own beginning.
+        code_bytes: short(FRAME),
+        bytes_value: 0,
+        instruction_unit: 2,
+        // As a thread state, a reference leads to what it refers to.
+        thread_current_frame: short(REFERENT),
+        quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | pointer,
+        state_awaiting: 1,
+        tag_mask: 0,
+        ..layout(0)
     }
 }
 
@@ -146,7 +192,7 @@ enum Object {
         owner: u64,
         previous: u64,
         awaited: u64,
-        old: bool,
+        layout: usize,
     },
     /// Something whose second word is its type and whose third one is another object.
     Reference {
@@ -161,7 +207,6 @@ enum Object {
 }
 
 fn object(layout: usize) -> impl Strategy<Value = Object> {
-    let old = layout == 1;
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
     let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
     let references = prop_oneof![Just(WEAK_REFERENCE), Just(CHAIN_WRAPPER), Just(TERMINAL_WRAPPER)];
@@ -169,7 +214,7 @@ fn object(layout: usize) -> impl Strategy<Value = Object> {
         4 => address().prop_map(|coroutine| Object::Task { coroutine }),
         8 => (generators, states, 0..5_u64, address(), address()).prop_map(
             move |(type_address, state, owner, previous, awaited)| Object::Generator {
-                type_address, state, owner, previous, awaited, old,
+                type_address, state, owner, previous, awaited, layout,
             }
         ),
         2 => (references, address()).prop_map(|(type_address, to)| Object::Reference { type_address, to }),
@@ -193,8 +238,36 @@ impl Object {
                 owner,
                 previous,
                 awaited,
-                old,
+                layout,
+            } if layout >= COUNTED_STACK => {
+                set(0, RESUMES);
+                set(TYPE, type_address);
+                // Who is driven is linked too, more often than not.
+                set(STATE, u64::from(owner == 0));
+                set(FRAME, address);
+                set(
+                    FRAME + PREVIOUS,
+                    if state == 3 || owner == 1 { previous } else { 0 },
+                );
+                set(FRAME_GENERATOR, if owner == 4 { 0 } else { address });
+                set(FRAME_STATE, if state == 2 { 1 } else { state });
+                let last = if state == 0 { u32::MAX } else { 0 };
+                set(FRAME_LAST, u64::from(last) | 1 << 32);
+                set(
+                    FRAME_VALUES,
+                    address + FRAME_VALUE + if layout == DRIVEN { 8 } else { 0 },
+                );
+                set(FRAME_VALUE, awaited);
+            }
+            Self::Generator {
+                type_address,
+                state,
+                owner,
+                previous,
+                awaited,
+                layout,
             } => {
+                let old = layout == 1;
                 set(0, RESUMES);
                 set(TYPE, type_address);
                 set(STATE, if old && state == 2 { 1 } else { state });

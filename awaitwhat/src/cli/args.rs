@@ -10,7 +10,7 @@ use super::exit;
 /// Tells what the tasks of a running asyncio program wait for.
 ///
 /// Reads the program's tasks and coroutines through eBPF: nothing is injected into it, it is not stopped, and it need not be
-/// prepared. CPython 3.11 to 3.15 on x86-64 Linux.
+/// prepared. CPython 3.7 to 3.15 on x86-64 Linux.
 #[derive(Debug, Parser)]
 #[command(name = "awaitwhat", version, after_help = exit::HELP, max_term_width = 100)]
 pub struct Cli {

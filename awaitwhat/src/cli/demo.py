@@ -1,6 +1,7 @@
 """A small service to look at: nested coroutines, a gather, a lock that is fought over, a queue, and sleeps."""
 
 import asyncio
+import sys
 
 
 class Store:
@@ -52,26 +53,31 @@ def crunch(job):
     return sum(number * number for number in range(50_000 + job))
 
 
+def start(coroutine, name, create_task=asyncio.create_task):
+    # Tasks have had names since 3.8.
+    return create_task(coroutine, name=name) if sys.version_info >= (3, 8) else create_task(coroutine)
+
+
 async def shop():
     store = Store()
-    clerks = [asyncio.create_task(clerk(store, number), name=f"clerk-{number}") for number in range(5)]
+    clerks = [start(clerk(store, number), f"clerk-{number}") for number in range(5)]
     await asyncio.gather(*clerks)
 
 
 async def kitchen():
     queue = asyncio.Queue(maxsize=10)
+    workers = [("producer", producer(queue))] + [(f"consumer-{number}", consumer(queue)) for number in range(3)]
+    if sys.version_info < (3, 11):
+        await asyncio.gather(*(start(worker, name) for name, worker in workers))
+        return
     async with asyncio.TaskGroup() as group:
-        group.create_task(producer(queue), name="producer")
-        for number in range(3):
-            group.create_task(consumer(queue), name=f"consumer-{number}")
+        for name, worker in workers:
+            start(worker, name, group.create_task)
 
 
 async def main():
     asyncio.get_running_loop().call_later(0.5, lambda: print("ready", flush=True))
-    await asyncio.gather(
-        asyncio.create_task(shop(), name="shop"),
-        asyncio.create_task(kitchen(), name="kitchen"),
-    )
+    await asyncio.gather(start(shop(), "shop"), start(kitchen(), "kitchen"))
 
 
 asyncio.run(main())

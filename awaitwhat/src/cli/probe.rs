@@ -3,6 +3,7 @@
 use crate::capture::{Capture, CaptureError};
 use crate::check::{Check, Concern};
 use crate::memory::Memory;
+use crate::session::own_thread_ids;
 use crate::target::{EventLoops, FindError, Interpreter, find_interpreter};
 
 /// Size of the ring buffer of a trial, in bytes.
@@ -80,7 +81,7 @@ fn target(capture: &mut Capture, pid: u32) -> Vec<Check> {
     let readable = format!("`{command}`, its memory can be read ({mappings} mappings)");
     let mut checks = vec![Check::ok(Concern::Target, name, readable)];
     match find_interpreter(&memory, memory.mappings()) {
-        Ok(interpreter) => checks.extend(python(interpreter, &memory)),
+        Ok(interpreter) => checks.extend(python(pid, interpreter, &memory)),
         Err(error) => checks.push(no_python(&error)),
     }
     checks
@@ -92,7 +93,7 @@ fn command(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&command).trim_end().to_owned())
 }
 
-fn python(mut interpreter: Interpreter, memory: &dyn Memory) -> Vec<Check> {
+fn python(pid: u32, mut interpreter: Interpreter, memory: &dyn Memory) -> Vec<Check> {
     let found = format!(
         "CPython {} in `{}`, which is known",
         interpreter.version, interpreter.image
@@ -102,7 +103,7 @@ fn python(mut interpreter: Interpreter, memory: &dyn Memory) -> Vec<Check> {
         let meaning = format!("CPython {version} in `{image}` is not looked at: the process has several");
         Check::unknown(Concern::Target, "interpreter", meaning, None)
     }));
-    checks.push(match interpreter.event_loops(memory) {
+    checks.push(match interpreter.event_loops(memory, &|| own_thread_ids(pid)) {
         Ok(found) => event_loops(&found),
         Err(error) => Check::missing(Concern::Target, "event loops", error.to_string(), None),
     });

@@ -5,14 +5,19 @@
 //! ([`published`]), and the table of the version fills in what is not.
 
 mod asyncio_debug;
+mod heap_frames;
 mod published;
 #[cfg(test)]
 mod tests;
+mod v3_10;
 mod v3_11;
 mod v3_12;
 mod v3_13;
 mod v3_14;
 mod v3_15;
+mod v3_7;
+mod v3_8;
+mod v3_9;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -26,9 +31,9 @@ pub(crate) use published::{COOKIE, version as published_version};
 use crate::memory::{Address, Memory};
 
 /// The versions that are known, as messages say them.
-pub const KNOWN: &str = "3.11 to 3.15";
+pub const KNOWN: &str = "3.7 to 3.15";
 /// The minor versions that are known, from the first to the last.
-pub const KNOWN_MINORS: RangeInclusive<(u8, u8)> = (3, 11)..=(3, 15);
+pub const KNOWN_MINORS: RangeInclusive<(u8, u8)> = (3, 7)..=(3, 15);
 
 /// A CPython version, as `PY_VERSION_HEX` encodes it (`patchlevel.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +102,10 @@ impl Table {
         runtime: Address,
     ) -> Result<Self, LayoutError> {
         match version.minor() {
+            (3, 7) => Ok(v3_7::TABLE),
+            (3, 8) => Ok(v3_8::TABLE),
+            (3, 9) => Ok(v3_9::TABLE),
+            (3, 10) => Ok(v3_10::TABLE),
             (3, 11) => Ok(v3_11::TABLE),
             (3, 12) => Ok(v3_12::TABLE),
             (3, 13) => Ok(v3_13::table(memory, version, runtime)?),
@@ -104,6 +113,17 @@ impl Table {
             (3, 15) => Ok(v3_15::table(memory, version, runtime)?),
             _ => Err(LayoutError::UnknownVersion(version)),
         }
+    }
+
+    /// The tables of the versions that have no symbol `Py_Version`, with the minor version that each is for. Which one fits an
+    /// interpreter is to be found out: read with the right one, `sys.hexversion` says so.
+    pub fn without_version_symbol() -> [((u8, u8), Self); 4] {
+        [
+            ((3, 10), v3_10::TABLE),
+            ((3, 9), v3_9::TABLE),
+            ((3, 8), v3_8::TABLE),
+            ((3, 7), v3_7::TABLE),
+        ]
     }
 }
 
@@ -131,6 +151,10 @@ pub struct Offsets {
     /// `PyWeakReference.wr_object`.
     pub weakref_object: u64,
     pub future: FutureObject,
+    /// Sizes that tell this layout from others (before 3.11).
+    pub sizes: Option<Sizes>,
+    /// Layouts of `_asyncio.Task`, by its size, where patch releases differ; empty where there is one, or it is published.
+    pub tasks: &'static [TaskLayout],
     /// Where the running event loop of a thread is found.
     pub running_loop: RunningLoop,
     /// Where tasks are registered.
@@ -149,7 +173,7 @@ impl Offsets {
 pub struct InterpreterState {
     pub next: u64,
     pub threads_head: u64,
-    /// `sys.modules`: `modules` in 3.11, `imports.modules` since.
+    /// `sys.modules`: `modules` until 3.11, `imports.modules` since.
     pub modules: u64,
 }
 
@@ -159,8 +183,46 @@ pub struct ThreadState {
     pub previous: u64,
     pub next: u64,
     pub interpreter: u64,
-    pub native_thread_id: u64,
+    pub id: NativeId,
     pub dict: u64,
+}
+
+/// Where a `PyThreadState` says what the kernel calls its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeId {
+    /// 3.11+: `native_thread_id`.
+    At(u64),
+    /// Before, it does not. It says what the C library calls it: `thread_id`, a `pthread_t`, which is an address with glibc and musl.
+    Unknown { posix: u64 },
+}
+
+/// Basic sizes of types, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    pub generator: u64,
+    pub frame: u64,
+    pub code: u64,
+}
+
+/// Where the fields of a `TaskObj` of one size are; they are named as in [`Layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskLayout {
+    /// In bytes.
+    pub size: u64,
+    pub state: u16,
+    pub fut_waiter: u16,
+    pub coro: u16,
+    pub name: u16,
+}
+
+impl TaskLayout {
+    /// Writes the offsets of a task.
+    pub(crate) fn apply(&self, walk: &mut Layout) {
+        walk.task_state = self.state;
+        walk.task_fut_waiter = self.fut_waiter;
+        walk.task_coro = self.coro;
+        walk.task_name = self.name;
+    }
 }
 
 /// `PyTypeObject` and `PyHeapTypeObject`.
@@ -182,14 +244,31 @@ pub struct CodeObject {
     pub flags: u64,
     /// `co_firstlineno`, an `int`.
     pub first_line: u64,
+    /// `co_localsplusnames`, before 3.11 `co_varnames`.
     pub local_names: u64,
+    /// `co_cellvars` and `co_freevars`, whose names follow those of `local_names` (before 3.11).
+    pub shared_names: Option<[u64; 2]>,
     pub filename: u64,
+    /// `co_qualname`, before 3.11 `co_name`.
     pub qualified_name: u64,
     pub line_table: u64,
-    /// `co_code_adaptive`: the instructions, in place.
-    pub instructions: u64,
+    pub line_table_format: LineTable,
+    /// `co_code_adaptive`: the instructions, in place; `None` where what a frame says of its instruction counts from their beginning
+    /// (before 3.11).
+    pub instructions: Option<u64>,
     /// `co_tlbc`, which a free-threaded build has from 3.14 on: each thread has a copy of the instructions for itself.
     pub copies: Option<u64>,
+}
+
+/// How a code object says which line an instruction belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineTable {
+    /// `co_lnotab` (before 3.10).
+    Increments,
+    /// `co_linetable` of 3.10 (PEP 626).
+    Ranges,
+    /// `co_linetable` since 3.11 (PEP 657).
+    Locations,
 }
 
 /// `PyASCIIObject`, `PyCompactUnicodeObject`, `PyUnicodeObject`.
@@ -232,11 +311,23 @@ pub struct DictObject {
     pub values: u64,
     /// Where the first value is in a `PyDictValues`.
     pub first_value: u64,
+    pub keys_format: DictKeys,
+}
+
+/// Which shape a `PyDictKeysObject` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DictKeys {
+    /// It says how many slots its index has (before 3.11).
+    Sized,
+    /// It says how many bytes its index has, and of which kind its entries are.
+    OfKinds,
 }
 
 /// Where instances keep their attributes when their type has `Py_TPFLAGS_MANAGED_DICT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManagedDict {
+    /// Before 3.11 there is none: a type has `tp_dictoffset`, or its instances have no attributes.
+    None,
     /// 3.11: a pointer to the values four words before the object, or else one to the dict three words before.
     Pointers,
     /// 3.12: one pointer three words before the object: to the values, less one, when its lowest bit is set; else to the dict.
@@ -287,7 +378,7 @@ pub struct FutureObject {
 /// Where the event loop that runs in a thread is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningLoop {
-    /// 3.11: `__asyncio_running_event_loop__` in the dict of the thread state is a `PyRunningLoopHolder`, which has the
+    /// 3.7 to 3.11: `__asyncio_running_event_loop__` in the dict of the thread state is a `PyRunningLoopHolder`, which has the
     /// loop at this offset.
     Holder(u64),
     /// 3.12: `__asyncio_running_event_loop__` in the dict of the thread state is the loop.
@@ -301,7 +392,7 @@ pub enum RunningLoop {
 /// Where asyncio registers its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registry {
-    /// 3.11: the `WeakSet` `asyncio.tasks._all_tasks`.
+    /// 3.7 to 3.11: the `WeakSet` `asyncio.tasks._all_tasks`.
     AllTasks,
     /// 3.12, 3.13: the `WeakSet` `asyncio.tasks._scheduled_tasks` and the set `_eager_tasks`.
     ScheduledAndEager,
@@ -328,6 +419,12 @@ const NOTHING: Layout = Layout {
     frame_stack: 0,
     frame_locals: 0,
     frame_owner: 0,
+    frame_generator: 0,
+    frame_state: 0,
+    frame_value_stack: 0,
+    code_bytes: 0,
+    bytes_value: 0,
+    instruction_unit: 0,
     frame_awaited: 0,
     thread_current_frame: 0,
     cframe_current_frame: 0,

@@ -247,7 +247,7 @@ impl Words {
             previous,
             next,
             interpreter,
-            native_thread_id,
+            id: super::NativeId::At(native_thread_id),
             dict,
         };
         table.walk.thread_current_frame = narrow(name, current_frame)?;
@@ -300,7 +300,7 @@ impl Words {
             filename,
             qualified_name,
             line_table,
-            instructions,
+            instructions: Some(instructions),
             ..*code
         };
         Ok(())

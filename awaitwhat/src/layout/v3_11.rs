@@ -6,9 +6,9 @@
 use awaitwhat_common::layout::{Layout, quirks};
 
 use super::{
-    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterState, LongObject,
-    ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject, SetObject, Table,
-    ThreadState, TypeObject, UnicodeObject,
+    BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
+    LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -27,7 +27,7 @@ const OFFSETS: Offsets = Offsets {
         previous: 0,
         next: 8,
         interpreter: 16,
-        native_thread_id: 160,
+        id: NativeId::At(160),
         dict: 128,
     },
     object_type: 8,
@@ -43,10 +43,12 @@ const OFFSETS: Offsets = Offsets {
         flags: 48,
         first_line: 72,
         local_names: 96,
+        shared_names: None,
         filename: 112,
         qualified_name: 128,
         line_table: 136,
-        instructions: 184,
+        line_table_format: LineTable::Locations,
+        instructions: Some(184),
         copies: None,
     },
     unicode: UnicodeObject {
@@ -66,6 +68,7 @@ const OFFSETS: Offsets = Offsets {
         keys: 32,
         values: 40,
         first_value: 0,
+        keys_format: DictKeys::OfKinds,
     },
     managed_dict: ManagedDict::Pointers,
     list: SequenceObject { size: 16, items: 24 },
@@ -91,6 +94,8 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
+    sizes: None,
+    tasks: &[],
     running_loop: RunningLoop::Holder(16),
     registry: Registry::AllTasks,
 };

@@ -7,9 +7,9 @@ use awaitwhat_common::layout::{Layout, quirks};
 
 use super::published::{self, Edition, PublishedError};
 use super::{
-    BytesObject, CodeObject, DictObject, FunctionObject, FutureObject, InterpreterState, LongObject,
-    ManagedDict, ModuleObject, NOTHING, Offsets, Registry, RunningLoop, SequenceObject, SetObject, Table,
-    ThreadState, TypeObject, UnicodeObject, Version,
+    BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
+    LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject, Version,
 };
 use crate::memory::{Address, Memory};
 
@@ -40,7 +40,7 @@ const OFFSETS: Offsets = Offsets {
         previous: 0,
         next: 8,
         interpreter: 16,
-        native_thread_id: 160,
+        id: NativeId::At(160),
         dict: 128,
     },
     object_type: 8,
@@ -56,10 +56,12 @@ const OFFSETS: Offsets = Offsets {
         flags: 48,
         first_line: 68,
         local_names: 96,
+        shared_names: None,
         filename: 112,
         qualified_name: 128,
         line_table: 136,
-        instructions: 208,
+        line_table_format: LineTable::Locations,
+        instructions: Some(208),
         copies: None,
     },
     unicode: UnicodeObject {
@@ -79,6 +81,7 @@ const OFFSETS: Offsets = Offsets {
         keys: 32,
         values: 40,
         first_value: 8,
+        keys_format: DictKeys::OfKinds,
     },
     managed_dict: ManagedDict::Inline { before: 24 },
     list: SequenceObject { size: 16, items: 24 },
@@ -104,6 +107,8 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
+    sizes: None,
+    tasks: &[],
     running_loop: RunningLoop::Published,
     registry: Registry::ThreadLists,
 };

@@ -1,6 +1,7 @@
 //! `dict` objects, also those whose values are kept apart from their keys.
 
 use super::{Objects, ReadError, non_null};
+use crate::layout::DictKeys;
 use crate::memory::{Address, Fault};
 
 /// Entries of a dict that are looked at.
@@ -26,6 +27,18 @@ mod keys {
     pub const UNICODE: u8 = 1;
     /// `DICT_KEYS_SPLIT`: as unicode, but the values are elsewhere.
     pub const SPLIT: u8 = 2;
+}
+
+/// `PyDictKeysObject` (dict-common.h), the same in 3.7 to 3.10. Entries are hash, key, value.
+mod sized_keys {
+    /// `dk_size`: slots of the index.
+    pub const SLOTS: usize = 1;
+    /// `dk_nentries`.
+    pub const ENTRY_COUNT: usize = 4;
+    /// Words in front of `dk_indices`.
+    pub const WORDS: usize = 5;
+    /// The largest index that is believed: its numbers have up to 32 bits.
+    pub const MAX_SLOTS: u64 = 1 << 31;
 }
 
 /// The entries of a keys object, and where their values are.
@@ -104,6 +117,37 @@ impl Objects<'_> {
 
     /// The entries of a keys object, with the `PyDictValues` at `values`.
     pub(super) fn key_entries(&self, object: Address, values: Option<Address>) -> Result<Entries, ReadError> {
+        match self.offsets.dict.keys_format {
+            DictKeys::Sized => self.sized_key_entries(object, values),
+            DictKeys::OfKinds => self.key_entries_of_kinds(object, values),
+        }
+    }
+
+    fn sized_key_entries(&self, object: Address, values: Option<Address>) -> Result<Entries, ReadError> {
+        let words = self.pointers(object, sized_keys::WORDS)?;
+        let word = |index: usize| words.get(index).map_or(u64::MAX, |word| word.0);
+        let (slots, count) = (word(sized_keys::SLOTS), word(sized_keys::ENTRY_COUNT));
+        if !slots.is_power_of_two() || slots > sized_keys::MAX_SLOTS || count > slots.min(MAX_ENTRIES) {
+            return Err(ReadError::Malformed {
+                what: "dict",
+                address: object,
+            });
+        }
+        // `DK_IXSIZE` (dictobject.c): signed numbers of 8, 16 or 32 bits.
+        let slot_bytes = match slots {
+            ..=0xff => 1,
+            0x100..=0xffff => 2,
+            _ => 4,
+        };
+        Ok(Entries {
+            first: object.offset(sized_keys::WORDS as u64 * 8 + slots * slot_bytes),
+            count,
+            stride: 3,
+            values,
+        })
+    }
+
+    fn key_entries_of_kinds(&self, object: Address, values: Option<Address>) -> Result<Entries, ReadError> {
         let malformed = ReadError::Malformed {
             what: "dict",
             address: object,

@@ -16,7 +16,7 @@ const RESUME_AFTER_AWAIT: u8 = 2;
 /// One frame of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameAddress {
-    /// Address of the `_PyInterpreterFrame`.
+    /// Address of the `_PyInterpreterFrame`, or `PyFrameObject`.
     pub frame: Address,
     /// Address of its code object.
     pub code: Address,
@@ -83,10 +83,9 @@ impl Frames<'_> {
         for objects in 1..=MAX_OBJECTS {
             let type_object = self.objects.type_of(object)?;
             if self.is_generator(type_object) {
-                let frame = object.offset(u64::from(self.layout.generator_frame));
-                let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
-                visit(FrameAddress { frame, code });
-                match self.awaited(object, frame)? {
+                let at = self.frame_of(object)?;
+                visit(at);
+                match self.awaited(object, at)? {
                     Some(awaited) => object = awaited,
                     None => return Ok((objects, None)),
                 }
@@ -120,17 +119,18 @@ impl Frames<'_> {
     /// # Errors
     /// When the frame or its code object cannot be read.
     pub fn local(&self, at: FrameAddress, name: &str) -> Result<Option<Address>, ReadError> {
-        let Some(index) = self.objects.local_index(at.code, name)? else {
-            return Ok(None);
-        };
         let locals = at.frame.offset(u64::from(self.layout.frame_locals));
-        let Some(value) = non_null(self.untagged(locals.offset(index as u64 * 8))?) else {
-            return Ok(None);
-        };
-        if self.objects.is_exactly(value, self.objects.types.cell)? {
-            return self.objects.cell_contents(value);
+        for index in self.objects.local_indices(at.code, name)? {
+            let Some(value) = non_null(self.untagged(locals.offset(index as u64 * 8))?) else {
+                // Before 3.11 an argument that is shared has moved to another place of the same name.
+                continue;
+            };
+            if self.objects.is_exactly(value, self.objects.types.cell)? {
+                return self.objects.cell_contents(value);
+            }
+            return Ok(Some(value));
         }
-        Ok(Some(value))
+        Ok(None)
     }
 
     /// The object in a suspended frame's variables or on its stack that is a generator of the function `name`; where there are
@@ -154,13 +154,12 @@ impl Frames<'_> {
             if object.is_null() || !objects.is_exactly(object, objects.types.generator)? {
                 continue;
             }
-            let frame = object.offset(u64::from(self.layout.generator_frame));
-            let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
-            let found = objects
+            let found = self.frame_of(object)?;
+            let qualified_name = objects
                 .memory
-                .read_address(code.offset(objects.offsets.code.qualified_name))?;
-            if objects.str_equals(found, name)? {
-                return Ok(Some(FrameAddress { frame, code }));
+                .read_address(found.code.offset(objects.offsets.code.qualified_name))?;
+            if objects.str_equals(qualified_name, name)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -176,40 +175,55 @@ impl Frames<'_> {
         .contains(&type_object.0)
     }
 
+    /// The frame of a generator.
+    fn frame_of(&self, generator: Address) -> Result<FrameAddress, ReadError> {
+        let at = generator.offset(u64::from(self.layout.generator_frame));
+        let frame = if self.layout.has_heap_frames() {
+            self.objects.memory.read_address(at)?
+        } else {
+            at
+        };
+        let code = self.untagged(frame.offset(u64::from(self.layout.frame_code)))?;
+        Ok(FrameAddress { frame, code })
+    }
+
     /// What a suspended generator awaits; `None` where it is suspended in a plain `yield` or has not begun.
-    fn awaited(&self, generator: Address, frame: Address) -> Result<Option<Address>, ReadError> {
-        let (memory, layout) = (self.objects.memory, self.layout);
+    fn awaited(&self, generator: Address, at: FrameAddress) -> Result<Option<Address>, ReadError> {
+        let layout = self.layout;
         let malformed = ReadError::Malformed {
             what: "suspended coroutine",
             address: generator,
         };
+        let state_at = if layout.has_heap_frames() {
+            at.frame.offset(u64::from(layout.frame_state))
+        } else {
+            generator.offset(u64::from(layout.generator_frame_state))
+        };
         let mut state = [0];
-        memory.read(
-            generator.offset(u64::from(layout.generator_frame_state)),
-            &mut state,
-        )?;
+        self.objects.memory.read(state_at, &mut state)?;
         let [state] = state.map(u8::cast_signed);
-        if state == layout.state_created {
+        let is_suspended = state == layout.state_awaiting || state == layout.state_suspended;
+        if state == layout.state_created && !is_suspended {
             return Ok(None);
         }
-        if state != layout.state_awaiting && state != layout.state_suspended {
+        if !is_suspended {
             return Err(malformed);
         }
-        if state != layout.state_awaiting || !self.is_awaiting(frame)? {
+        if state != layout.state_awaiting || !self.is_awaiting(at)? {
             return Ok(None);
         }
         let slot = self
-            .stack_top(frame)?
+            .stack_top(at.frame)?
             .offset(u64::from(layout.frame_awaited).wrapping_neg());
         non_null(self.untagged(slot)?).map(Some).ok_or(malformed)
     }
 
     /// One past the topmost slot of a suspended frame's stack.
     fn stack_top(&self, frame: Address) -> Result<Address, ReadError> {
-        let layout = self.layout;
+        let (layout, memory) = (self.layout, self.objects.memory);
         let stack = frame.offset(u64::from(layout.frame_stack));
         if layout.quirks & quirks::STACK_POINTER != 0 {
-            return Ok(self.objects.memory.read_address(stack)?);
+            return Ok(memory.read_address(stack)?);
         }
         // Negative while the frame executes.
         let count = u64::try_from(self.objects.read_u32(stack)?.cast_signed());
@@ -220,22 +234,40 @@ impl Frames<'_> {
                 what: "suspended frame",
                 address: frame,
             })?;
-        let locals = frame.offset(u64::from(layout.frame_locals));
-        Ok(locals.offset(count.wrapping_mul(8)))
+        let bottom = if layout.has_heap_frames() {
+            memory.read_address(frame.offset(u64::from(layout.frame_value_stack)))?
+        } else {
+            frame.offset(u64::from(layout.frame_locals))
+        };
+        Ok(bottom.offset(count.wrapping_mul(8)))
     }
 
     /// Where a state does not tell `await` from `yield`, the next instruction does.
-    fn is_awaiting(&self, frame: Address) -> Result<bool, ReadError> {
+    fn is_awaiting(&self, at: FrameAddress) -> Result<bool, ReadError> {
         let layout = self.layout;
         if layout.quirks & quirks::AWAIT_BY_OPCODE == 0 {
             return Ok(true);
         }
         let memory = self.objects.memory;
-        let instruction = memory.read_address(frame.offset(u64::from(layout.frame_instruction)))?;
+        let last = at.frame.offset(u64::from(layout.frame_instruction));
+        let last = if layout.has_heap_frames() {
+            let last = i64::from(self.objects.read_u32(last)?.cast_signed());
+            if last < 0 {
+                return Ok(false);
+            }
+            let bytes = memory.read_address(at.code.offset(u64::from(layout.code_bytes)))?;
+            let offset = last.wrapping_mul(i64::from(layout.instruction_unit));
+            bytes
+                .offset(u64::from(layout.bytes_value))
+                .offset(offset.cast_unsigned())
+        } else {
+            memory.read_address(last)?
+        };
         let mut unit = [0; CODE_UNIT as usize];
-        memory.read(instruction.offset(CODE_UNIT), &mut unit)?;
+        memory.read(last.offset(CODE_UNIT), &mut unit)?;
         let [opcode, argument] = unit;
-        Ok(opcode != 0 && layout.resume_opcodes.contains(&opcode) && argument & 3 >= RESUME_AFTER_AWAIT)
+        let says_await = layout.has_heap_frames() || argument & 3 >= RESUME_AFTER_AWAIT;
+        Ok(opcode != 0 && layout.resume_opcodes.contains(&opcode) && says_await)
     }
 
     /// The object that a possibly tagged reference in a frame refers to.
@@ -246,17 +278,16 @@ impl Frames<'_> {
 }
 
 impl Objects<'_> {
-    /// The index of the local variable `name` in the frames of a code object.
-    ///
-    /// # Errors
-    /// When the code object cannot be read.
-    pub fn local_index(&self, code: Address, name: &str) -> Result<Option<usize>, ReadError> {
+    /// The indices of the local variable `name` in the frames of a code object. Before 3.11 there are two of an argument that is
+    /// shared with other functions.
+    pub(super) fn local_indices(&self, code: Address, name: &str) -> Result<Vec<usize>, ReadError> {
+        let mut indices = Vec::new();
         for (index, known) in self.local_names(code)?.into_iter().enumerate() {
             if self.str_equals(known, name)? {
-                return Ok(Some(index));
+                indices.push(index);
             }
         }
-        Ok(None)
+        Ok(indices)
     }
 
     /// What the variable `name` of an enclosing function refers to in a function object's closure.
@@ -282,11 +313,18 @@ impl Objects<'_> {
         Ok(None)
     }
 
+    /// The names of local variables, in the order of their places in a frame.
     fn local_names(&self, code: Address) -> Result<Vec<Address>, ReadError> {
-        let names = self
-            .memory
-            .read_address(code.offset(self.offsets.code.local_names))?;
-        self.first_tuple_items(names, MAX_SLOTS)
+        let offsets = &self.offsets.code;
+        let mut names = Vec::new();
+        for offset in [offsets.local_names]
+            .into_iter()
+            .chain(offsets.shared_names.into_iter().flatten())
+        {
+            let tuple = self.memory.read_address(code.offset(offset))?;
+            names.extend(self.first_tuple_items(tuple, MAX_SLOTS)?);
+        }
+        Ok(names)
     }
 
     fn cell_contents(&self, cell: Address) -> Result<Option<Address>, ReadError> {

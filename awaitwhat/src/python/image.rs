@@ -81,6 +81,7 @@ impl Heap {
             set: new_type(),
             module: new_type(),
             code: new_type(),
+            frame: new_type(),
             function: new_type(),
             cell: new_type(),
             coroutine: new_type(),

@@ -68,6 +68,7 @@ impl Objects<'_> {
             ManagedDict::Tagged => (before(MANAGED_DICT_WORDS), before(MANAGED_DICT_WORDS)),
             ManagedDict::Inline { .. } if flags & INLINE_VALUES == 0 => return Ok(None),
             ManagedDict::Inline { before } => (0, -i64::try_from(before).unwrap_or_default()),
+            ManagedDict::None => return Ok(None),
         };
         let is_inline =
             flags & MANAGED_DICT != 0 && matches!(self.offsets.managed_dict, ManagedDict::Inline { .. });
@@ -130,7 +131,7 @@ impl Objects<'_> {
     fn attributes(&self, object: Address, type_object: Address) -> Result<Attributes, ReadError> {
         let offsets = &self.offsets.type_object;
         let flags = self.memory.read_u64(type_object.offset(offsets.flags))?;
-        if flags & MANAGED_DICT != 0 {
+        if self.offsets.managed_dict != ManagedDict::None && flags & MANAGED_DICT != 0 {
             if flags & HEAP_TYPE == 0 {
                 return Err(ReadError::Malformed {
                     what: "type",
@@ -155,6 +156,7 @@ impl Objects<'_> {
         let before = |words: u64| object.offset((words * 8).wrapping_neg());
         let dict = before(MANAGED_DICT_WORDS);
         match self.offsets.managed_dict {
+            ManagedDict::None => Ok(Attributes::None),
             ManagedDict::Pointers => match non_null(self.memory.read_address(before(VALUES_WORDS))?) {
                 Some(values) => Ok(Attributes::Values(values)),
                 None => self.dict_at(dict),

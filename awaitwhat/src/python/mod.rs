@@ -65,6 +65,8 @@ pub struct Types {
     pub module: Address,
     /// `PyCode_Type`.
     pub code: Address,
+    /// `PyFrame_Type`.
+    pub frame: Address,
     /// `PyFunction_Type`.
     pub function: Address,
     /// `PyCell_Type`.

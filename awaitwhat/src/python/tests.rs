@@ -213,6 +213,7 @@ fn finds_attributes_in_every_place() {
         let values = heap.allocate(16);
         heap.image.write_words(values.0, &[77]);
         match managed {
+            ManagedDict::None => unreachable!("it has no instances of this kind"),
             ManagedDict::Pointers => heap.set(before, 0, values.0),
             ManagedDict::Tagged => heap.set(before, 8, values.0 - 1),
             ManagedDict::Inline { .. } => {
@@ -233,7 +234,7 @@ fn finds_attributes_in_every_place() {
         }
         let pointer = match managed {
             ManagedDict::Inline { before } => 32 - before,
-            ManagedDict::Pointers | ManagedDict::Tagged => 8,
+            ManagedDict::None | ManagedDict::Pointers | ManagedDict::Tagged => 8,
         };
         heap.set(before, pointer, dict.0);
         assert_eq!(
@@ -398,6 +399,6 @@ proptest! {
         let _ = objects.is_subtype(object, Address::NULL);
         let _ = objects.task_name(object);
         let _ = objects.closure_variable(object, "inner");
-        let _ = objects.local_index(object, "self");
+        let _ = objects.local_indices(object, "self");
     }
 }

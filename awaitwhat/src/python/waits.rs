@@ -1,7 +1,7 @@
 //! What a task waits for: the kind of its terminal awaitable, and the tasks behind it.
 //!
 //! Facts: `Lib/asyncio/tasks.py` (`gather`, `wait`, `wait_for`, `shield`, `as_completed`) and `Lib/asyncio/taskgroups.py`
-//! of 3.11 to 3.15. Edges are found from the waiting side: before 3.14 a task does not know its awaiters, and since
+//! of 3.7 to 3.15. Edges are found from the waiting side: before 3.14 a task does not know its awaiters, and since
 //! then it names some that do not wait for it (the parent of a `TaskGroup` whose body goes on) and misses others.
 
 use std::collections::{HashMap, HashSet};
@@ -296,8 +296,11 @@ impl Look<'_> {
             ("taskgroups.py", "TaskGroup.__aexit__" | "TaskGroup._aexit") => Function::TaskGroup,
             ("tasks.py", "_wait") => Function::Wait,
             ("tasks.py", "wait_for" | "_cancel_and_wait") => Function::WaitFor,
-            ("queues.py", "Queue.get") => Function::QueueGet,
-            _ if innermost.file.ends_with(ANYIO) && &*innermost.function == "TaskGroup.__aexit__" => {
+            // Before 3.11 a code object knows no more than its function's plain name.
+            ("queues.py", "Queue.get" | "get") => Function::QueueGet,
+            _ if innermost.file.ends_with(ANYIO)
+                && matches!(&*innermost.function, "TaskGroup.__aexit__" | "__aexit__") =>
+            {
                 Function::TaskGroup
             }
             _ => return Ok(None),
@@ -339,7 +342,7 @@ impl Look<'_> {
         Ok(Some(WaitKind::Wait))
     }
 
-    /// In 3.11 `wait_for` waits for a future of its own, since 3.12 only for the one that it was given; there
+    /// Until 3.11 `wait_for` waits for a future of its own, since 3.12 only for the one that it was given; there
     /// `_cancel_and_wait` still has one.
     fn wait_for(&mut self, chain: &Chain) -> Result<Option<WaitKind>, ReadError> {
         if self.local(chain, "waiter")? != chain.terminal {
@@ -358,12 +361,14 @@ impl Look<'_> {
         let Some(next) = chain.next else { return Ok(None) };
         let name = next.code.offset(objects.offsets.code.qualified_name);
         let name = objects.memory.read_address(name)?;
+        let is_local = objects.str_equals(name, "as_completed.<locals>._wait_for_one")?
+            || objects.str_equals(name, "_wait_for_one")?;
         if objects.str_equals(name, "_AsCompletedIterator._wait_for_one")?
             && let Some(iterator) = self.frames.local(next, "self")?
             && let Some(todo) = objects.attribute(iterator, "_todo")?
         {
             self.add_all(todo, 0)?;
-        } else if objects.str_equals(name, "as_completed.<locals>._wait_for_one")?
+        } else if is_local
             && let Some(iterating) = chain.after_next
             && let Some(generator) = self.frames.generator_in(iterating, "as_completed")?
             && let Some(todo) = self.frames.local(generator, "todo")?

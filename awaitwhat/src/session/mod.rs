@@ -20,6 +20,7 @@ use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::{Refused, Survey};
 use observer::AttachError;
+pub use process::own_thread_ids;
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
 
 use super::Options;
-use super::process::Process;
+use super::process::{Process, own_thread_ids};
 use crate::capture::{Capture, CaptureError, LiveMemory};
 use crate::chains::{ChainId, ChainTable};
 use crate::decode::{Record, SliceRecord, TaskRecord, decode};
@@ -146,7 +146,7 @@ impl Found {
             return Err(AttachError::NoMemory);
         }
         let mut interpreter = find_interpreter(&memory, memory.mappings())?;
-        let loops = interpreter.event_loops(&memory)?;
+        let loops = interpreter.event_loops(&memory, &|| own_thread_ids(pid))?;
         Ok(Self {
             memory,
             interpreter,
@@ -201,7 +201,9 @@ impl Observer {
     /// loops have gone.
     pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<u32>, AttachError> {
         self.memory.forget();
-        let loops = self.interpreter.event_loops(&self.memory)?;
+        let loops = self
+            .interpreter
+            .event_loops(&self.memory, &|| own_thread_ids(self.pid))?;
         Ok(self.follow(capture, loops)?)
     }
 

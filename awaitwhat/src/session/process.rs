@@ -1,6 +1,6 @@
 //! The target as a process: that it exists, when it ends, and what its threads are called outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -55,7 +55,29 @@ impl Process {
 
     /// What the process's threads are called outside. In a container that differs from what they call themselves.
     pub(super) fn thread_ids(&self) -> ThreadIds {
-        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        ThreadIds::read(self.pid)
+    }
+}
+
+/// Whether `/proc` counts processes as we do: in a PID namespace of one's own that is so only when it was mounted there.
+fn is_own_proc() -> bool {
+    let own = getpid().as_raw_nonzero().to_string();
+    fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())
+}
+
+/// What the threads of process `pid` call themselves. Empty where it has ended.
+pub fn own_thread_ids(pid: u32) -> BTreeSet<u32> {
+    ThreadIds::read(pid).outer.into_keys().collect()
+}
+
+/// The ids of a process's threads, by what the threads call themselves.
+pub(super) struct ThreadIds {
+    outer: HashMap<u32, u32>,
+}
+
+impl ThreadIds {
+    fn read(pid: u32) -> Self {
+        let process = PathBuf::from(format!("/proc/{}", pid));
         let inner = |path: PathBuf| {
             let ids = namespace_ids(&fs::read_to_string(path).unwrap_or_default())?;
             (ids.len() > 1).then(|| ids.last().copied()).flatten()
@@ -71,22 +93,9 @@ impl Process {
             };
             Some((own, outer))
         });
-        ThreadIds { outer: ids.collect() }
+        Self { outer: ids.collect() }
     }
-}
 
-/// Whether `/proc` counts processes as we do: in a PID namespace of one's own that is so only when it was mounted there.
-fn is_own_proc() -> bool {
-    let own = getpid().as_raw_nonzero().to_string();
-    fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())
-}
-
-/// The ids of a process's threads, by what the threads call themselves.
-pub(super) struct ThreadIds {
-    outer: HashMap<u32, u32>,
-}
-
-impl ThreadIds {
     /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended, or is one of
     /// another process: memory that a child has from its parent still tells the parent's.
     pub(super) fn outer(&self, tid: u32) -> u32 {

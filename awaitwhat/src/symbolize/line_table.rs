@@ -1,8 +1,12 @@
-//! `co_linetable`: which line each instruction belongs to (3.11+).
+//! `co_linetable`, before 3.10 `co_lnotab`: which line each instruction belongs to.
 //!
-//! Facts: `Objects/locations.md` (3.11) and `InternalDocs/code_objects.md` (3.14). The table is a sequence of entries. Each
-//! begins with the only byte of it that has its highest bit set, which tells how many code units it covers and its
-//! form; the form tells how the line is encoded.
+//! Facts: `Objects/lnotab_notes.txt` (3.9 and 3.10), `PyCode_Addr2Line` (codeobject.c), `Objects/locations.md` (3.11) and
+//! `InternalDocs/code_objects.md` (3.14). Since 3.11 the table is a sequence of entries. Each begins with the only byte of it that has its
+//! highest bit set, which tells how many code units it covers and its form; the form tells how the line is encoded. Before, it is a
+//! sequence of pairs of bytes: how many bytes of instructions, and how many lines (signed). Until 3.9 a pair leads to the next line; in 3.10
+//! it is about the instructions that it covers.
+
+use crate::layout::LineTable;
 
 /// Bytes of a code unit.
 const CODE_UNIT: i64 = 2;
@@ -13,6 +17,9 @@ const BEGIN: u8 = 1 << 7;
 const CONTINUED: u8 = 1 << 6;
 /// Payload of one byte of a variable-length integer.
 const PAYLOAD_BITS: u32 = 6;
+
+/// In 3.10: the instructions belong to no line.
+const NO_LINE: i8 = -128;
 
 /// `_PyCodeLocationInfoKind` (cpython/code.h).
 mod form {
@@ -32,10 +39,44 @@ mod form {
 ///
 /// An instruction that belongs to no line (one that the compiler added) is taken for the line before it, so that a chain is not
 /// split by where exactly in a line it was seen. A negative offset is that of a frame that has not begun, which is at the first line.
-pub fn line_at(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
-    if offset < 0 {
-        return Some(first_line);
+pub fn line_at(format: LineTable, table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+    match format {
+        _ if offset < 0 => Some(first_line),
+        LineTable::Increments => line_by_increments(table, first_line, offset),
+        LineTable::Ranges => line_by_ranges(table, first_line, offset),
+        LineTable::Locations => line_by_locations(table, first_line, offset),
     }
+}
+
+/// The line that the pairs lead to which begin at the instruction, or before it.
+fn line_by_increments(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+    let (mut line, mut begin) = (i64::from(first_line), 0_i64);
+    for &[bytes, lines] in table.as_chunks::<2>().0 {
+        begin += i64::from(bytes);
+        if begin > offset {
+            break;
+        }
+        line += i64::from(lines.cast_signed());
+    }
+    u32::try_from(line).ok()
+}
+
+/// The line of the pair that covers the instruction.
+fn line_by_ranges(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+    let (mut line, mut end) = (i64::from(first_line), 0_i64);
+    for &[bytes, lines] in table.as_chunks::<2>().0 {
+        end += i64::from(bytes);
+        if lines.cast_signed() != NO_LINE {
+            line += i64::from(lines.cast_signed());
+        }
+        if offset < end {
+            return u32::try_from(line).ok();
+        }
+    }
+    None
+}
+
+fn line_by_locations(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
     let unit = offset / CODE_UNIT;
     let mut line = i64::from(first_line);
     let mut end = 0_i64;
@@ -87,7 +128,14 @@ fn signed_integer(bytes: &[u8]) -> i64 {
 mod tests {
     use proptest::prelude::proptest;
 
-    use super::{BEGIN, CODE_UNIT, CONTINUED, form, line_at};
+    use super::{BEGIN, CODE_UNIT, CONTINUED, form};
+    use crate::layout::LineTable;
+
+    const FORMATS: [LineTable; 3] = [LineTable::Increments, LineTable::Ranges, LineTable::Locations];
+
+    fn line_at(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+        super::line_at(LineTable::Locations, table, first_line, offset)
+    }
 
     fn entry(form: u8, units: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![BEGIN | form << 3 | (units - 1)];
@@ -133,10 +181,30 @@ mod tests {
         assert_eq!(line_at(&table, 1, 0), Some(1001));
     }
 
+    #[test]
+    fn follows_pairs() {
+        let line = |format, table: &[u8], offset| super::line_at(format, table, 10, offset);
+        // Lines 11 (6 bytes), 311 (2 bytes; more than a signed byte holds), 9 (from there on).
+        let increments = [0, 1, 6, 127, 0, 127, 0, 46, 2, 0x80, 0, 0x80, 0, 0xd2];
+        let lines: Vec<_> = [-2, 0, 4, 6, 8, 1000]
+            .map(|offset| line(LineTable::Increments, &increments, offset))
+            .to_vec();
+        assert_eq!(lines, [10, 11, 11, 311, 9, 9].map(Some));
+        // The same, with 4 bytes that have no line before the last, which ends after 2.
+        let ranges = [6, 1, 0, 127, 0, 127, 2, 46, 4, 0x80, 0, 0x81, 0, 0x81, 2, 0xd0];
+        let lines: Vec<_> = [-2, 0, 4, 6, 8, 10, 12]
+            .map(|offset| line(LineTable::Ranges, &ranges, offset))
+            .to_vec();
+        assert_eq!(lines, [10, 11, 11, 311, 311, 311, 9].map(Some));
+        assert_eq!(line(LineTable::Ranges, &ranges, 14), None);
+    }
+
     proptest! {
         #[test]
         fn is_total(table: Vec<u8>, first_line: u32, offset: i64) {
-            line_at(&table, first_line, offset);
+            for format in FORMATS {
+                super::line_at(format, &table, first_line, offset);
+            }
         }
     }
 }

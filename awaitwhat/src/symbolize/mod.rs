@@ -5,6 +5,7 @@ mod line_table;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::layout::LineTable;
 use crate::memory::{Address, Fault};
 use crate::python::{Objects, ReadError};
 use crate::snapshot::{Frame, FrameKind};
@@ -95,7 +96,8 @@ impl CodeCache {
         };
         entry.is_used = true;
         let base = instructions(objects, code, instruction);
-        let line = entry.line(instruction.0.wrapping_sub(base.0).cast_signed());
+        let offset = instruction.0.wrapping_sub(base.0).cast_signed();
+        let line = entry.line(objects.offsets.code.line_table_format, offset);
         Ok(Frame {
             function: Arc::clone(&entry.function),
             file: Arc::clone(&entry.file),
@@ -194,7 +196,7 @@ impl CodeCache {
 
 impl Entry {
     /// The line of the instruction at `offset`, 0 where it has none.
-    fn line(&mut self, offset: i64) -> u32 {
+    fn line(&mut self, format: LineTable, offset: i64) -> u32 {
         let (table, first_line) = (&self.line_table, self.fingerprint.first_line);
         if self.lines.len() >= MAX_LINES {
             self.lines.clear();
@@ -202,14 +204,18 @@ impl Entry {
         *self
             .lines
             .entry(offset)
-            .or_insert_with(|| line_table::line_at(table, first_line, offset).unwrap_or(0))
+            .or_insert_with(|| line_table::line_at(format, table, first_line, offset).unwrap_or(0))
     }
 }
 
 /// Where the instructions of `code` begin that `instruction` is one of: in the code object itself, or, in a free-threaded build,
 /// in the copy that one of the threads has for itself (`_PyCodeArray`, cpython/code.h of 3.14: the number of copies, then pointers to them).
+/// NULL where an instruction counts from there.
 fn instructions(objects: &Objects<'_>, code: Address, instruction: Address) -> Address {
-    let own = code.offset(objects.offsets.code.instructions);
+    let Some(offset) = objects.offsets.code.instructions else {
+        return Address::NULL;
+    };
+    let own = code.offset(offset);
     let is_in = |start: &Address, bytes: u64| instruction.0.wrapping_sub(start.0) < bytes;
     let find = || {
         let copies = code.offset(objects.offsets.code.copies?);
@@ -271,6 +277,11 @@ mod tests {
         Heap::new(table.expect("3.12 publishes nothing").offsets)
     }
 
+    /// Where a code object has its instructions.
+    fn instructions_at(heap: &Heap) -> u64 {
+        heap.offsets.code.instructions.expect("they are in place")
+    }
+
     /// A code object that begins at line 10; each code unit is one line further on.
     fn code(heap: &mut Heap, name: &str, bits: u32) -> Address {
         let (file, name, table) = (
@@ -290,7 +301,7 @@ mod tests {
     }
 
     fn frame(cache: &mut CodeCache, heap: &Heap, code: Address, unit: u64) -> Frame {
-        let instruction = code.offset(heap.offsets.code.instructions + unit * 2);
+        let instruction = code.offset(instructions_at(heap) + unit * 2);
         cache
             .frame(&heap.objects(), code, instruction)
             .expect("the target is there")
@@ -327,13 +338,13 @@ mod tests {
         heap.set(code, heap.offsets.header_bytes(), 4);
         let array = heap.allocate(32);
         heap.image
-            .write_words(array.0, &[3, code.0 + heap.offsets.code.instructions, 0, other.0]);
+            .write_words(array.0, &[3, code.0 + instructions_at(&heap), 0, other.0]);
         heap.set(code, 232, array.0);
         let mut line = |heap: &Heap, instruction| {
             let found = cache.frame(&heap.objects(), code, instruction);
             found.expect("the target is there").line
         };
-        assert_eq!(line(&heap, code.offset(heap.offsets.code.instructions + 2)), 12);
+        assert_eq!(line(&heap, code.offset(instructions_at(&heap) + 2)), 12);
         assert_eq!(line(&heap, other), 11);
         assert_eq!(line(&heap, other.offset(2)), 12);
         // In none of them.

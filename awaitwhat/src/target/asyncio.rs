@@ -1,6 +1,6 @@
 //! What is to be known about the `asyncio` and `_asyncio` modules of the target, resolved once they are imported.
 
-use awaitwhat_common::layout::{Layout, Wrapper};
+use awaitwhat_common::layout::{ABSENT, Layout, Wrapper};
 use awaitwhat_common::limits::MAX_WRAPPERS;
 use awaitwhat_common::plan::{Root, root_kind};
 
@@ -24,7 +24,9 @@ pub enum AsyncioError {
         "`_asyncio.Task` of CPython {version} should have the type name `_asyncio.Task`, and has `{found}`"
     )]
     NotATask { version: Version, found: String },
-    #[error("`_asyncio.Task` of CPython {version} has {found} bytes, too few for a task's fields")]
+    #[error(
+        "`_asyncio.Task` of CPython {version} has {found} bytes: that is no layout of a task that awaitwhat knows"
+    )]
     TaskSize { version: Version, found: u64 },
     #[error(
         "the `_asyncio` module of CPython {version} does not publish the layout of its tasks where it is expected to"
@@ -284,7 +286,18 @@ impl Interpreter {
             found.apply(&mut walk);
             debug = Some(found);
         }
-        if u64::from(walk.task_name.max(walk.task_coro)) + 8 > size {
+        if !self.offsets.tasks.is_empty() {
+            let known = self.offsets.tasks.iter().find(|task| task.size == size);
+            known
+                .ok_or(AsyncioError::TaskSize { version, found: size })?
+                .apply(&mut walk);
+        }
+        let last = if walk.task_name == ABSENT {
+            walk.task_coro
+        } else {
+            walk.task_name.max(walk.task_coro)
+        };
+        if u64::from(last) + 8 > size {
             return Err(AsyncioError::TaskSize { version, found: size });
         }
         Ok((debug, walk))
@@ -320,7 +333,7 @@ impl Interpreter {
         std::array::from_fn(|_| wrappers.next().unwrap_or_default())
     }
 
-    /// The type of what a future's `__await__` returns: in the module's state, or in 3.11 in its data.
+    /// The type of what a future's `__await__` returns: in the module's state, or until 3.11 in its data.
     fn find_future_iterator(&self, objects: &Objects<'_>, accelerator: Address) -> Option<Address> {
         const NAME: &str = "_asyncio.FutureIter";
         let offsets = &self.offsets.module;

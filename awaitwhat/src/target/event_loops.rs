@@ -1,11 +1,13 @@
 //! Which threads run event loops, and where their tasks are registered.
 
+use std::collections::BTreeSet;
+
 use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 
-use super::Interpreter;
 use super::asyncio::{Asyncio, AsyncioError};
-use crate::layout::RunningLoop;
+use super::{Interpreter, thread_id};
+use crate::layout::{NativeId, RunningLoop};
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, ReadError};
 
@@ -15,7 +17,7 @@ const MAX_INTERPRETERS: usize = 256;
 const MAX_THREADS: usize = 16_384;
 /// Looks at the threads, until one is not disturbed by what the target does meanwhile.
 const MAX_ATTEMPTS: u32 = 16;
-/// The key of a thread's dict under which its running loop is (3.11, 3.12).
+/// The key of a thread's dict under which its running loop is (3.7 to 3.12).
 const LOOP_KEY: &str = "__asyncio_running_event_loop__";
 
 /// The event loops of a process.
@@ -37,7 +39,7 @@ pub struct EventLoops {
 pub struct EventLoop {
     /// Address of the loop object, as a task refers to it.
     pub address: Address,
-    /// Id of its thread (`PyThreadState.native_thread_id`), in the target's own PID namespace.
+    /// Id of its thread, in the target's own PID namespace; 0 where it is not known.
     pub tid: u32,
 }
 
@@ -65,12 +67,18 @@ impl Interpreter {
     /// The threads that run an event loop at the moment, with what to walk for each. Empty where asyncio is not
     /// imported, or there is neither a running loop nor a task.
     ///
+    /// `thread_ids` says what the process's threads call themselves. It is asked only where the interpreter does not know (before 3.11).
+    ///
     /// # Errors
     /// When the interpreter's memory cannot be read or is not laid out as expected.
-    pub fn event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
+    pub fn event_loops(
+        &mut self,
+        memory: &dyn Memory,
+        thread_ids: &dyn Fn() -> BTreeSet<u32>,
+    ) -> Result<EventLoops, AsyncioError> {
         let mut attempt = 1;
         loop {
-            match self.try_event_loops(memory) {
+            match self.try_event_loops(memory, thread_ids) {
                 Err(error) if is_transient(&error) && attempt < MAX_ATTEMPTS => {
                     attempt += 1;
                     memory.forget();
@@ -80,14 +88,21 @@ impl Interpreter {
         }
     }
 
-    fn try_event_loops(&mut self, memory: &dyn Memory) -> Result<EventLoops, AsyncioError> {
+    fn try_event_loops(
+        &mut self,
+        memory: &dyn Memory,
+        thread_ids: &dyn Fn() -> BTreeSet<u32>,
+    ) -> Result<EventLoops, AsyncioError> {
         let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
         let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
         let mut result = EventLoops::default();
         let mut threads = 0;
         // Sub-interpreters are put in front: the main interpreter, which ends the list, comes first.
         for state in states.into_iter().rev() {
-            let of_state = self.thread_ids(memory, state, MAX_THREADS - threads)?;
+            let mut of_state = self.thread_ids(memory, state, MAX_THREADS - threads)?;
+            if let NativeId::Unknown { posix } = self.offsets.thread.id {
+                self.name_threads(memory, posix, &thread_ids(), &mut of_state)?;
+            }
             threads += of_state.len();
             if let Some(layout) = self.resolve_asyncio(memory, state)?
                 && let Some(asyncio) = self.asyncio(layout)
@@ -102,6 +117,31 @@ impl Interpreter {
             }
         }
         Ok(result)
+    }
+
+    /// Finds the ids of threads that have their `pthread_t` at `offset`, and are called by one of `ids`.
+    fn name_threads(
+        &mut self,
+        memory: &dyn Memory,
+        offset: u64,
+        ids: &BTreeSet<u32>,
+        threads: &mut [ThreadId],
+    ) -> Result<(), ReadError> {
+        let posix = |thread: &ThreadId| memory.read_address(thread.state.offset(offset));
+        if self.thread_id_place.is_none() {
+            let all = threads.iter().map(posix).collect::<Result<_, _>>()?;
+            self.thread_id_place = thread_id::find_place(memory, &all, ids);
+        }
+        // A thread that has just begun or ended may be known to one side only.
+        let place = self.thread_id_place.ok_or(ReadError::Malformed {
+            what: "set of threads",
+            address: self.runtime,
+        })?;
+        for thread in threads {
+            let id = thread_id::read(memory, posix(thread)?, place);
+            thread.tid = id.filter(|id| ids.contains(id)).unwrap_or(0);
+        }
+        Ok(())
     }
 
     /// The threads of one interpreter, at most `limit` of them.
@@ -126,7 +166,10 @@ impl Interpreter {
                 }
                 .into());
             }
-            let tid = memory.read_u64(state.offset(offsets.native_thread_id))?;
+            let tid = match offsets.id {
+                NativeId::At(offset) => memory.read_u64(state.offset(offset))?,
+                NativeId::Unknown { .. } => 0,
+            };
             threads.push(ThreadId {
                 state,
                 tid: u32::try_from(tid).unwrap_or(0),

@@ -6,8 +6,10 @@ pub mod elf;
 mod event_loops;
 mod scheduler;
 mod task_shapes;
+mod thread_id;
 mod trio;
 mod unnamed;
+mod version;
 
 use awaitwhat_common::layout::Layout;
 
@@ -39,19 +41,17 @@ pub enum FindError {
     PyPy,
     #[error("the process runs a CPython older than those that awaitwhat reads, {KNOWN} (`{image}`)")]
     TooOld { image: String },
+    #[error(
+        "the interpreter (`{image}`) has no symbol `Py_Version`, as CPython 3.7 to 3.10 has none, but is laid out like no standard build of these: `sys.hexversion` is not where they have it"
+    )]
+    UnknownBuild { image: String },
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A program that has just started; worth trying again a little later.
     #[error("the Python interpreter of the process has not been initialised yet")]
     NotInitialised,
-    #[error(
-        "the interpreter (CPython {version}, `{image}`) has no symbol `{symbol}`: this build of CPython is not supported"
-    )]
-    MissingSymbol {
-        version: Version,
-        image: String,
-        symbol: &'static str,
-    },
+    #[error("the interpreter (`{image}`) has no symbol `{symbol}`: this build of CPython is not supported")]
+    MissingSymbol { image: String, symbol: &'static str },
     /// Of an interpreter without symbols: its types are those that modules name.
     #[error(
         "the interpreter has no symbols, and `{module}.{name}`, which is needed in their place, is not there (yet)"
@@ -94,6 +94,8 @@ pub struct Interpreter {
     /// What the walker needs, but for what the library says that schedules tasks.
     walk: Layout,
     wrappers: Wrappers,
+    /// Where a `struct pthread` has its thread's id; `None` until it is known, or where nobody needs it.
+    thread_id_place: Option<u64>,
     /// Those that were seen; their places are the numbers of their layouts.
     schedulers: Vec<Scheduler>,
 }
@@ -123,11 +125,7 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
             is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
             continue;
         };
-        let Some(version) = image.find(memory, "Py_Version")? else {
-            too_old = Some(mapping.name.clone());
-            continue;
-        };
-        match Interpreter::read(memory, mapping, &image, runtime, version) {
+        match Interpreter::read(memory, mapping, &image, runtime) {
             Ok(interpreter) => found.push(interpreter),
             // A library that is there but unused says nothing against another one.
             Err(error) if matches!(failure, None | Some(FindError::NotInitialised)) => failure = Some(error),
@@ -207,13 +205,21 @@ impl Interpreter {
         mapping: &Mapping,
         image: &Image,
         runtime: Address,
-        version: Address,
     ) -> Result<Self, FindError> {
-        // `const unsigned long Py_Version`.
-        let version = Version::from_hex(u32::try_from(memory.read_u64(version)?).unwrap_or(u32::MAX));
-        let table = Table::for_interpreter(memory, version, runtime)?;
-        let types = find_types(memory, image, version, &mapping.name)?;
-        Self::checked(memory, &mapping.name, runtime, (version, table, types))
+        let name = &mapping.name;
+        let (version, table, types) = match image.find(memory, "Py_Version")? {
+            Some(symbol) => {
+                let version = version::by_symbol(memory, symbol)?;
+                let table = Table::for_interpreter(memory, version, runtime)?;
+                (version, table, find_types(memory, image, name)?)
+            }
+            None => {
+                let types = find_types(memory, image, name)?;
+                let (version, table) = version::by_table(memory, &types, runtime, name)?;
+                (version, table, types)
+            }
+        };
+        Self::checked(memory, name, runtime, (version, table, types))
     }
 
     fn without_symbols(
@@ -250,6 +256,7 @@ impl Interpreter {
                 ..walk
             },
             wrappers: Wrappers::default(),
+            thread_id_place: None,
             schedulers: Vec::new(),
         };
         interpreter.check(memory)?;
@@ -316,17 +323,22 @@ impl Interpreter {
         }
     }
 
-    /// A generator's size shows a build whose structures differ from the standard ones.
+    /// Sizes show a build whose structures differ from the standard ones.
     fn check_sizes(&self, memory: &dyn Memory) -> Result<(), FindError> {
         let basic_size =
             |type_object: Address| memory.read_u64(type_object.offset(self.offsets.type_object.basic_size));
-        // `offsetof(PyGenObject, gi_iframe.localsplus)`, to which each code object adds its own (genobject.c).
+        // Embedded, a frame ends a generator: `offsetof(PyGenObject, gi_iframe.localsplus)`, to which each code object adds its own
+        // (genobject.c).
         let embedded = u64::from(self.walk.generator_frame) + u64::from(self.walk.frame_locals);
-        self.expect(
-            "the basic size of a generator",
-            embedded,
-            basic_size(self.types.generator)?,
-        )?;
+        let generator = self.offsets.sizes.map_or(embedded, |sizes| sizes.generator);
+        let found = basic_size(self.types.generator)?;
+        self.expect("the basic size of a generator", generator, found)?;
+        if let Some(sizes) = self.offsets.sizes {
+            let found = basic_size(self.types.frame)?;
+            self.expect("the basic size of a frame", sizes.frame, found)?;
+            let found = basic_size(self.types.code)?;
+            self.expect("the basic size of a code object", sizes.code, found)?;
+        }
         let set_size = self.offsets.set.table + 8;
         let is_large_enough = basic_size(self.types.set)? >= set_size;
         self.expect("a set larger than the offset of its table", true, is_large_enough)
@@ -351,12 +363,11 @@ impl Interpreter {
     }
 }
 
-fn find_types(memory: &dyn Memory, image: &Image, version: Version, name: &str) -> Result<Types, FindError> {
+fn find_types(memory: &dyn Memory, image: &Image, name: &str) -> Result<Types, FindError> {
     let find = |symbol: &'static str| {
         image
             .find(memory, symbol)?
             .ok_or_else(|| FindError::MissingSymbol {
-                version,
                 image: name.to_owned(),
                 symbol,
             })
@@ -372,6 +383,7 @@ fn find_types(memory: &dyn Memory, image: &Image, version: Version, name: &str) 
         set: find("PySet_Type")?,
         module: find("PyModule_Type")?,
         code: find("PyCode_Type")?,
+        frame: find("PyFrame_Type")?,
         function: find("PyFunction_Type")?,
         cell: find("PyCell_Type")?,
         coroutine: find("PyCoro_Type")?,

@@ -134,7 +134,12 @@ impl Interpreter {
             });
         };
         let layout = &scheduler.layout;
-        let field = |offset: u16| memory.read_address(task.offset(u64::from(offset)));
+        let field = |offset: u16| {
+            if offset == ABSENT {
+                return Ok(Address::NULL);
+            }
+            memory.read_address(task.offset(u64::from(offset)))
+        };
         Ok(TaskFields {
             task_type,
             name: field(layout.task_name)?,
