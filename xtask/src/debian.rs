@@ -1,7 +1,7 @@
 //! Debian's archive, as this machine reaches it.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -63,9 +63,106 @@ fn mirror_in(text: &str) -> Option<String> {
         .map(|word| word.trim_end_matches('/').to_owned())
 }
 
+/// A suite of the archive, by lists and caches of its own, so that those of the machine stay as they are.
+pub struct Suite {
+    folder: PathBuf,
+}
+
+impl Suite {
+    /// Gets the suite's lists.
+    ///
+    /// # Errors
+    /// When the archive cannot be reached.
+    pub fn open(name: &str) -> Result<Self> {
+        let folder = repo::cache("apt")?.join(name);
+        for part in ["lists/partial", "cache/archives/partial"] {
+            std::fs::create_dir_all(folder.join(part)).context("cannot make apt's folders")?;
+        }
+        let source = format!("deb [signed-by={KEYRING}] {} {name} main\n", mirror()?);
+        let sources = folder.join("sources.list");
+        std::fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
+        let suite = Self { folder };
+        repo::run(suite.apt("apt-get").arg("update"))?;
+        Ok(suite)
+    }
+
+    /// Downloads packages into `folder`; `name=version` asks for a certain version.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn download(&self, packages: &[&str], folder: &Path) -> Result<()> {
+        repo::run(
+            self.apt("apt-get")
+                .current_dir(folder)
+                .arg("download")
+                .args(packages),
+        )
+    }
+
+    /// Names of the packages that `package` depends on.
+    ///
+    /// # Errors
+    /// When there is no such package.
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let text = repo::output(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
+        Ok(dependencies_in(&text))
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-qq");
+        for (key, value) in [
+            ("Dir::Etc::SourceList", self.folder.join("sources.list").as_path()),
+            ("Dir::Etc::SourceParts", Path::new("-")),
+            ("Dir::State::Lists", &self.folder.join("lists")),
+            ("Dir::Cache", &self.folder.join("cache")),
+            // An ordinary user's folder is not open to the user `_apt`.
+            ("APT::Sandbox::User", Path::new("root")),
+            // A mirror that lags behind, or a snapshot, serves lists that are past their date; they are signed all the same.
+            ("Acquire::Check-Valid-Until", Path::new("false")),
+        ] {
+            command.arg("-o").arg(format!("{key}={}", value.display()));
+        }
+        command
+    }
+}
+
+/// The first alternative of each dependency in a package's record.
+fn dependencies_in(record: &str) -> Vec<String> {
+    let lines = record.lines().filter_map(|line| line.strip_prefix("Depends:"));
+    let entries = lines.flat_map(|line| line.split(','));
+    entries
+        .filter_map(|entry| entry.split_ascii_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Installs `package` on this machine where `program`, which belongs to it, is missing.
+///
+/// # Errors
+/// When apt fails.
+pub fn need(program: &str, package: &str) -> Result<()> {
+    let there = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if there.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    install(package)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::mirror_in;
+    use super::{dependencies_in, mirror_in};
+
+    #[test]
+    fn dependencies_are_names_alone() {
+        let record = "Package: a\nPre-Depends: x\nDepends: b (= 1.0-1), c | d (>= 2), e\nDescription: f\n";
+        assert_eq!(dependencies_in(record), ["b", "c", "e"]);
+        assert_eq!(dependencies_in("Package: a\n"), [""; 0]);
+    }
 
     #[test]
     fn mirror_is_found_in_both_formats() {

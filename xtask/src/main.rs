@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod debian;
 mod ebpf;
+mod kernels;
 mod pythons;
 mod repo;
 mod supported;
@@ -30,6 +31,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    Kernels(kernels::Arguments),
     /// Run clippy over the eBPF side, warnings denied
     LintEbpf,
     /// Check the tables of offsets against the interpreters' debug information and headers; print what a version without a
@@ -65,6 +67,7 @@ fn run() -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
+        Task::Kernels(arguments) => kernels::run(&arguments),
         Task::LintEbpf => ebpf::lint(),
         Task::Pythons => pythons::print(),
         Task::Offsets { label } => test::offsets(&label),

@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::{debian, repo};
@@ -18,6 +18,9 @@ pub mod root;
 const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
 /// Versions that have to be refused: the last ones before.
 const REFUSED: [(u32, u32); 2] = [(2, 7), (3, 6)];
+
+/// The system's own interpreter, which every user can run.
+const SYSTEM: &str = "/usr/bin/python3";
 
 /// An interpreter, as the tests read it from the environment.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +58,16 @@ impl Provided {
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&self.pythons).context("the interpreters cannot be written as JSON")
     }
+}
+
+/// The system's own interpreter, without packages.
+pub fn system() -> Result<Provided> {
+    let mut provided = Provided::default();
+    add_installed(&mut provided, Path::new(SYSTEM))?;
+    if !provided.pythons.iter().all(|python| python.supported) || provided.pythons.is_empty() {
+        bail!("{SYSTEM} is no CPython that awaitwhat supports");
+    }
+    Ok(provided)
 }
 
 /// Provides the interpreters and prints them as the tests read them.
@@ -103,7 +116,7 @@ fn installed() -> Vec<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path().join("bin/python")))
         .collect();
     paths.sort_by_key(|path| std::cmp::Reverse(release_of(path)));
-    paths.push(PathBuf::from("/usr/bin/python3"));
+    paths.push(PathBuf::from(SYSTEM));
     paths
 }
 

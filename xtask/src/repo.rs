@@ -49,15 +49,23 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// The one executable that cargo's JSON messages name.
 pub fn executable(messages: &str) -> Result<PathBuf> {
+    match executables(messages)?.as_slice() {
+        [(_, one)] => Ok(one.clone()),
+        found => bail!("exactly one executable was expected, cargo made {}", found.len()),
+    }
+}
+
+/// The executables that cargo's JSON messages name, each with its target's name.
+pub fn executables(messages: &str) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for line in messages.lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
-        found.extend(message["executable"].as_str().map(PathBuf::from));
+        if let Some(path) = message["executable"].as_str() {
+            let name = message["target"]["name"].as_str().unwrap_or_default();
+            found.push((name.to_owned(), PathBuf::from(path)));
+        }
     }
-    match found.as_slice() {
-        [one] => Ok(one.clone()),
-        _ => bail!("exactly one executable was expected, cargo made {}", found.len()),
-    }
+    Ok(found)
 }
 
 fn cannot_start(command: &Command) -> String {

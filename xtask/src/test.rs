@@ -30,11 +30,11 @@ pub struct Arguments {
 }
 
 /// Counts over all test binaries.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub passed: u64,
+    pub failed: u64,
+    pub ignored: u64,
 }
 
 /// Runs the test of the tables of offsets, for the interpreters whose labels begin with `label`.
@@ -103,7 +103,7 @@ fn judge_missing(provided: &Provided) -> Result<()> {
 }
 
 /// Builds the program as its users do.
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     repo::run(Command::new("cargo").current_dir(repo::root()?).args([
         "build",
         "--release",
@@ -145,7 +145,7 @@ fn print_skipped(provided: &Provided, trials: &[Trial], skipped: &[String]) {
 
 impl Counts {
     /// Adds a test binary's last line; any other line adds nothing.
-    fn add(&mut self, line: &str) {
+    pub fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix(RESULT) else {
             return;
         };
@@ -165,7 +165,8 @@ impl Counts {
         }
     }
 
-    fn line(&self) -> String {
+    /// `N passed, M failed`, and what was skipped.
+    pub fn line(&self) -> String {
         let mut line = format!("{} passed, {} failed", self.passed, self.failed);
         if self.ignored > 0 {
             line.push_str(&format!(", {} skipped", self.ignored));

@@ -54,7 +54,7 @@ struct Type<'a> {
 }
 
 /// The kernel's types.
-struct Types<'a> {
+pub(super) struct Types<'a> {
     types: Vec<Type<'a>>,
     strings: &'a [u8],
     structures: HashMap<&'a [u8], u32>,
@@ -111,7 +111,7 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
 }
 
 impl<'a> Types<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut header = bytes.get(..24)?;
         if header.get_u16_le() != MAGIC {
             return None;
@@ -138,7 +138,7 @@ impl<'a> Types<'a> {
         };
         while !rest.is_empty() {
             let (found, behind) = parse_type(rest)?;
-            if found.kind == kind::STRUCT {
+            if matches!(found.kind, kind::STRUCT | kind::UNION) {
                 let id = this.types.len() as u32;
                 this.structures.entry(this.name(found.name)).or_insert(id);
             }
@@ -175,10 +175,40 @@ impl<'a> Types<'a> {
         }
     }
 
+    /// Whether the kernel has a structure or union of this name.
+    pub(super) fn has_structure(&self, name: &str) -> bool {
+        self.structures.contains_key(name.as_bytes())
+    }
+
+    /// Whether the kernel has this field, of a structure or union.
+    pub(super) fn has_field(&self, structure: &str, field: &str) -> bool {
+        let owner = self.structures.get(structure.as_bytes());
+        owner.is_some_and(|&id| self.member(id, field.as_bytes(), MAX_DEPTH).is_some())
+    }
+
+    /// Those of `names` that are values of some enumeration.
+    pub(super) fn enumerators<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
+        let enumerations = self.types.iter().filter_map(|it| match it.kind {
+            // The name of a value, and 4 or 8 bytes of it.
+            kind::ENUM => Some(it.members.chunks_exact(8)),
+            kind::ENUM64 => Some(it.members.chunks_exact(12)),
+            _ => None,
+        });
+        let declared = enumerations
+            .flatten()
+            .map(|mut value| self.name(value.get_u32_le()));
+        declared
+            .filter_map(|found| names.iter().find(|name| name.as_bytes() == found).copied())
+            .collect()
+    }
+
     /// Offset and type of a field, also inside unnamed structures and unions.
     fn member(&self, id: u32, name: &[u8], depth: usize) -> Option<(u32, u32)> {
         let owner = self.resolve(id)?;
         let mut members = owner.members;
+        if !matches!(owner.kind, kind::STRUCT | kind::UNION) {
+            return None;
+        }
         while members.len() >= 12 && depth > 0 {
             let (member_name, member_type) = (members.get_u32_le(), members.get_u32_le());
             let position = members.get_u32_le();
@@ -229,10 +259,9 @@ fn parse_type(bytes: &[u8]) -> Option<(Type<'_>, &[u8])> {
     };
     let members = bytes.get(12..12 + length)?;
     let behind = bytes.get(12 + length..)?;
-    let members = if matches!(kind, kind::STRUCT | kind::UNION) {
-        members
-    } else {
-        &[]
+    let members = match kind {
+        kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 => members,
+        _ => &[],
     };
     Some((
         Type {
@@ -252,7 +281,7 @@ mod tests {
 
     use super::{Types, kind};
 
-    /// A BTF blob with one structure `task_struct` of two fields: `on_cpu`, of a typedef of an integer of `on_cpu_size` bytes, and
+    /// A BTF blob with an enumeration and one structure `task_struct` of two fields: `on_cpu`, of a typedef of an integer of `on_cpu_size` bytes, and
     /// behind it the pointer `stack`, in an unnamed union.
     fn blob(on_cpu_size: u32) -> Vec<u8> {
         let strings = b"\0u8\0task_struct\0on_cpu\0stack\0";
@@ -264,6 +293,7 @@ mod tests {
         put(&[0, kind::PTR << 24, 0]);
         put(&[0, (kind::UNION << 24) | 1, 8, stack, 3, 0]);
         put(&[task_struct, (kind::STRUCT << 24) | 2, 16, on_cpu, 2, 0, 0, 4, 64]);
+        put(&[0, (kind::ENUM << 24) | 2, 4, stack, 0, on_cpu, 1]);
         let mut blob = Vec::new();
         blob.put_u16_le(super::MAGIC);
         blob.put_u16_le(1);
@@ -285,6 +315,15 @@ mod tests {
             assert_eq!(types.field("task_struct", &["stack"]), Some((8, 8)));
             assert_eq!(types.field("task_struct", &["gone"]), None);
         }
+    }
+
+    #[test]
+    fn what_the_kernel_declares() {
+        let blob = blob(4);
+        let types = Types::parse(&blob).unwrap();
+        assert!(types.has_structure("task_struct") && !types.has_structure("u8"));
+        assert!(types.has_field("task_struct", "stack") && !types.has_field("task_struct", "u8"));
+        assert_eq!(types.enumerators(&["on_cpu", "stack", "u8"]), ["stack", "on_cpu"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`Walker`](Capture::walk) and sampler live while the thread runs an event loop.
 
 mod error;
+mod features;
 mod iterator;
 mod kernel_types;
 mod memory;
@@ -25,6 +26,7 @@ use aya::programs::{Iter, PerfEvent};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 
 pub use error::CaptureError;
+pub use features::{Feature, features};
 use iterator::TaskIterator;
 pub use memory::LiveMemory;
 use memory::PageReader;

@@ -7,11 +7,9 @@ use std::path::Path;
 use super::args::DoctorArgs;
 use super::exit::Exit;
 use super::{people_stdout, probe};
+use crate::capture::{self, Feature};
 use crate::check::{Check, CheckStatus, Concern};
 use crate::view;
-
-/// The oldest kernel that has everything: an iterator over the threads of one process came last.
-const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Capabilities by their numbers in `linux/capability.h`.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -44,44 +42,14 @@ fn exit(checks: &[Check]) -> Exit {
 
 fn machine() -> Vec<Check> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mut checks = vec![
-        kernel(&rustix::system::uname().release().to_string_lossy()),
-        type_information(),
-    ];
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut checks = vec![Check::ok(Concern::Machine, "kernel", release), type_information()];
+    checks.extend(features());
     checks.extend(capabilities(&status));
     checks.extend(lockdown(
         &fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
     ));
     checks
-}
-
-fn kernel(release: &str) -> Check {
-    let name = "kernel";
-    let (major, minor) = OLDEST_KERNEL;
-    match kernel_version(release) {
-        Some(version) if version >= OLDEST_KERNEL => Check::ok(Concern::Machine, name, release),
-        Some(_) => Check::missing(
-            Concern::Machine,
-            name,
-            format!(
-                "{release} is too old: an iterator over the threads of one process came with {major}.{minor}"
-            ),
-            Some(format!("boot a kernel {major}.{minor} or newer")),
-        ),
-        None => Check::unknown(
-            Concern::Machine,
-            name,
-            format!("{release} is no version that is understood"),
-            None,
-        ),
-    }
-}
-
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release
-        .split(|character: char| !character.is_ascii_digit())
-        .map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn type_information() -> Check {
@@ -97,6 +65,33 @@ fn type_information() -> Check {
             Some("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (the distributions' own are)".to_owned()),
         )
     }
+}
+
+/// What the kernel has of what the programs need, one by one.
+fn features() -> Vec<Check> {
+    // That the type information itself is missing has been said.
+    let found = capture::features().unwrap_or_default();
+    found
+        .iter()
+        .map(|(feature, is_there)| feature_check(feature, *is_there))
+        .collect()
+}
+
+fn feature_check(feature: &Feature, is_there: bool) -> Check {
+    let Feature {
+        name, purpose, since, ..
+    } = *feature;
+    if is_there {
+        return Check::ok(Concern::Machine, name, format!("it can {purpose}"));
+    }
+    Check::missing(
+        Concern::Machine,
+        name,
+        format!("this kernel lacks it, which is needed to {purpose}"),
+        Some(format!(
+            "boot a kernel {since} or newer; 6.1 and newer have everything"
+        )),
+    )
 }
 
 /// What `/proc/self/status` says about capabilities.
@@ -163,19 +158,11 @@ fn lockdown(modes: &str) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, capabilities, exit, kernel, kernel_version, lockdown};
+    use super::{Exit, capabilities, exit, lockdown};
     use crate::check::{Check, CheckStatus, Concern};
 
     fn statuses(checks: &[Check]) -> Vec<CheckStatus> {
         checks.iter().map(|check| check.status).collect()
-    }
-
-    #[test]
-    fn kernels_are_told_apart() {
-        assert_eq!(kernel_version("6.18.5-cloud-amd64"), Some((6, 18)));
-        assert_eq!(kernel("6.1.0").status, CheckStatus::Ok);
-        assert_eq!(kernel("5.15.0-91-generic").status, CheckStatus::Missing);
-        assert_eq!(kernel("strange").status, CheckStatus::Unknown);
     }
 
     #[test]

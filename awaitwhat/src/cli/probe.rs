@@ -44,7 +44,36 @@ fn perf_events(capture: &mut Capture) -> Check {
             name,
             "a software clock can be attached to a thread",
         ),
+        Err(CaptureError::Permission { .. }) => {
+            let (meaning, remedy) = refused(perf_event_paranoid());
+            Check::missing(Concern::Machine, name, meaning, Some(remedy.to_owned()))
+        }
         Err(error) => Check::missing(Concern::Machine, name, error.to_string(), None),
+    }
+}
+
+/// The setting `kernel.perf_event_paranoid`.
+fn perf_event_paranoid() -> Option<i32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    text.trim().parse().ok()
+}
+
+/// Why perf events are refused, and what helps.
+///
+/// Values above 2 are Debian's and Ubuntu's own: there CAP_PERFMON does not count, CAP_SYS_ADMIN does.
+fn refused(paranoid: Option<i32>) -> (String, &'static str) {
+    match paranoid {
+        Some(value @ 3..) => (
+            format!(
+                "the kernel refuses them, as kernel.perf_event_paranoid is {value}: that asks for CAP_SYS_ADMIN\n\
+                 without them `ps` and `tree` show programs that rest, and `trace` does not work"
+            ),
+            "sudo sysctl kernel.perf_event_paranoid=2, or run awaitwhat as root",
+        ),
+        _ => (
+            "the kernel refuses them: they need CAP_PERFMON".to_owned(),
+            "run awaitwhat with sudo, or grant the capability as above; in a container, its seccomp profile has to allow perf_event_open",
+        ),
     }
 }
 
@@ -146,4 +175,19 @@ fn no_python(error: &FindError) -> Check {
         error.to_string(),
         remedy.map(str::to_owned),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refused;
+
+    #[test]
+    fn the_setting_of_debian_and_ubuntu_is_named() {
+        for value in [3, 4] {
+            assert!(refused(Some(value)).0.contains("CAP_SYS_ADMIN"), "{value}");
+        }
+        for value in [None, Some(2), Some(-1)] {
+            assert!(refused(value).0.contains("CAP_PERFMON"), "{value:?}");
+        }
+    }
 }

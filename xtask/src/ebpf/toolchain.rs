@@ -126,42 +126,10 @@ pub fn core_source(rust: &Rust) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Downloads the package by apt with lists and caches of its own, so that the machine's stay as they are.
+/// Downloads the package; it is known by its hash, so an old list does no harm.
 fn download_rust_src(folder: &Path) -> Result<PathBuf> {
-    let apt = repo::cache("apt")?;
-    let sources = apt.join("sources.list");
-    let source = format!(
-        "deb [signed-by={}] {} {RUST_SRC_SUITE} main\n",
-        debian::KEYRING,
-        debian::mirror()?
-    );
-    std::fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
-    for part in ["lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(apt.join(part)).context("cannot make apt's folders")?;
-    }
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.arg("-qq").current_dir(folder);
-        for (key, value) in [
-            ("Dir::Etc::SourceList", sources.as_path()),
-            ("Dir::Etc::SourceParts", Path::new("-")),
-            ("Dir::State::Lists", &apt.join("lists")),
-            ("Dir::Cache", &apt.join("cache")),
-            // An ordinary user's folder is not open to the user `_apt`.
-            ("APT::Sandbox::User", Path::new("root")),
-            // The package is known by its hash, so an old list does no harm.
-            ("Acquire::Check-Valid-Until", Path::new("false")),
-        ] {
-            command.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        command
-    };
-    repo::run(apt_get().arg("update"))?;
-    repo::run(
-        apt_get()
-            .arg("download")
-            .arg(format!("rust-src={RUST_SRC_VERSION}")),
-    )?;
+    let suite = debian::Suite::open(RUST_SRC_SUITE)?;
+    suite.download(&[&format!("rust-src={RUST_SRC_VERSION}")], folder)?;
     let package = folder.join(format!("rust-src_{RUST_SRC_VERSION}_all.deb"));
     let bytes = std::fs::read(&package).with_context(|| format!("cannot read {}", package.display()))?;
     if sha256(&bytes) != RUST_SRC_SHA256 {

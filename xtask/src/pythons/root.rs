@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -54,7 +54,7 @@ fn recipe() -> String {
 
 fn make(folder: &Path) -> Result<()> {
     need_root()?;
-    need_mmdebstrap()?;
+    debian::need("mmdebstrap", "mmdebstrap")?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -83,19 +83,6 @@ fn need_root() -> Result<()> {
         bail!("making and entering it needs root: run `sudo -E cargo xtask test`");
     }
     Ok(())
-}
-
-/// Installs mmdebstrap where it is missing.
-fn need_mmdebstrap() -> Result<()> {
-    let there = Command::new("mmdebstrap")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if there.is_ok_and(|status| status.success()) {
-        return Ok(());
-    }
-    debian::install("mmdebstrap")
 }
 
 /// Brings the root's copy of `tests/targets` up to date.
