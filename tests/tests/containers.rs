@@ -54,6 +54,51 @@ const NESTED: &[&str] = &[
     "--",
 ];
 
+/// Changes into a root of its own as container runtimes do, and becomes the program given: with the root that the program is for,
+/// or with this one, mounted anew.
+const PIVOT: &str = r#"
+    root=/
+    if [ "$1" = chroot ]; then root=$2; shift 2; fi
+    mount --rbind "$root" /mnt
+    cd /mnt
+    pivot_root . mnt
+    cd /
+    exec "$@"
+"#;
+/// Options of `unshare` for such a container, run by root or by a user who is root only inside.
+const PIVOTED: &[&str] = &[
+    "--mount",
+    "--pid",
+    "--ipc",
+    "--uts",
+    "--net",
+    "--cgroup",
+    "--fork",
+    "--kill-child",
+    "--",
+    "sh",
+    "-ec",
+    PIVOT,
+    "sh",
+];
+const ROOTLESS: &[&str] = &[
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "--pid",
+    "--ipc",
+    "--uts",
+    "--net",
+    "--cgroup",
+    "--fork",
+    "--kill-child",
+    "--",
+    "sh",
+    "-ec",
+    PIVOT,
+    "sh",
+];
+
 const SHAPES: &[&str] = &[
     "task_group.py",
     "many_loops.py",
@@ -63,11 +108,13 @@ const SHAPES: &[&str] = &[
 const MANY_LOOPS: &[&str] = &["many_loops.py"];
 
 /// How the target is started, how many containers deep awaitwhat looks at it, and at what.
-const PLACES: [(&str, &[&str], usize, &[&str]); 4] = [
+const PLACES: [(&str, &[&str], usize, &[&str]); 6] = [
     ("outside", &["--pid", "--fork", "--kill-child", "--"], 0, SHAPES),
     ("inside", CONTAINER, 1, SHAPES),
     ("outside_nested", NESTED, 0, MANY_LOOPS),
     ("between_nested", NESTED, 1, MANY_LOOPS),
+    ("pivoted", PIVOTED, 0, MANY_LOOPS),
+    ("rootless", ROOTLESS, 0, MANY_LOOPS),
 ];
 
 /// A target in a container.
