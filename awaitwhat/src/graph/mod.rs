@@ -1,7 +1,8 @@
 //! The await graph: which task waits for which.
 //!
 //! Several tasks may wait for one (a diamond), and tasks may wait for each other (a cycle): both are data. Edges are those of
-//! [`WaitsOn::tasks`](crate::snapshot::WaitsOn::tasks) and nothing else: being the child of a `TaskGroup` that is still open is no wait.
+//! [`WaitsOn::tasks`](crate::snapshot::WaitsOn::tasks) and nothing else: being the child of a `TaskGroup` that is still open is no wait,
+//! nor is being that of a nursery. But trio's nurseries are its structure, so these are here too, apart from the waits.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 
 use crate::memory::Address;
-use crate::snapshot::Task;
+use crate::snapshot::{Nursery, Task};
 
 mod shape;
 
@@ -38,7 +39,9 @@ pub fn link(tasks: &mut [Task]) {
 #[derive(Debug)]
 pub struct AwaitGraph {
     waits_for: Vec<Vec<usize>>,
+    nurseries: Vec<Vec<Vec<usize>>>,
     roots: Vec<usize>,
+    tops: Vec<usize>,
     component: Vec<usize>,
     cycles: Vec<Vec<usize>>,
     shapes: Vec<Shape>,
@@ -49,18 +52,42 @@ impl AwaitGraph {
     #[must_use]
     pub fn new(tasks: &[Task]) -> Self {
         let waits_for = edges(tasks);
-        let components = components(&waits_for);
-        let component = component_of_each(&components, tasks.len());
-        let cycles = cycles(&components, &waits_for);
-        let roots = roots(&components, &component, &waits_for);
-        let shapes = shape::shapes(tasks, &waits_for, &components);
+        let nurseries = open_nurseries(tasks);
+        let waits = Components::of(&waits_for);
+        let roots = waits.roots(&waits_for);
+        let cycles = cycles(&waits.members, &waits_for);
+        // Without nurseries, nothing but waits leads from one task to another.
+        let (tops, shapes) = if nurseries.iter().all(Vec::is_empty) {
+            let shapes = shape::shapes(tasks, &waits_for, &nurseries, &waits.members);
+            (roots.clone(), shapes)
+        } else {
+            let below = below(&waits_for, &nurseries);
+            let structure = Components::of(&below);
+            let shapes = shape::shapes(tasks, &waits_for, &nurseries, &structure.members);
+            (structure.roots(&below), shapes)
+        };
         Self {
             waits_for,
+            nurseries,
             roots,
-            component,
+            tops,
+            component: waits.component,
             cycles,
             shapes,
         }
+    }
+
+    /// The nurseries that the task at `position` has open without waiting for them, outermost first: their children, in the
+    /// snapshot's order.
+    #[must_use]
+    pub fn nurseries(&self, position: usize) -> &[Vec<usize>] {
+        &self.nurseries[position]
+    }
+
+    /// Tasks from which every other task can be reached by waits and by nurseries, as [`AwaitGraph::roots`] by waits alone.
+    #[must_use]
+    pub fn tops(&self) -> &[usize] {
+        &self.tops
     }
 
     /// Tasks that the task at `position` waits for, in the snapshot's order; only those that are in the snapshot.
@@ -122,6 +149,63 @@ fn edges(tasks: &[Task]) -> Vec<Vec<usize>> {
         waits
     };
     tasks.iter().map(sorted).collect()
+}
+
+/// The children of each nursery that its task does not wait for, by task.
+fn open_nurseries(tasks: &[Task]) -> Vec<Vec<Vec<usize>>> {
+    if tasks.iter().all(|task| task.trio.is_none()) {
+        return vec![Vec::new(); tasks.len()];
+    }
+    let index = index_by_id(tasks);
+    let children = |nursery: &Nursery| {
+        let mut children: Vec<usize> = nursery
+            .tasks
+            .iter()
+            .filter_map(|id| index.get(id).copied())
+            .collect();
+        children.sort_unstable();
+        children
+    };
+    let of_task = |task: &Task| {
+        let waited_for = task.waits_on.as_ref().map(|on| on.id);
+        let nurseries = task.trio.iter().flat_map(|trio| &trio.nurseries);
+        nurseries
+            .filter(|nursery| Some(nursery.id) != waited_for)
+            .map(children)
+            .collect()
+    };
+    tasks.iter().map(of_task).collect()
+}
+
+/// Everything that is below each task: what it waits for, and the children of its nurseries.
+fn below(waits_for: &[Vec<usize>], nurseries: &[Vec<Vec<usize>>]) -> Vec<Vec<usize>> {
+    let of_task = |(waits, nurseries): (&Vec<usize>, &Vec<Vec<usize>>)| {
+        let mut below: Vec<usize> = waits.iter().chain(nurseries.iter().flatten()).copied().collect();
+        below.sort_unstable();
+        below.dedup();
+        below
+    };
+    waits_for.iter().zip(nurseries).map(of_task).collect()
+}
+
+/// Strongly connected components of a graph.
+struct Components {
+    /// What a component leads to comes before it.
+    members: Vec<Vec<usize>>,
+    /// The component of each task.
+    component: Vec<usize>,
+}
+
+impl Components {
+    fn of(edges: &[Vec<usize>]) -> Self {
+        let members = components(edges);
+        let component = component_of_each(&members, edges.len());
+        Self { members, component }
+    }
+
+    fn roots(&self, edges: &[Vec<usize>]) -> Vec<usize> {
+        roots(&self.members, &self.component, edges)
+    }
 }
 
 /// Strongly connected components; what a component waits for comes before it.

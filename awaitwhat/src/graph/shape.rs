@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::snapshot::{Frame, Stack, Task, TaskState, WaitKind};
+use crate::snapshot::{Frame, Stack, Task, TaskState, TrioState, WaitKind};
 
 /// Stands for everything that a task and all it waits for look like, names and addresses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,10 +18,18 @@ struct Look<'a> {
     waits_on: Option<(WaitKind, &'a str, usize)>,
     /// Shapes of the tasks it waits for, with their counts, in order.
     waits_for: Vec<(Shape, usize)>,
+    trio: Option<TrioState>,
+    /// The same of the children of each nursery that it has open.
+    nurseries: Vec<Vec<(Shape, usize)>>,
 }
 
 /// The shape of every task. `components` must be ordered as by [`super::components`]: what is waited for comes first.
-pub(super) fn shapes(tasks: &[Task], waits_for: &[Vec<usize>], components: &[Vec<usize>]) -> Vec<Shape> {
+pub(super) fn shapes(
+    tasks: &[Task],
+    waits_for: &[Vec<usize>],
+    nurseries: &[Vec<Vec<usize>>],
+    components: &[Vec<usize>],
+) -> Vec<Shape> {
     let mut stacks = Stacks::default();
     let mut looks: HashMap<Look<'_>, Shape> = HashMap::new();
     let mut shapes = vec![Shape(0); tasks.len()];
@@ -34,7 +42,8 @@ pub(super) fn shapes(tasks: &[Task], waits_for: &[Vec<usize>], components: &[Vec
                 // A cycle is shown as it is: none of its tasks is folded with another.
                 fresh
             } else {
-                let look = look(&tasks[*member], &waits_for[*member], &shapes, &mut stacks);
+                let (waits_for, nurseries) = (&waits_for[*member], &nurseries[*member]);
+                let look = look(&tasks[*member], waits_for, nurseries, &shapes, &mut stacks);
                 *looks.entry(look).or_insert(fresh)
             };
         }
@@ -42,7 +51,14 @@ pub(super) fn shapes(tasks: &[Task], waits_for: &[Vec<usize>], components: &[Vec
     shapes
 }
 
-fn look<'a>(task: &'a Task, waits_for: &[usize], shapes: &[Shape], stacks: &mut Stacks<'a>) -> Look<'a> {
+fn look<'a>(
+    task: &'a Task,
+    waits_for: &[usize],
+    nurseries: &[Vec<usize>],
+    shapes: &[Shape],
+    stacks: &mut Stacks<'a>,
+) -> Look<'a> {
+    let all = |tasks: &[usize]| counted(tasks.iter().map(|position| shapes[*position]).collect());
     Look {
         tid: task.tid,
         state: task.state,
@@ -52,7 +68,9 @@ fn look<'a>(task: &'a Task, waits_for: &[usize], shapes: &[Shape], stacks: &mut 
             .waits_on
             .as_ref()
             .map(|on| (on.kind, &*on.type_name, on.tasks.len())),
-        waits_for: counted(waits_for.iter().map(|position| shapes[*position]).collect()),
+        waits_for: all(waits_for),
+        trio: task.trio.as_ref().map(|trio| trio.state),
+        nurseries: nurseries.iter().map(|children| all(children)).collect(),
     }
 }
 

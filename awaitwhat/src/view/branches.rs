@@ -32,6 +32,16 @@ impl Branches {
         format!("{}{branch}", self.indent)
     }
 
+    /// The same, for an entry that is not waited for.
+    pub(super) fn before_open_entry(&self, place: Place) -> String {
+        let branch = match place {
+            Place::Top => "",
+            Place::Middle => "├╌ ",
+            Place::Last => "└╌ ",
+        };
+        format!("{}{branch}", self.indent)
+    }
+
     /// Goes down into the entry at `place`.
     pub(super) fn enter(&mut self, place: Place) {
         self.ends.push(self.indent.len());

@@ -10,7 +10,7 @@ use super::losses::{self, Counted};
 use super::names;
 use super::style::{HEADING, WARNING, styled};
 use crate::memory::Address;
-use crate::snapshot::{Snapshot, Stack, Task, TaskState};
+use crate::snapshot::{Snapshot, Stack, Task, TaskState, TrioState};
 
 /// Columns that a chain of functions may take before it is cut, in a table of unlimited width.
 const STACK_WIDTH: usize = 240;
@@ -59,9 +59,12 @@ pub fn write(
 }
 
 fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
-    let state = match task.state {
-        TaskState::Pending => "pending",
-        TaskState::Running => "running",
+    let state = match (task.trio.as_ref().map(|trio| trio.state), task.state) {
+        (_, TaskState::Running) => "running",
+        (Some(TrioState::Parked), _) => "parked",
+        (Some(TrioState::Cancelling), _) => "cancelling",
+        (Some(TrioState::Runnable), _) => "runnable",
+        (Some(TrioState::Running) | None, TaskState::Pending) => "pending",
     };
     let waits_on = task.waits_on.as_ref().map_or_else(
         || "-".to_owned(),

@@ -3,6 +3,9 @@
 //! Roots are the tasks that nobody awaits. Below a task stand its frames, outermost first, then what its chain ends in, then the
 //! tasks that it waits for. Equal subtrees are one entry with a count. A task that several wait for is drawn once and referred to
 //! afterwards; so is the task that closes a cycle.
+//!
+//! trio's nurseries are drawn too, with broken lines: their children stand below the task that has the nursery open, also where it does
+//! not wait for them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
@@ -14,7 +17,7 @@ use super::names;
 use super::style::{FAINT, HEADING, RUNNING, TASK, WARNING, styled};
 use crate::graph::{AwaitGraph, Shape};
 use crate::origin;
-use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{Frame, Snapshot, Task, TaskState, TrioState, WaitKind, WaitsOn};
 
 /// Levels that are drawn inside each other. What is deeper becomes an entry of its own: ten thousand tasks in a row would
 /// otherwise be indented over ten thousand columns.
@@ -104,6 +107,8 @@ enum Entry {
     Group(Vec<usize>),
     /// Tasks that are drawn elsewhere.
     Reference(Vec<usize>),
+    /// Nurseries that are open, one of each task of a group: how many, and their children.
+    Nurseries(usize, Vec<usize>),
 }
 
 /// Entries of one level that are still to be drawn, and the tasks they stand below (none at the top).
@@ -149,7 +154,7 @@ impl<'a, W: Write> Tree<'a, W> {
     }
 
     fn draw(mut self) -> io::Result<()> {
-        let roots = self.grouped(self.graph.roots().to_vec());
+        let roots = self.grouped(self.graph.tops().to_vec());
         self.levels.push(Level {
             awaiters: Vec::new(),
             entries: roots,
@@ -171,6 +176,7 @@ impl<'a, W: Write> Tree<'a, W> {
                 }
                 Some(Entry::Reference(tasks)) => self.draw_reference(&tasks)?,
                 Some(Entry::Group(tasks)) => self.draw_new(tasks)?,
+                Some(Entry::Nurseries(count, children)) => self.draw_nurseries(count, children)?,
             }
         }
         Ok(())
@@ -240,6 +246,26 @@ impl<'a, W: Write> Tree<'a, W> {
         Ok(())
     }
 
+    fn draw_nurseries(&mut self, count: usize, children: Vec<usize>) -> io::Result<()> {
+        let place = self.place();
+        let before = self.branches.before_open_entry(place);
+        let nurseries = if count == 1 {
+            "nursery".to_owned()
+        } else {
+            format!("{count} nurseries")
+        };
+        let children_text = plural(children.len(), "task", "tasks");
+        let text = format!("{before}{nurseries}, still open, of {children_text}");
+        writeln!(self.output, "{}", styled(FAINT, text))?;
+        self.branches.enter(place);
+        let entries = self.grouped(children);
+        self.levels.push(Level {
+            awaiters: Vec::new(),
+            entries,
+        });
+        Ok(())
+    }
+
     fn draw_continuation(&mut self, place: Place, group: Vec<usize>) -> io::Result<()> {
         self.mark_drawn(&group);
         self.continuations += 1;
@@ -294,6 +320,13 @@ impl<'a, W: Write> Tree<'a, W> {
         if task.state == TaskState::Running {
             remarks += &format!("  {}", styled(RUNNING, "running"));
         }
+        match task.trio.as_ref().map(|trio| trio.state) {
+            Some(TrioState::Runnable) => remarks += &format!("  {}", styled(RUNNING, "runnable")),
+            Some(TrioState::Cancelling) => {
+                remarks += &format!("  {}", styled(WARNING, "cancelled, but waits"))
+            }
+            Some(TrioState::Parked | TrioState::Running) | None => {}
+        }
         if task.truncated {
             remarks += &format!("  {}", styled(WARNING, "truncated: innermost frames are missing"));
         }
@@ -305,7 +338,8 @@ impl<'a, W: Write> Tree<'a, W> {
 
     fn draw_frames(&mut self, task: &Task, has_children: bool) -> io::Result<()> {
         let before = styled(FAINT, self.branches.before_line(has_children)).to_string();
-        for frame in task.stack.iter().rev() {
+        let inner = hidden_frames(task);
+        for frame in task.stack.iter().skip(inner).rev() {
             writeln!(self.output, "{before}{}", frame_line(frame))?;
         }
         if let Some(end) = task.waits_on.as_ref().and_then(|on| wait_line(on, has_children)) {
@@ -314,7 +348,7 @@ impl<'a, W: Write> Tree<'a, W> {
         Ok(())
     }
 
-    /// What the tasks of `group` wait for, all together.
+    /// What the tasks of `group` wait for, all together, and what else they have open.
     fn below(&self, group: &[usize]) -> VecDeque<Entry> {
         let mut waits: Vec<usize> = group
             .iter()
@@ -323,7 +357,17 @@ impl<'a, W: Write> Tree<'a, W> {
             .collect();
         waits.sort_unstable();
         waits.dedup();
-        self.grouped(waits)
+        let mut entries = self.grouped(waits);
+        // Tasks of one shape have equally many.
+        let nurseries = group
+            .first()
+            .map_or(0, |first| self.graph.nurseries(*first).len());
+        for number in 0..nurseries {
+            let of_task = |task: &usize| self.graph.nurseries(*task).get(number).into_iter().flatten();
+            let children = group.iter().flat_map(of_task).copied().collect();
+            entries.push_back(Entry::Nurseries(group.len(), children));
+        }
+        entries
     }
 
     /// `tasks` by shape, in the order in which they are read.
@@ -339,6 +383,15 @@ impl<'a, W: Write> Tree<'a, W> {
             groups[group].push(task);
         }
         groups.into_iter().map(Entry::Group).collect()
+    }
+}
+
+/// Innermost frames that are the same in every parked task of trio: the two functions that give up the turn.
+fn hidden_frames(task: &Task) -> usize {
+    let is_trap = |frame: &&Frame| frame.file.ends_with("/trio/_core/_traps.py");
+    match task.trio {
+        Some(_) => task.stack.iter().take_while(is_trap).count(),
+        None => 0,
     }
 }
 
