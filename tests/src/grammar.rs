@@ -1,4 +1,4 @@
-//! The possible chains of `busy_tasks.py`, as it announces them.
+//! The possible chains of `busy_tasks.py` and `trio_busy_tasks.py`, as they announce them.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ use crate::output::Frame;
 pub struct Grammar {
     /// Number of tasks.
     pub tasks: usize,
+    /// Names of tasks of no family, by their outermost function.
+    pub others: BTreeMap<String, String>,
     /// By qualified name.
     functions: BTreeMap<String, Rules>,
 }
@@ -36,7 +38,7 @@ impl Grammar {
         let mut frames = stack.iter().rev();
         let root = frames.next().context("no frame at all")?;
         ensure!(
-            root.function == "main" || root.function.ends_with("_root"),
+            self.others.contains_key(&root.function) || root.function.ends_with("_root"),
             "{} is not the outermost function of a task",
             root.function
         );

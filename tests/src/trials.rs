@@ -15,7 +15,9 @@ const OTHERS: [&str; 8] = [
     "app_aiohttp.py",
     "trio_truth.py",
     "paced_server.py",
+    "busy_families.py",
     "busy_tasks.py",
+    "trio_busy_tasks.py",
     "hostile.py",
     "changes.py",
 ];

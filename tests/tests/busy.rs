@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// One trial of an interpreter.
-type Check = fn(&Python) -> anyhow::Result<()>;
+type Check = fn(&Python, &str) -> anyhow::Result<()>;
 
 fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
@@ -32,24 +32,30 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             ("snapshots", check_snapshots),
             ("trace", check_trace),
         ];
-        for (name, check) in checks {
-            let name = format!("{}::{name}", python.label);
-            let python = python.clone();
-            list.push(trials::trial(name, move || check(&python)));
+        for (library, file) in [("asyncio", "busy_tasks.py"), ("trio", "trio_busy_tasks.py")] {
+            for (name, check) in checks {
+                let name = format!("{}::{library}::{name}", python.label);
+                let python = python.clone();
+                list.push(if file.starts_with("trio") && python.packages.is_none() {
+                    trials::skipped(name, "needs trio")
+                } else {
+                    trials::trial(name, move || check(&python, file))
+                });
+            }
         }
     }
     Ok(list)
 }
 
-fn start(python: &Python) -> anyhow::Result<(Target, Grammar)> {
-    let target = Target::start::<&str>(python, "busy_tasks.py", &[])?;
+fn start(python: &Python, file: &str) -> anyhow::Result<(Target, Grammar)> {
+    let target = Target::start::<&str>(python, file, &[])?;
     let grammar = serde_json::from_value(target.announced.clone()).context("the grammar is malformed")?;
     Ok((target, grammar))
 }
 
 /// The grammar fits the target: it accepts what the target says of itself, and nothing that is put together from two of its chains.
-fn check_own_chains(python: &Python) -> anyhow::Result<()> {
-    let (mut target, grammar) = start(python)?;
+fn check_own_chains(python: &Python, file: &str) -> anyhow::Result<()> {
+    let (mut target, grammar) = start(python, file)?;
     for _ in 0..20 {
         let tasks: Vec<Task> = serde_json::from_value(target.ask("sample")?["tasks"].clone())?;
         ensure!(tasks.len() == grammar.tasks, "{} tasks", tasks.len());
@@ -78,12 +84,12 @@ fn torn_is_refused(grammar: &Grammar, tasks: &[Task]) -> bool {
     })
 }
 
-fn check_snapshots(python: &Python) -> anyhow::Result<()> {
+fn check_snapshots(python: &Python, file: &str) -> anyhow::Result<()> {
     let count = match env::var(SNAPSHOTS) {
         Ok(text) => text.parse().with_context(|| format!("{SNAPSHOTS} is {text:?}"))?,
         Err(_) => ALL_SNAPSHOTS.div_ceil(environment::release_pythons()?.len()),
     };
-    let (target, grammar) = start(python)?;
+    let (target, grammar) = start(python, file)?;
     for number in 0..count {
         let snapshot = tool::snapshot(target.pid)?;
         check_snapshot(&grammar, &snapshot).with_context(|| format!("snapshot {number}"))?;
@@ -121,18 +127,18 @@ fn check_task(grammar: &Grammar, task: &Task) -> anyhow::Result<()> {
     grammar
         .check(&task.stack, task.state == "running")
         .with_context(describe)?;
-    let root = task.stack.last().map_or("", |frame| &frame.function);
+    let root = task.stack.last().map_or("", |frame| frame.function.as_str());
     let name = task.name.as_deref().with_context(describe)?;
     let is_own = match root.strip_suffix("_root") {
         Some(family) => name.to_lowercase().starts_with(&format!("{family} ")),
-        None => name == "Task-1",
+        None => grammar.others.get(root).is_some_and(|other| other == name),
     };
     ensure!(is_own, "the chain is another task's: {}", describe());
     Ok(())
 }
 
-fn check_trace(python: &Python) -> anyhow::Result<()> {
-    let (target, grammar) = start(python)?;
+fn check_trace(python: &Python, file: &str) -> anyhow::Result<()> {
+    let (target, grammar) = start(python, file)?;
     let profile = tool::profile(target.pid, 10, 99)?;
     let mut impossible = Vec::new();
     for chain in &profile.chains {
