@@ -16,7 +16,7 @@ use crate::decode::{Record, SliceRecord, TaskRecord, decode};
 use crate::memory::{Address, Fault};
 use crate::python::ReadError;
 use crate::python::waits::WaitReader;
-use crate::snapshot::{Losses, Stack};
+use crate::snapshot::{FrameKind, Losses, Stack};
 use crate::symbolize::CodeCache;
 use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_interpreter};
 
@@ -328,6 +328,7 @@ impl Observer {
             return Ok(());
         }
         match names.chain_of(interpreter, memory, &task)? {
+            Some(chain) if task.address.is_null() && !names.runs_a_task(interpreter, &task, chain) => {}
             Some(chain) => receive(losses, Seen::Task(task, chain)),
             None => losses.undecodable += 1,
         }
@@ -421,6 +422,13 @@ impl Names {
         }
         self.task_types.insert(key, found);
         Ok(found)
+    }
+
+    /// Whether what ran in a thread is a task. trio's loop uses generators itself, while no task runs; its tasks are coroutines.
+    fn runs_a_task(&self, interpreter: &Interpreter, tick: &TaskRecord<'_>, chain: ChainId) -> bool {
+        let outermost = self.chains.get(chain).stack.last().map(|frame| frame.kind);
+        interpreter.trio_types(tick.layout).is_none()
+            || matches!(outermost, Some(FrameKind::Coroutine | FrameKind::Unknown))
     }
 
     /// The chain of a record, named when it is seen for the first time.
