@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::memory::Address;
 use crate::profile::{Chain, ChainState, Process, Profile};
-use crate::snapshot::{Frame, FrameKind, Losses, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{
+    Frame, FrameKind, Losses, Nursery, Snapshot, Task, TaskState, TrioState, TrioTask, WaitKind, WaitsOn,
+};
 
 /// Names that try to act on a terminal, on a line-based format and on a reader.
 pub const HOSTILE: &str = "a;b\n\x1b[31mred\x07\u{202e}evil\u{9b}<&\"> 7";
@@ -52,6 +54,29 @@ impl Task {
             (WaitKind::Gather, "_GatheringFuture")
         };
         self.waiting(kind, type_name, tasks)
+    }
+
+    /// The same task as one of trio, a child of `parent`, with `nurseries` of its own: address and children of each. It waits for the
+    /// last one where `is_leaving`, and else in a function of trio.
+    pub fn of_trio(mut self, parent: Option<u64>, nurseries: &[(u64, &[u64])], is_leaving: bool) -> Self {
+        let addresses = |tasks: &[u64]| tasks.iter().copied().map(Address).collect::<Vec<_>>();
+        self.trio = Some(Box::new(TrioTask {
+            state: TrioState::Parked,
+            parent_nursery: parent.map(Address),
+            nurseries: nurseries
+                .iter()
+                .map(|(id, tasks)| Nursery {
+                    id: Address(*id),
+                    tasks: addresses(tasks),
+                })
+                .collect(),
+        }));
+        let waited_for = nurseries.last().filter(|_| is_leaving);
+        self.waits_on = waited_for.map(|(id, tasks)| WaitsOn {
+            id: Address(*id),
+            ..waits_on(WaitKind::Nursery, "Nursery", tasks)
+        });
+        self
     }
 
     pub fn waiting(mut self, kind: WaitKind, type_name: &str, tasks: &[u64]) -> Self {

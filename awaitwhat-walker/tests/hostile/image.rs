@@ -48,18 +48,24 @@ const FRAME_DEPTH: u64 = 116;
 const FRAME_VALUES: u64 = 120;
 const FRAME_VALUE: u64 = 128;
 
-/// Number of layouts: like 3.14, like 3.11, like 3.10 and like 3.9.
-pub const LAYOUTS: usize = 4;
+/// Number of layouts: like 3.14, like 3.11, like 3.10, like 3.9, and like 3.14 with trio.
+pub const LAYOUTS: usize = 5;
 /// Like 3.10, and like 3.9: a generator's frame is an object of its own, which here lies in the same window.
 const COUNTED_STACK: usize = 2;
 const DRIVEN: usize = 3;
+const TRIO: usize = 4;
+
+fn has_frame_objects(layout: usize) -> bool {
+    matches!(layout, COUNTED_STACK | DRIVEN)
+}
 
 /// One of the layouts.
 pub fn layout(number: usize) -> Layout {
-    if number >= COUNTED_STACK {
+    if has_frame_objects(number) {
         return heap_layout(number);
     }
     let is_old = number == 1;
+    let is_trio = number == TRIO;
     let short = |offset: u64| u16::try_from(offset).expect("an offset within a window");
     let mut wrappers = [Wrapper::default(); MAX_WRAPPERS];
     wrappers[0] = Wrapper {
@@ -79,7 +85,7 @@ pub fn layout(number: usize) -> Layout {
         task_name: 32,
         task_loop: 16,
         task_fut_waiter: 40,
-        task_state: 48,
+        task_state: if is_trio { ABSENT } else { 48 },
         task_node: short(NODE),
         generator_frame_state: short(STATE),
         generator_frame: short(FRAME),
@@ -110,6 +116,7 @@ pub fn layout(number: usize) -> Layout {
         coroutine_type: COROUTINE,
         generator_type: GENERATOR,
         async_generator_type: ASYNC_GENERATOR,
+        driver_code: if is_trio { BASE + WINDOW_BYTES } else { 0 },
         wrappers,
         ..Layout::default()
     }
@@ -239,7 +246,7 @@ impl Object {
                 previous,
                 awaited,
                 layout,
-            } if layout >= COUNTED_STACK => {
+            } if has_frame_objects(layout) => {
                 set(0, RESUMES);
                 set(TYPE, type_address);
                 // Who is driven is linked too, more often than not.

@@ -80,3 +80,36 @@ fn a_hundred_thousand_tasks_in_a_row_are_no_recursion() {
     assert_eq!(graph.roots(), [0]);
     assert_ne!(graph.shape(0), graph.shape(1));
 }
+
+#[test]
+fn nurseries_are_structure_and_no_waits() {
+    let t = |id| task(id, "t", &[frame("f", "/app.py", 1)]);
+    let tasks = [
+        t(1).of_trio(None, &[(0xa, &[2]), (0xb, &[3])], true),
+        t(2).of_trio(Some(0xa), &[(0xc, &[4, 99]), (0xd, &[])], false),
+        t(3).of_trio(Some(0xb), &[], false),
+        t(4).of_trio(Some(0xc), &[], false),
+    ];
+    let graph = AwaitGraph::new(&tasks);
+    assert_eq!(graph.waits_for(0), [2]);
+    assert_eq!(graph.nurseries(0), [vec![1]]);
+    assert_eq!(graph.nurseries(1), [vec![3], vec![]]);
+    assert_eq!(graph.tops(), [0]);
+    assert_eq!(graph.roots(), [0, 1, 3]);
+    assert_eq!(graph.shape(2), graph.shape(3));
+    assert_ne!(graph.shape(1), graph.shape(3));
+}
+
+/// What cannot be, but may be read of a target that changes.
+#[test]
+fn a_task_below_itself_is_no_cycle_of_waits() {
+    let t = |id| task(id, "t", &[frame("f", "/app.py", 1)]);
+    let tasks = [
+        t(1).of_trio(Some(0xa), &[(0xa, &[1])], false),
+        t(2).of_trio(Some(0xc), &[(0xb, &[3])], false),
+        t(3).of_trio(Some(0xb), &[(0xc, &[2])], false),
+    ];
+    let graph = AwaitGraph::new(&tasks);
+    assert!(graph.cycles().is_empty());
+    assert_eq!(graph.tops(), [0, 1]);
+}

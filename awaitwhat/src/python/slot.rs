@@ -63,3 +63,58 @@ impl Objects<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Table, Version};
+    use crate::python::image::{Heap, MemoryImage};
+
+    /// An `int`.
+    const INT: u32 = 1;
+
+    fn heap() -> Heap {
+        let version = Version::from_hex(0x030c_00f0);
+        let table = Table::for_interpreter(&MemoryImage::default(), version, Address::NULL);
+        Heap::new(table.expect("3.12 publishes nothing").offsets)
+    }
+
+    fn member(heap: &mut Heap, descriptor_type: Address, kind: u32, offset: u64) -> Address {
+        let definition = heap.allocate(40);
+        heap.set(definition, MEMBER_TYPE, kind.into());
+        heap.set(definition, MEMBER_OFFSET, offset);
+        let descriptor = heap.object(descriptor_type, 48);
+        heap.set(descriptor, 16 + MEMBER, definition.0);
+        descriptor
+    }
+
+    #[test]
+    fn a_class_knows_where_its_slots_are() {
+        let mut heap = heap();
+        let kind = heap.new_type("member_descriptor", 0, 48);
+        let other = heap.new_type("getset_descriptor", 0, 48);
+        let entries = [
+            ("good", member(&mut heap, kind, OBJECT, 24)),
+            ("number", member(&mut heap, kind, INT, 24)),
+            ("crooked", member(&mut heap, kind, OBJECT, 27)),
+            ("in_header", member(&mut heap, kind, OBJECT, 8)),
+            ("far", member(&mut heap, kind, OBJECT, MAX_OFFSET + 8)),
+            ("property", member(&mut heap, other, OBJECT, 24)),
+        ];
+        let namespace = heap.dict(&entries);
+        let class = heap.new_type("Task", 0, 64);
+        let dict_offset = heap.offsets.type_object.dict_offset;
+        heap.set(class, dict_offset - DICT_BEFORE_DICT_OFFSET, namespace.0);
+        let instance = heap.object(class, 64);
+        let value = heap.text("value");
+        heap.set(instance, 24, value.0);
+
+        let objects = heap.objects();
+        assert_eq!(objects.slot(class, "good"), Ok(Some(24)));
+        for name in ["number", "crooked", "in_header", "far", "property", "missing"] {
+            assert_eq!(objects.slot(class, name), Ok(None), "{name}");
+        }
+        assert_eq!(objects.member(instance, "good"), Ok(Some(value)));
+        assert_eq!(objects.member(instance, "missing"), Ok(None));
+    }
+}

@@ -254,8 +254,10 @@ impl<'a, W: Write> Tree<'a, W> {
         } else {
             format!("{count} nurseries")
         };
-        let children_text = plural(children.len(), "task", "tasks");
-        let text = format!("{before}{nurseries}, still open, of {children_text}");
+        let text = format!(
+            "{before}{nurseries} of {}, still open",
+            plural(children.len(), "task", "tasks")
+        );
         writeln!(self.output, "{}", styled(FAINT, text))?;
         self.branches.enter(place);
         let entries = self.grouped(children);

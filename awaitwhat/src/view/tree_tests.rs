@@ -1,4 +1,4 @@
-use crate::snapshot::{Frame, Losses, Snapshot, Task, TaskState, WaitKind};
+use crate::snapshot::{Frame, Losses, Snapshot, Task, TaskState, TrioState, WaitKind};
 use crate::testing::{HOSTILE, frame, small_service, snapshot, task};
 
 fn drawn(snapshot: &Snapshot) -> String {
@@ -290,4 +290,110 @@ fn a_long_cycle_ends() {
     let text = drawn(&snapshot(tasks));
     assert_eq!(text.matches("closes a cycle").count(), 1);
     assert!(text.starts_with("Process 4711"));
+}
+
+/// A run of trio: who waits for a nursery is drawn apart from who only has one open.
+fn nurseries() -> Vec<Task> {
+    let trap = || frame("wait_task_rescheduled", "/lib/trio/_core/_traps.py", 216);
+    let exit = || frame("Nursery._nested_child_finished", "/lib/trio/_core/_run.py", 1310);
+    let t = |id, name: &str, inner: Frame| task(id, name, &[trap(), inner, frame("work", "/srv/app.py", 7)]);
+    let asleep = || frame("sleep", "/lib/trio/_timeouts.py", 87);
+    let mut tasks = vec![
+        t(1, "<init>", exit()).of_trio(None, &[(0xa, &[9]), (0xb, &[2])], true),
+        t(2, "main", exit()).of_trio(Some(0xb), &[(0xc, &[3, 4])], true),
+        t(3, "serve 0", asleep()).of_trio(Some(0xc), &[(0xd, &[5, 6]), (0xe, &[])], false),
+        t(4, "serve 1", asleep()).of_trio(Some(0xc), &[(0xf, &[7, 8]), (0x10, &[])], false),
+        t(9, "system", asleep()).of_trio(Some(0xa), &[], false),
+    ];
+    tasks.extend([(5, 0xd), (6, 0xd), (7, 0xf), (8, 0xf)].map(|(id, parent)| {
+        t(id, "reader", asleep())
+            .waiting(WaitKind::Parked, "SocketStream", &[])
+            .with_nursery(parent)
+    }));
+    tasks
+}
+
+impl Task {
+    fn with_nursery(self, parent: u64) -> Self {
+        let waits_on = self.waits_on.clone();
+        Self {
+            waits_on,
+            ..self.of_trio(Some(parent), &[], false)
+        }
+    }
+}
+
+#[test]
+fn children_of_a_nursery_are_drawn_apart_from_waits() {
+    let mut tasks = nurseries();
+    for (index, state) in [(4, TrioState::Runnable), (5, TrioState::Cancelling)] {
+        tasks[index].trio.as_mut().unwrap().state = state;
+    }
+    insta::assert_snapshot!(drawn(&snapshot(tasks)), @"
+    Process 4711 (CPython 3.14.10): 9 tasks, 0 running, 6 awaited by no other
+
+    ● <init>
+    │  work  /srv/app.py:7
+    │  Nursery._nested_child_finished  /lib/trio/_core/_run.py:1310
+    │  waits for all of 1 task (nursery)
+    ├─ ● main
+    │  │  work  /srv/app.py:7
+    │  │  Nursery._nested_child_finished  /lib/trio/_core/_run.py:1310
+    │  │  waits for all of 2 tasks (nursery)
+    │  ├─ ● serve 0
+    │  │  │  work  /srv/app.py:7
+    │  │  │  sleep  /lib/trio/_timeouts.py:87
+    │  │  ├╌ nursery of 2 tasks, still open
+    │  │  │  ├─ ● reader  cancelled, but waits
+    │  │  │  │     work  /srv/app.py:7
+    │  │  │  │     sleep  /lib/trio/_timeouts.py:87
+    │  │  │  │     waits for SocketStream
+    │  │  │  └─ ● reader
+    │  │  │        work  /srv/app.py:7
+    │  │  │        sleep  /lib/trio/_timeouts.py:87
+    │  │  │        waits for SocketStream
+    │  │  └╌ nursery of 0 tasks, still open
+    │  └─ ● serve 1
+    │     │  work  /srv/app.py:7
+    │     │  sleep  /lib/trio/_timeouts.py:87
+    │     ├╌ nursery of 2 tasks, still open
+    │     │  └─ ● reader  x2
+    │     │        work  /srv/app.py:7
+    │     │        sleep  /lib/trio/_timeouts.py:87
+    │     │        waits for SocketStream
+    │     └╌ nursery of 0 tasks, still open
+    └╌ nursery of 1 task, still open
+       └─ ● system  runnable
+             work  /srv/app.py:7
+             sleep  /lib/trio/_timeouts.py:87
+    ");
+}
+
+#[test]
+fn equal_tasks_with_nurseries_are_one_entry() {
+    insta::assert_snapshot!(drawn(&snapshot(nurseries())), @"
+    Process 4711 (CPython 3.14.10): 9 tasks, 0 running, 6 awaited by no other
+
+    ● <init>
+    │  work  /srv/app.py:7
+    │  Nursery._nested_child_finished  /lib/trio/_core/_run.py:1310
+    │  waits for all of 1 task (nursery)
+    ├─ ● main
+    │  │  work  /srv/app.py:7
+    │  │  Nursery._nested_child_finished  /lib/trio/_core/_run.py:1310
+    │  │  waits for all of 2 tasks (nursery)
+    │  └─ ● serve 0, serve 1  x2
+    │     │  work  /srv/app.py:7
+    │     │  sleep  /lib/trio/_timeouts.py:87
+    │     ├╌ 2 nurseries of 4 tasks, still open
+    │     │  └─ ● reader  x4
+    │     │        work  /srv/app.py:7
+    │     │        sleep  /lib/trio/_timeouts.py:87
+    │     │        waits for SocketStream
+    │     └╌ 2 nurseries of 0 tasks, still open
+    └╌ nursery of 1 task, still open
+       └─ ● system
+             work  /srv/app.py:7
+             sleep  /lib/trio/_timeouts.py:87
+    ");
 }
