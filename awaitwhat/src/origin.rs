@@ -1,5 +1,7 @@
 //! Whose code a file holds: the application's, an installed package's, the standard library's.
 
+use crate::snapshot::Frame;
+
 /// Whose code a file holds, told from its path alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin<'a> {
@@ -45,6 +47,13 @@ fn is_version(text: &str) -> bool {
             .trim_end_matches(['t', 'd'])
             .chars()
             .all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// How many of the innermost frames are those by which any task of trio gives up its turn, whatever it waits for.
+#[must_use]
+pub fn trio_traps(stack: &[Frame]) -> usize {
+    let is_trap = |frame: &&Frame| frame.file.ends_with("/trio/_core/_traps.py");
+    stack.iter().take_while(is_trap).count()
 }
 
 /// Whether `file` belongs to the application: neither to the standard library nor to an installed package.

@@ -14,6 +14,9 @@ pub struct Grammar {
     pub tasks: usize,
     /// Names of tasks of no family, by their outermost function.
     pub others: BTreeMap<String, String>,
+    /// Functions that every task gives up its turn by: a profile leaves them away.
+    #[serde(default)]
+    traps: Vec<String>,
     /// By qualified name.
     functions: BTreeMap<String, Rules>,
 }
@@ -35,6 +38,18 @@ impl Grammar {
     /// # Errors
     /// Says what is impossible in it.
     pub fn check(&self, stack: &[Frame], is_running: bool) -> anyhow::Result<()> {
+        self.check_to(stack, is_running, &[])
+    }
+
+    /// The same for a chain of a profile.
+    ///
+    /// # Errors
+    /// As [`Grammar::check`].
+    pub fn check_profiled(&self, stack: &[Frame], is_running: bool) -> anyhow::Result<()> {
+        self.check_to(stack, is_running, &self.traps)
+    }
+
+    fn check_to(&self, stack: &[Frame], is_running: bool, traps: &[String]) -> anyhow::Result<()> {
         let mut frames = stack.iter().rev();
         let root = frames.next().context("no frame at all")?;
         ensure!(
@@ -50,7 +65,7 @@ impl Grammar {
             self.check_step(outer, inner, is_running)?;
             outer = (inner, self.rules(inner)?);
         }
-        check_end(outer, is_running)
+        check_end(outer, is_running, traps)
     }
 
     fn rules(&self, frame: &Frame) -> anyhow::Result<&Rules> {
@@ -108,7 +123,7 @@ impl Grammar {
     }
 }
 
-fn check_end((frame, rules): (&Frame, &Rules), is_running: bool) -> anyhow::Result<()> {
+fn check_end((frame, rules): (&Frame, &Rules), is_running: bool, traps: &[String]) -> anyhow::Result<()> {
     let place = format!("{}:{}", frame.function, frame.line);
     if is_running {
         ensure!(
@@ -119,6 +134,7 @@ fn check_end((frame, rules): (&Frame, &Rules), is_running: bool) -> anyhow::Resu
     }
     match rules.awaits.get(&frame.line) {
         Some(names) if names.contains(&None) => Ok(()),
+        Some(names) if names.iter().flatten().any(|name| traps.contains(name)) => Ok(()),
         Some(names) => bail!("{place} awaits {names:?}, and no such frame follows"),
         None => bail!("{place} awaits nothing"),
     }

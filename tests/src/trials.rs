@@ -9,12 +9,14 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 12] = [
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",
     "trio_truth.py",
+    "pacing.py",
     "paced_server.py",
+    "trio_paced_server.py",
     "busy_families.py",
     "busy_tasks.py",
     "trio_busy_tasks.py",

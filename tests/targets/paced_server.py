@@ -8,14 +8,13 @@ waits that are still going on count up to that moment.
 import asyncio
 import random
 import sys
-import time
 
+import pacing
 import truth
+from pacing import Load, Wait, compute
 
 CLIENTS, LOCKS, PRODUCERS, CONSUMERS, HOGS = 120, 4, 4, 40, 10
 HOG_SECONDS = 0.0005
-# How often the share of busy time is corrected.
-CONTROL_SECONDS = 0.25
 
 # Await point: function, and what it awaits there. The line is that of the comment `point: NAME`.
 POINTS = {
@@ -28,53 +27,6 @@ POINTS = {
     "yield": ("hog", "sleep"),
     "gather": ("main", "_GatheringFuture"),
 }
-
-
-class Wait:
-    """Books the time of one wait, by the clock of the waiting task itself."""
-
-    seconds = dict.fromkeys(POINTS, 0.0)
-    open = set()
-    __slots__ = ("point", "since")
-
-    def __init__(self, point):
-        self.point = point
-
-    def __enter__(self):
-        Wait.open.add(self)
-        self.since = time.perf_counter()
-
-    def __exit__(self, *exception):
-        Wait.seconds[self.point] += time.perf_counter() - self.since
-        Wait.open.discard(self)
-
-
-class Load:
-    """Computes at each step, for as long as makes the wanted share of the time."""
-
-    def __init__(self, share):
-        self.share = share
-        self.step_seconds = 0.0
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
-        self.steps = 0
-
-    def step(self):
-        self.steps += 1
-        compute(self.step_seconds)
-
-    def control(self, loop):
-        cpu, wall = time.process_time(), time.perf_counter()
-        if self.steps:
-            missing = self.share * (wall - self.wall) - (cpu - self.cpu)
-            self.step_seconds = max(0.0, self.step_seconds + 0.5 * missing / self.steps)
-        self.cpu, self.wall, self.steps = cpu, wall, 0
-        loop.call_later(CONTROL_SECONDS, self.control, loop)
-
-
-def compute(seconds):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
 
 
 async def think(seconds):
@@ -132,36 +84,14 @@ async def hog():
             await asyncio.sleep(0)  # point: yield
 
 
-def lines():
-    """The line of every await point."""
-    with open(__file__, encoding="utf-8") as source:
-        texts = list(source)
-    found = {}
-    for number, text in enumerate(texts, 1):
-        _, marker, point = text.partition("# point: ")
-        if marker and point.strip() in POINTS:
-            found[point.strip()] = number
-    return found
-
-
 def report():
-    now = time.perf_counter()
-    seconds = dict(Wait.seconds)
-    for wait in Wait.open:
-        seconds[wait.point] += now - wait.since
-    at = lines()
-    points = [
-        {
-            "function": truth.shown_name(function),
-            "file": __file__,
-            "line": at[point],
-            "awaits": truth.shown_name(awaits),
-            "task_seconds": seconds[point],
-        }
-        for point, (function, awaits) in POINTS.items()
-    ]
     tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))
-    truth.announce({"at": now, "cpu_seconds": time.process_time(), "tasks": tasks, "points": points})
+    truth.announce(dict(pacing.account(__file__, POINTS, truth.shown_name), tasks=tasks))
+
+
+def control(loop, load):
+    load.control()
+    loop.call_later(pacing.CONTROL_SECONDS, control, loop, load)
 
 
 def announce_when_mixed(loop, clients):
@@ -177,7 +107,7 @@ async def main():
     loop = asyncio.get_running_loop()
     truth.end_with_stdin(lambda line: loop.call_soon_threadsafe(report))
     load, queue = Load(share if share < 1 else 0.0), asyncio.Queue()
-    load.control(loop)
+    control(loop, load)
     locks = [asyncio.Lock() for _ in range(LOCKS)]
     clients = [Client(locks[number % LOCKS], load) for number in range(CLIENTS)]
     announce_when_mixed(loop, clients)

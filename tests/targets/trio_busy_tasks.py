@@ -29,7 +29,7 @@ async def main():
 def announce_grammar():
     every = [main] + busy_families.own_functions() + [inspect.unwrap(it) for it in library()]
     functions = {name(function): rules(function) for function in every}
-    trio_truth.announce({"tasks": TASKS + len(OTHERS), "others": others(functions), "functions": functions})
+    trio_truth.announce({"tasks": TASKS + len(OTHERS), "others": others(functions), "traps": TRAPS, "functions": functions})
 
 
 def others(functions):
@@ -54,6 +54,8 @@ def rules(function):
 
 
 TRAP = _traps._async_yield.__name__
+# Functions of that module.
+TRAPS = ["wait_task_rescheduled", "cancel_shielded_checkpoint", TRAP]
 
 
 def library():

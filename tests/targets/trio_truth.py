@@ -238,6 +238,11 @@ def frame_entry(frame):
     }
 
 
+def shown_name(qualified):
+    """What a function is called in this version: the qualified name is known since 3.11."""
+    return qualified if sys.version_info >= (3, 11) else qualified.rsplit(".", 1)[-1]
+
+
 def code_kind(code):
     flags = code.co_flags
     if flags & inspect.CO_COROUTINE:

@@ -143,7 +143,7 @@ fn check_trace(python: &Python, file: &str) -> anyhow::Result<()> {
     let profile = tool::profile(target.pid, 10, 99)?;
     let mut impossible = Vec::new();
     for chain in &profile.chains {
-        if let Err(error) = grammar.check(&chain.frames, chain.state == "running") {
+        if let Err(error) = grammar.check_profiled(&chain.frames, chain.state == "running") {
             let frames = stack_lines(&chain.frames);
             impossible.push(format!(
                 "{error}: {} {} s\n{frames}",

@@ -10,9 +10,11 @@ use awaitwhat_common::status::SliceStatus;
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
 use crate::capture::{Capture, CaptureError};
-use crate::chains::ChainTable;
+use crate::chains::{Chain as SeenChain, ChainTable};
 use crate::memory::Fault;
+use crate::origin;
 use crate::profile::{Account, Chain, ChainState, Process, Profile, merged_chains};
+use crate::snapshot::Stack;
 
 /// How often loops that come and go are looked for, and names are checked.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -253,6 +255,15 @@ impl Traced {
     }
 }
 
+/// The chain of a task of trio that waits, without the frames that are the same in all of them, and the outermost function of these.
+fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
+    let is_parked = chain.state == TaskState::Waiting && chain.terminal_type.is_null();
+    let traps = origin::trio_traps(&chain.stack);
+    let (hidden, shown) = chain.stack.split_at_checked(traps)?;
+    let trap = hidden.last().filter(|_| is_parked && !shown.is_empty())?;
+    Some((shown.into(), Arc::clone(&trap.function)))
+}
+
 /// Chains with their weights; those that look the same are one.
 fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
     let chains = table.iter().filter_map(|(id, chain)| {
@@ -266,8 +277,12 @@ fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
             TaskState::Created => Some(Arc::from(NOT_STARTED)),
             TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
         };
-        (task_seconds > 0.0).then(|| Chain {
-            stack: chain.stack.clone(),
+        let (stack, terminal) = match without_traps(chain) {
+            Some((stack, trap)) => (stack, Some(trap)),
+            None => (chain.stack.clone(), terminal),
+        };
+        (task_seconds > 0.0).then_some(Chain {
+            stack,
             state,
             terminal,
             task_seconds,

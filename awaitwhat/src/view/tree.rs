@@ -340,8 +340,8 @@ impl<'a, W: Write> Tree<'a, W> {
 
     fn draw_frames(&mut self, task: &Task, has_children: bool) -> io::Result<()> {
         let before = styled(FAINT, self.branches.before_line(has_children)).to_string();
-        let inner = hidden_frames(task);
-        for frame in task.stack.iter().skip(inner).rev() {
+        let traps = origin::trio_traps(&task.stack);
+        for frame in task.stack.iter().skip(traps).rev() {
             writeln!(self.output, "{before}{}", frame_line(frame))?;
         }
         if let Some(end) = task.waits_on.as_ref().and_then(|on| wait_line(on, has_children)) {
@@ -385,15 +385,6 @@ impl<'a, W: Write> Tree<'a, W> {
             groups[group].push(task);
         }
         groups.into_iter().map(Entry::Group).collect()
-    }
-}
-
-/// Innermost frames that are the same in every parked task of trio: the two functions that give up the turn.
-fn hidden_frames(task: &Task) -> usize {
-    let is_trap = |frame: &&Frame| frame.file.ends_with("/trio/_core/_traps.py");
-    match task.trio {
-        Some(_) => task.stack.iter().take_while(is_trap).count(),
-        None => 0,
     }
 }
 
