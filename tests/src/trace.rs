@@ -67,10 +67,18 @@ impl Trace {
     /// # Errors
     /// When it has ended.
     pub fn interrupt(&self) -> anyhow::Result<()> {
+        self.signal("INT")
+    }
+
+    /// Sends it a signal, by name.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
+            .args([&format!("-{name}"), &self.child.id().to_string()])
             .status()?;
-        ensure!(status.success(), "the trace cannot be interrupted");
+        ensure!(status.success(), "the trace cannot be sent SIG{name}");
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! What users run into: the wrong process, too few privileges, a target that goes away, a full buffer.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::grammar::Grammar;
-use awaitwhat_tests::output::{Profile, Snapshot};
+use awaitwhat_tests::output::{AwaitPoint, Profile, Snapshot};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
@@ -26,6 +27,8 @@ mod exit {
 
 /// An unprivileged user's id, of Debian's `nobody`.
 const NOBODY: u32 = 65534;
+/// How often a process is started until it has a certain number.
+const ATTEMPTS: usize = 100;
 /// More than any test waits.
 const HOURS: &str = "7200";
 
@@ -44,6 +47,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     for python in environment::unsupported_pythons()? {
         let name = format!("{}::is_refused", python.label);
         list.push(trial(name, move || unknown_version_is_refused(&python)));
+    }
+    if let Some(python) = environment::pythons()?.pop() {
+        let name = format!("{}::process_id_is_reused", python.label);
+        list.push(trial(name, move || process_id_is_reused(&python)));
     }
     type Check = fn(&Python) -> anyhow::Result<()>;
     let checks: [(&str, Check); 7] = [
@@ -282,6 +289,41 @@ fn interrupted(python: &Python) -> anyhow::Result<()> {
     let outcome = trace.outcome()?;
     says(&outcome, 0, &[])?;
     check_workers(&outcome)
+}
+
+/// The target ends, and another Python gets its number, before the trace looks again: it is stopped meanwhile.
+fn process_id_is_reused(python: &Python) -> anyhow::Result<()> {
+    let mut target = Target::start::<&str>(python, "changes.py", &[])?;
+    let pid = target.child_id();
+    ensure!(pid == target.pid, "the target is not what was started");
+    let trace = Trace::start(&["--pid", &pid.to_string(), "-d", HOURS, "-f", "json"])?;
+    trace.signal("STOP")?;
+    target.end();
+    let _heir = start_as(pid, python)?;
+    trace.signal("CONT")?;
+    let outcome = trace.outcome()?;
+    says(&outcome, exit::TARGET_ENDED, &[])?;
+    let profile: Profile = serde_json::from_str(&outcome.stdout)?;
+    let functions = |point: &AwaitPoint| point.function.clone();
+    let seen: BTreeSet<String> = profile.await_points.iter().map(functions).collect();
+    ensure!(
+        seen == BTreeSet::from(["main".to_owned(), "worker".to_owned()]),
+        "await points of {seen:?}"
+    );
+    Ok(())
+}
+
+/// Starts a target whose process id is `pid`, which nobody has.
+fn start_as(pid: u32, python: &Python) -> anyhow::Result<Target> {
+    for _ in 0..ATTEMPTS {
+        // The kernel gives out the next free number; anybody else's new process may take it before ours.
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string())?;
+        let target = Target::start::<&str>(python, "gather_deep.py", &[])?;
+        if target.pid == pid {
+            return Ok(target);
+        }
+    }
+    bail!("no new process was given the number {pid}")
 }
 
 /// A ring buffer of one page holds some twenty tasks. A snapshot takes them bit by bit; the trace of a busy process loses some, and says so.
