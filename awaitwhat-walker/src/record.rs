@@ -100,7 +100,9 @@ impl Record {
     /// Appends a frame; false when `limit` is reached.
     #[inline(always)]
     pub(crate) fn push_frame(&mut self, code: u64, instruction: u64, limit: u32) -> bool {
-        if self.frames >= limit || self.frames >= MAX_FRAMES as u32 {
+        // Frames come one by one, so they meet the bound. A comparison for order would let the compiler leave out the masks below, which
+        // the verifier of Linux 6.1 needs.
+        if self.frames >= limit || self.frames == MAX_FRAMES as u32 {
             return false;
         }
         let at = self.frames as usize * FRAME_WORDS;
