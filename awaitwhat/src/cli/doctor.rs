@@ -89,7 +89,7 @@ fn feature_check(feature: &Feature, is_there: bool) -> Check {
         name,
         format!("this kernel lacks it, which is needed to {purpose}"),
         Some(format!(
-            "boot a kernel {since} or newer; 6.1 and newer have everything"
+            "boot a kernel 6.1 or newer, which has everything; this came with {since}"
         )),
     )
 }
