@@ -136,6 +136,11 @@ def announce(answer):
     print(json.dumps(answer), flush=True)
 
 
+def showable(text):
+    """The text as JSON in UTF-8 can carry it: half of a surrogate pair is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Edges:
     """Who waits for whom: pairs of tasks' names, or of the qualified names of their outermost coroutine functions."""
 
@@ -256,7 +261,7 @@ def name_of(task):
         for referent in gc.get_referents(task):
             if type(referent) is int:
                 return f"Task-{referent}"
-    return task.get_name()
+    return showable(task.get_name())
 
 
 def suspended_stack(task):
