@@ -1,5 +1,5 @@
 """Tasks that are not `_asyncio.Task`: classes that are registered, dicts that were looked at, and dicts of an unusual form."""
-# needs: 3.8
+# needs: 3.11
 import asyncio
 
 import truth

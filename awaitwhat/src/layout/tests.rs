@@ -280,3 +280,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tells_layouts_of_tasks_apart_by_their_size() {
+    let sizes = |minor: u32| {
+        let version = Version::from_hex(3 << 24 | minor << 16);
+        let table = table(&[], version).expect("it publishes nothing");
+        assert!(
+            table.walk.has_heap_frames(),
+            "before 3.11 a frame is an object of its own"
+        );
+        let tasks = table.offsets.tasks.iter().map(move |task| {
+            let mut walk = table.walk;
+            task.apply(&mut walk);
+            assert!(walk.is_within_bounds(), "3.{minor}, {} bytes", task.size);
+            assert!(u64::from(walk.task_coro) < task.size);
+            assert_eq!(walk.task_name == ABSENT, minor == 7);
+            task.size
+        });
+        tasks.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        [7, 8, 9, 10].map(sizes),
+        [vec![136], vec![144], vec![184], vec![184, 192]]
+    );
+}

@@ -1,12 +1,14 @@
 //! CPython 3.10: a frame has one state in place of `f_executing` and `gi_running`, and counts its instructions and its stack.
 //!
+//! Until 3.10.5 a task is laid out as in 3.9; then futures got `fut_exception_tb` (python/cpython#94748). Its size tells which.
+//!
 //! Offsets are those of the DWARF of 3.10.13 (`libpython3.10.so` and its `_asyncio`, x86-64); constants are of the headers named beside
 //! them.
 
 use awaitwhat_common::layout::{ABSENT, Layout, quirks};
 
 use super::{
-    CodeObject, FunctionObject, LineTable, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames,
+    CodeObject, FunctionObject, LineTable, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames, v3_9,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -50,10 +52,13 @@ pub(super) const TABLE: Table = Table {
     },
 };
 
-const TASKS: [TaskLayout; 1] = [TaskLayout {
-    size: 192,
-    state: 88,
-    fut_waiter: 152,
-    coro: 160,
-    name: 168,
-}];
+const TASKS: [TaskLayout; 2] = [
+    v3_9::TASK,
+    TaskLayout {
+        size: 192,
+        state: 88,
+        fut_waiter: 152,
+        coro: 160,
+        name: 168,
+    },
+];

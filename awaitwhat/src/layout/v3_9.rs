@@ -17,10 +17,12 @@ pub(super) const TABLE: Table = Table {
     walk: heap_frames::WALK,
 };
 
-const TASKS: [TaskLayout; 1] = [TaskLayout {
+const TASKS: [TaskLayout; 1] = [TASK];
+
+pub(super) const TASK: TaskLayout = TaskLayout {
     size: 184,
     state: 80,
     fut_waiter: 144,
     coro: 152,
     name: 160,
-}];
+};
