@@ -50,6 +50,8 @@ static int interpreter(int count, char **values)
 #ifdef BYSTANDER_HOME
     char *home = getenv("PYTHONHOME");
     setenv("PYTHONHOME", BYSTANDER_HOME, 1);
+    /* What `site` may import refers to the other library's symbols. */
+    *(int *)dlsym(bystander, "Py_NoSiteFlag") = 1;
     ((void (*)(int))dlsym(bystander, "Py_InitializeEx"))(0);
     setenv("PYTHONHOME", home, 1);
 #else
