@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 14] = [
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",
@@ -22,6 +22,8 @@ const OTHERS: [&str; 12] = [
     "trio_busy_tasks.py",
     "hostile.py",
     "changes.py",
+    "pretends.py",
+    "half_imported.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

@@ -18,9 +18,12 @@ const CAP_BPF: u32 = 39;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let mut checks = machine();
-    checks.extend(probe::probe(args.pid));
+    let probed = probe::probe(args.pid);
+    checks.extend(probed.checks);
     let mut stdout = people_stdout();
     view::doctor::write(&checks, &mut stdout)?;
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    view::doctor::write_report(&release, &probed.report, &mut stdout)?;
     stdout.flush()?;
     Ok(exit(&checks))
 }

@@ -4,6 +4,7 @@ use crate::capture::{Capture, CaptureError};
 use crate::check::{Check, Concern};
 use crate::memory::Memory;
 use crate::session::own_thread_ids;
+use crate::target::report::{Entry, report};
 use crate::target::{EventLoops, FindError, Interpreter, find_interpreter};
 
 /// Size of the ring buffer of a trial, in bytes.
@@ -11,25 +12,44 @@ const RING_BYTES: u32 = 1 << 16;
 /// Period of a trial's perf event, in ns: it is closed again long before it fires.
 const PERIOD: u64 = 1_000_000_000;
 
+/// What was found out by trying.
+#[derive(Default)]
+pub(super) struct Probed {
+    pub checks: Vec<Check>,
+    /// What to say of the target in a bug report; empty where there is none, or it cannot be read.
+    pub report: Vec<Entry>,
+}
+
+impl From<Check> for Probed {
+    fn from(check: Check) -> Self {
+        Self {
+            checks: vec![check],
+            report: Vec::new(),
+        }
+    }
+}
+
 /// Loads the programs, opens a perf event, and looks at process `pid` if there is one to look at.
-pub(super) fn probe(pid: Option<u32>) -> Vec<Check> {
+pub(super) fn probe(pid: Option<u32>) -> Probed {
     let name = "eBPF programs";
     let mut capture = match Capture::load(RING_BYTES) {
         Ok(capture) => capture,
         Err(error) => {
             let mut checks = vec![Check::missing(Concern::Machine, name, error.to_string(), None)];
             checks.extend(pid.map(not_looked_at));
-            return checks;
+            return Probed {
+                checks,
+                ..Probed::default()
+            };
         }
     };
     let mut checks = vec![
         Check::ok(Concern::Machine, name, "the kernel takes them"),
         perf_events(&mut capture),
     ];
-    if let Some(pid) = pid {
-        checks.extend(target(&mut capture, pid));
-    }
-    checks
+    let target = pid.map(|pid| target(&mut capture, pid)).unwrap_or_default();
+    checks.extend(target.checks);
+    Probed { checks, ..target }
 }
 
 fn perf_events(capture: &mut Capture) -> Check {
@@ -82,16 +102,11 @@ fn not_looked_at(pid: u32) -> Check {
     Check::unknown(Concern::Target, format!("process {pid}"), meaning, None)
 }
 
-fn target(capture: &mut Capture, pid: u32) -> Vec<Check> {
+fn target(capture: &mut Capture, pid: u32) -> Probed {
     let name = format!("process {pid}");
     let gone = || {
         let remedy = "find its process id: pgrep -af python".to_owned();
-        vec![Check::missing(
-            Concern::Target,
-            &name,
-            "there is no such process",
-            Some(remedy),
-        )]
+        Check::missing(Concern::Target, &name, "there is no such process", Some(remedy)).into()
     };
     let Some(command) = command(pid) else {
         return gone();
@@ -99,13 +114,13 @@ fn target(capture: &mut Capture, pid: u32) -> Vec<Check> {
     let memory = match capture.memory(pid) {
         Ok(memory) => memory,
         Err(CaptureError::Gone) => return gone(),
-        Err(error) => return vec![Check::missing(Concern::Target, name, error.to_string(), None)],
+        Err(error) => return Check::missing(Concern::Target, name, error.to_string(), None).into(),
     };
     let mappings = memory.mappings().len();
     if mappings == 0 {
         let meaning =
             format!("`{command}` has no memory of its own: it is ending, or a thread of the kernel");
-        return vec![Check::missing(Concern::Target, name, meaning, None)];
+        return Check::missing(Concern::Target, name, meaning, None).into();
     }
     let readable = format!("`{command}`, its memory can be read ({mappings} mappings)");
     let mut checks = vec![Check::ok(Concern::Target, name, readable)];
@@ -113,7 +128,10 @@ fn target(capture: &mut Capture, pid: u32) -> Vec<Check> {
         Ok(interpreter) => checks.extend(python(pid, interpreter, &memory)),
         Err(error) => checks.push(no_python(&error)),
     }
-    checks
+    Probed {
+        checks,
+        report: report(&memory, memory.mappings()),
+    }
 }
 
 /// The name of a process, if there is one with this id.
@@ -167,6 +185,10 @@ fn no_python(error: &FindError) -> Check {
             "give the process id of the interpreter itself, not of a shell or supervisor: pgrep -af python",
         ),
         FindError::NotInitialised => Some("try again in a moment"),
+        FindError::SelfCheck { .. }
+        | FindError::UnknownBuild { .. }
+        | FindError::MissingSymbol { .. }
+        | FindError::Layout(_) => Some("send the report below to awaitwhat's bug tracker"),
         _ => None,
     };
     Check::missing(

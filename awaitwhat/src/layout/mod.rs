@@ -8,7 +8,7 @@ mod asyncio_debug;
 mod heap_frames;
 mod published;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod v3_10;
 mod v3_11;
 mod v3_12;
@@ -26,7 +26,7 @@ use awaitwhat_common::layout::Layout;
 
 pub(crate) use asyncio_debug::{AsyncioDebug, find as find_asyncio_debug};
 pub use published::PublishedError;
-pub(crate) use published::{COOKIE, version as published_version};
+pub(crate) use published::{COOKIE, version as published_version, words as published_words};
 
 use crate::memory::{Address, Memory};
 

@@ -148,6 +148,18 @@ fn make_free_threaded(edition: Edition, table: &mut Table) {
     }
 }
 
+/// The published offsets of any edition, also one that is not known, as far as they look like offsets; `None` where there are none.
+pub(crate) fn words(memory: &dyn Memory, runtime: Address) -> Option<Vec<u64>> {
+    let Words { words, .. } = Words::read(memory, runtime).ok()?;
+    let [cookie, version, free_threaded, offsets @ ..] = words;
+    if cookie != COOKIE {
+        return None;
+    }
+    // Behind them come addresses of the process.
+    let offsets = offsets.into_iter().take_while(|&word| word <= MAX_STRUCT_BYTES);
+    Some([version, free_threaded].into_iter().chain(offsets).collect())
+}
+
 struct Words {
     words: [u64; MAX_WORDS],
     position: usize,

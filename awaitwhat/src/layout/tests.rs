@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop, prop_assert, proptest};
 
 use super::asyncio_debug::find;
 use super::published::PublishedError;
-use super::{KNOWN, KNOWN_MINORS, LayoutError, Registry, RunningLoop, Table, Version};
+use super::{KNOWN, KNOWN_MINORS, LayoutError, ManagedDict, Registry, RunningLoop, Table, Version};
 use crate::memory::Address;
 use crate::python::image::MemoryImage;
 
@@ -15,7 +15,7 @@ const V3_14: Version = Version(0x030e_0af0);
 const V3_15: Version = Version(0x030f_02f0);
 
 /// What 3.13.0 has at the start of `_PyRuntime`.
-const PUBLISHED_3_13: [&[u64]; 17] = [
+pub(crate) const PUBLISHED_3_13: [&[u64]; 17] = [
     &[u64::from_le_bytes(*b"xdebugpy"), 0x030d_00f0, 0],
     &[283_320, 648, 632],
     &[
@@ -38,7 +38,7 @@ const PUBLISHED_3_13: [&[u64]; 17] = [
 ];
 
 /// What 3.14.10 has there.
-const PUBLISHED_3_14: [&[u64]; 18] = [
+pub(crate) const PUBLISHED_3_14: [&[u64]; 18] = [
     &[u64::from_le_bytes(*b"xdebugpy"), 0x030e_0af0, 0],
     &[316_616, 792, 808],
     &[
@@ -61,8 +61,32 @@ const PUBLISHED_3_14: [&[u64]; 18] = [
     &[160, 24, 72, 67],
 ];
 
+/// What a free-threaded build of 3.14.10 has there, by its headers (`tests/headers`).
+pub(crate) const PUBLISHED_3_14_FREE_THREADED: [&[u64]; 18] = [
+    &[u64::from_le_bytes(*b"xdebugpy"), 0x030e_0af0, 1],
+    &[365_624, 784, 808],
+    &[
+        249_976, 7280, 7272, 7344, 7360, 7408, 7712, 7696, 7704, 16, 7808, 0, 7832, 7824, 8024, 17_300,
+    ],
+    &[832, 0, 8, 16, 72, 152, 160, 232, 32],
+    &[88, 8, 0, 56, 80, 78, 64, 72],
+    &[240, 128, 136, 144, 152, 84, 68, 112, 120, 232, 224],
+    &[32, 24],
+    &[432, 40, 104, 184],
+    &[56, 48, 32],
+    &[56, 40, 32],
+    &[216, 40, 56, 48],
+    &[64, 48, 56],
+    &[40, 32],
+    &[48, 32, 40],
+    &[56, 32, 48],
+    &[80, 48, 32, 56],
+    &[288, 192],
+    &[176, 40, 88, 83],
+];
+
 /// What 3.15.2 has there.
-const PUBLISHED_3_15: [&[u64]; 20] = [
+pub(crate) const PUBLISHED_3_15: [&[u64]; 20] = [
     &[u64::from_le_bytes(*b"xdebugpy"), 0x030f_02f0, 0],
     &[346_568, 912, 936],
     &[
@@ -87,7 +111,8 @@ const PUBLISHED_3_15: [&[u64]; 20] = [
     &[160, 24, 72, 67],
 ];
 
-fn image(sections: &[&[u64]]) -> MemoryImage {
+/// An image with what is published, and zeros behind it.
+pub(crate) fn published(sections: &[&[u64]]) -> MemoryImage {
     let mut image = MemoryImage::default();
     let mut words = sections.concat();
     words.resize(512, 0);
@@ -96,7 +121,7 @@ fn image(sections: &[&[u64]]) -> MemoryImage {
 }
 
 fn table(sections: &[&[u64]], version: Version) -> Result<Table, LayoutError> {
-    Table::for_interpreter(&image(sections), version, RUNTIME)
+    Table::for_interpreter(&published(sections), version, RUNTIME)
 }
 
 #[test]
@@ -162,6 +187,31 @@ fn believes_what_is_published() {
         (table_3_14.offsets, table_3_14.walk),
         (of_3_14.offsets, of_3_14.walk)
     );
+}
+
+#[test]
+fn moves_what_a_free_threaded_build_does_not_publish() {
+    let table = table(&PUBLISHED_3_14_FREE_THREADED, V3_14).expect("it is well-formed");
+    let offsets = &table.offsets;
+    assert_eq!((offsets.header_bytes(), offsets.object_type), (32, 24));
+    assert_eq!(
+        (offsets.type_object.basic_size, offsets.type_object.mro),
+        (48, 360)
+    );
+    assert_eq!((offsets.unicode.data, offsets.unicode.kind_shift), (72, 8));
+    assert_eq!((offsets.code.flags, offsets.code.copies), (64, Some(224)));
+    assert_eq!(offsets.managed_dict, ManagedDict::Inline { before: 8 });
+    assert_eq!((table.walk.generator_frame, table.walk.weakref_object), (88, 32));
+    // The longer header is there only where it is said to be.
+    let mut changed = PUBLISHED_3_14_FREE_THREADED;
+    changed[0] = PUBLISHED_3_14[0];
+    let error = Table::for_interpreter(&published(&changed), V3_14, RUNTIME).err();
+    let expected = PublishedError::Nonsense {
+        section: "pyobject",
+        size: 32,
+        offset: 24,
+    };
+    assert_eq!(error, Some(LayoutError::Published(expected)));
 }
 
 #[test]

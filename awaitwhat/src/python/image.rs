@@ -156,7 +156,8 @@ impl Heap {
             .flat_map(|(key, value)| [self.text(key).0, value.0])
             .collect();
         let keys = self.keys(1, items.len() as u64, &words);
-        let address = self.object(self.types.dict, 48);
+        let size = self.offsets.dict.keys.max(self.offsets.dict.values) + 8;
+        let address = self.object(self.types.dict, size);
         self.set(address, self.offsets.dict.keys, keys.0);
         address
     }
@@ -175,7 +176,7 @@ impl Heap {
         let words: Vec<u64> = items.iter().map(|item| item.0).collect();
         let array = self.allocate(words.len() as u64 * 8);
         self.image.write_words(array.0, &words);
-        let address = self.object(self.types.list, 40);
+        let address = self.object(self.types.list, self.offsets.list.items + 16);
         self.set(address, self.offsets.list.size, words.len() as u64);
         self.set(address, self.offsets.list.items, array.0);
         address

@@ -6,6 +6,7 @@ use awaitwhat_common::plan::{Root, root_kind};
 
 use super::Interpreter;
 use super::data::scan_data;
+use super::self_check::ASYNCIO_FUNCTIONS;
 use super::trio::TrioError;
 use crate::layout::{AsyncioDebug, Registry, Version, find_asyncio_debug};
 use crate::memory::{Address, Fault, Memory};
@@ -32,6 +33,15 @@ pub enum AsyncioError {
         "the `_asyncio` module of CPython {version} does not publish the layout of its tasks where it is expected to"
     )]
     NoDebugOffsets { version: Version },
+    #[error(
+        "asyncio is not laid out like that of a standard build of CPython {version}: {what} should be {expected}, and is {found}"
+    )]
+    SelfCheck {
+        version: Version,
+        what: String,
+        expected: String,
+        found: String,
+    },
     #[error("the layout of CPython {version}'s tasks is outside what the walker can read")]
     OutOfBounds { version: Version },
     #[error(transparent)]
@@ -174,6 +184,16 @@ impl Interpreter {
                 .module_attribute(tasks, "_GatheringFuture")?
                 .unwrap_or_default(),
         };
+        if let Some(fact) = self.functions(memory, tasks, &ASYNCIO_FUNCTIONS)?
+            && !fact.holds
+        {
+            return Err(AsyncioError::SelfCheck {
+                version: self.version,
+                what: fact.what,
+                expected: fact.expected,
+                found: fact.found,
+            });
+        }
         let (debug, mut walk) = match task_type {
             Some(task_type) => self.task_layout(memory, accelerator, task_type)?,
             None => (None, self.walk),

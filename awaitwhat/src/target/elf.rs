@@ -6,7 +6,8 @@
 use object::LittleEndian;
 use object::elf::{
     DT_GNU_HASH, DT_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB, Dyn64, EM_X86_64, FileHeader64, GnuHashHeader,
-    PT_DYNAMIC, PT_LOAD, ProgramHeader64, SHN_UNDEF, Sym64, gnu_hash, hash,
+    NT_GNU_BUILD_ID, NoteHeader32, PT_DYNAMIC, PT_LOAD, PT_NOTE, ProgramHeader64, SHN_UNDEF, Sym64, gnu_hash,
+    hash,
 };
 use object::pod::{Pod, from_bytes};
 
@@ -21,6 +22,15 @@ const MAX_BUCKET_SYMBOLS: u32 = 4096;
 /// Largest structure of an ELF file that is read here ([`FileHeader64`]).
 const MAX_STRUCT_BYTES: usize = 64;
 
+/// Notes of one segment that are looked at, and their bytes.
+const MAX_NOTES: u32 = 64;
+const MAX_NOTE_BYTES: u64 = 64 << 10;
+/// Bytes of a build id: twenty, as a rule.
+const MAX_BUILD_ID_BYTES: u32 = 64;
+
+/// Whose notes have the build id.
+const GNU: &[u8; 4] = b"GNU\0";
+
 /// Bits of a word of the Bloom filter.
 const BLOOM_BITS: u32 = 64;
 
@@ -28,6 +38,8 @@ type Header = FileHeader64<LittleEndian>;
 type ProgramHeader = ProgramHeader64<LittleEndian>;
 type Dynamic = Dyn64<LittleEndian>;
 type Symbol = Sym64<LittleEndian>;
+/// The fields have the same sizes in an image of 64 bits.
+type NoteHeader = NoteHeader32<LittleEndian>;
 type GnuHash = GnuHashHeader<LittleEndian>;
 
 const LE: LittleEndian = LittleEndian;
@@ -71,37 +83,15 @@ impl Image {
     }
 
     fn try_read(memory: &dyn Memory, base: Address) -> Result<Option<Self>, Fault> {
-        let header: Header = read_struct(memory, base)?;
-        // Class 2 is 64 bits, data 1 is little-endian (elf.h: ELFCLASS64, ELFDATA2LSB).
-        let identity = &header.e_ident;
-        if identity.magic != object::elf::ELFMAG
-            || identity.class != object::elf::ELFCLASS64
-            || identity.data != object::elf::ELFDATA2LSB
-            || header.e_machine.get(LE) != EM_X86_64
-        {
-            return Ok(None);
-        }
-        let mut load = None;
-        let mut dynamic = None;
-        let headers = base.offset(header.e_phoff.get(LE));
-        for index in 0..header.e_phnum.get(LE).min(MAX_PROGRAM_HEADERS) {
-            let entry: ProgramHeader = read_struct(
-                memory,
-                headers.offset(u64::from(index) * size_of::<ProgramHeader>() as u64),
-            )?;
-            match entry.p_type.get(LE) {
-                PT_LOAD if load.is_none() => {
-                    load = Some(entry.p_vaddr.get(LE).wrapping_sub(entry.p_offset.get(LE)));
-                }
-                PT_DYNAMIC => dynamic = Some(entry.p_vaddr.get(LE)),
-                _ => {}
-            }
-        }
-        let (Some(load), Some(dynamic)) = (load, dynamic) else {
+        let Some(segments) = Segments::read(memory, base)? else {
             return Ok(None);
         };
-        let bias = base.0.wrapping_sub(load);
-        Self::from_dynamic(memory, base, bias, Address(dynamic).offset(bias))
+        match (segments.bias, segments.dynamic) {
+            (Some(bias), Some(dynamic)) => {
+                Self::from_dynamic(memory, base, bias, Address(dynamic).offset(bias))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn from_dynamic(
@@ -217,6 +207,89 @@ impl Image {
             .is_some_and(|(end, text)| *end == 0 && text == name);
         Ok(is_equal.then(|| Address(symbol.st_value.get(LE)).offset(self.bias)))
     }
+}
+
+/// What the program headers of an image say.
+#[derive(Default)]
+struct Segments {
+    /// What is added to an address of the file to get one of memory.
+    bias: Option<u64>,
+    /// Address of the dynamic section in the file.
+    dynamic: Option<u64>,
+    /// Addresses of notes in the file, and their sizes.
+    notes: Vec<(u64, u64)>,
+}
+
+impl Segments {
+    fn read(memory: &dyn Memory, base: Address) -> Result<Option<Self>, Fault> {
+        let header: Header = read_struct(memory, base)?;
+        // Class 2 is 64 bits, data 1 is little-endian (elf.h: ELFCLASS64, ELFDATA2LSB).
+        let identity = &header.e_ident;
+        if identity.magic != object::elf::ELFMAG
+            || identity.class != object::elf::ELFCLASS64
+            || identity.data != object::elf::ELFDATA2LSB
+            || header.e_machine.get(LE) != EM_X86_64
+        {
+            return Ok(None);
+        }
+        let mut segments = Self::default();
+        let headers = base.offset(header.e_phoff.get(LE));
+        for index in 0..header.e_phnum.get(LE).min(MAX_PROGRAM_HEADERS) {
+            let entry: ProgramHeader = read_struct(
+                memory,
+                headers.offset(u64::from(index) * size_of::<ProgramHeader>() as u64),
+            )?;
+            match entry.p_type.get(LE) {
+                PT_LOAD if segments.bias.is_none() => {
+                    let load = entry.p_vaddr.get(LE).wrapping_sub(entry.p_offset.get(LE));
+                    segments.bias = Some(base.0.wrapping_sub(load));
+                }
+                PT_DYNAMIC => segments.dynamic = Some(entry.p_vaddr.get(LE)),
+                PT_NOTE => segments
+                    .notes
+                    .push((entry.p_vaddr.get(LE), entry.p_memsz.get(LE))),
+                _ => {}
+            }
+        }
+        Ok(Some(segments))
+    }
+}
+
+/// The build id of the image whose first byte is mapped at `base`, in hexadecimal, as `readelf -n` shows it; `None` where it has none.
+///
+/// # Errors
+/// Only when the target as a whole cannot be read any more.
+pub fn build_id(memory: &dyn Memory, base: Address) -> Result<Option<String>, Fault> {
+    absent_if_unreadable(try_build_id(memory, base))
+}
+
+fn try_build_id(memory: &dyn Memory, base: Address) -> Result<Option<String>, Fault> {
+    let Some(segments) = Segments::read(memory, base)? else {
+        return Ok(None);
+    };
+    let bias = segments.bias.unwrap_or(0);
+    for (start, size) in segments.notes {
+        let mut note = Address(start).offset(bias);
+        let end = note.offset(size.min(MAX_NOTE_BYTES));
+        for _ in 0..MAX_NOTES {
+            if note >= end {
+                break;
+            }
+            let header: NoteHeader = read_struct(memory, note)?;
+            let (name_size, size) = (header.n_namesz.get(LE), header.n_descsz.get(LE));
+            let name = note.offset(size_of::<NoteHeader>() as u64);
+            let description = name.offset(u64::from(name_size).next_multiple_of(4));
+            let mut owner = [0; GNU.len()];
+            memory.read(name, &mut owner)?;
+            if header.n_type.get(LE) == NT_GNU_BUILD_ID && owner == *GNU && size <= MAX_BUILD_ID_BYTES {
+                let mut bytes = vec![0; size as usize];
+                memory.read(description, &mut bytes)?;
+                return Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
+            }
+            note = description.offset(u64::from(size).next_multiple_of(4));
+        }
+    }
+    Ok(None)
 }
 
 /// A part of an image that cannot be read is an image without that symbol; a target that is gone is an error.

@@ -377,6 +377,7 @@ fn is_transient(error: &AsyncioError) -> bool {
     matches!(
         error,
         AsyncioError::Read(ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }))
+            | AsyncioError::SelfCheck { .. }
     )
 }
 

@@ -4,7 +4,11 @@ mod asyncio;
 pub(crate) mod data;
 pub mod elf;
 mod event_loops;
+pub mod report;
 mod scheduler;
+mod self_check;
+#[cfg(test)]
+mod self_check_tests;
 mod task_shapes;
 mod thread_id;
 mod trio;
@@ -18,6 +22,7 @@ use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
 use self::scheduler::Scheduler;
+pub use self::self_check::Fact;
 pub use self::task_shapes::TaskFields;
 pub use self::trio::TrioError;
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
@@ -39,6 +44,8 @@ pub enum FindError {
     NotPython { images: usize },
     #[error("the process runs PyPy; awaitwhat reads CPython {KNOWN}")]
     PyPy,
+    #[error("the process runs Python 2 (`{image}`); awaitwhat reads CPython {KNOWN}")]
+    Python2 { image: String },
     #[error("the process runs a CPython older than those that awaitwhat reads, {KNOWN} (`{image}`)")]
     TooOld { image: String },
     #[error(
@@ -65,7 +72,7 @@ pub enum FindError {
     )]
     SelfCheck {
         version: Version,
-        what: &'static str,
+        what: String,
         expected: String,
         found: String,
     },
@@ -119,8 +126,13 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
             continue;
         };
         let Some(runtime) = image.find(memory, "_PyRuntime")? else {
-            if image.find(memory, "_Py_NoneStruct")?.is_some() {
-                too_old.get_or_insert_with(|| mapping.name.clone());
+            if too_old.is_none() && image.find(memory, "_Py_NoneStruct")?.is_some() {
+                let name = mapping.name.clone();
+                // What `bytes` was called.
+                too_old = Some(match image.find(memory, "PyString_Type")? {
+                    Some(_) => FindError::Python2 { image: name },
+                    None => FindError::TooOld { image: name },
+                });
             }
             is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
             continue;
@@ -138,10 +150,10 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
     match (failure, too_old) {
         (Some(failure), _) => Err(failure),
         _ if is_pypy => Err(FindError::PyPy),
-        (None, Some(image)) => Err(FindError::TooOld { image }),
+        (None, Some(error)) => Err(error),
         (None, None) => match unnamed::find_runtime(memory, mappings) {
             Some((runtime, mapping, version)) => {
-                Interpreter::without_symbols(memory, mapping, runtime, version)
+                Interpreter::without_symbols(memory, mapping, runtime, version)?.checked(memory)
             }
             None => Err(FindError::NotPython { images: images.len() }),
         },
@@ -206,6 +218,16 @@ impl Interpreter {
         image: &Image,
         runtime: Address,
     ) -> Result<Self, FindError> {
+        Self::by_symbols(memory, mapping, image, runtime)?.checked(memory)
+    }
+
+    /// The interpreter with the layout of its version, which is still to be compared with what there is.
+    fn by_symbols(
+        memory: &dyn Memory,
+        mapping: &Mapping,
+        image: &Image,
+        runtime: Address,
+    ) -> Result<Self, FindError> {
         let name = &mapping.name;
         let (version, table, types) = match image.find(memory, "Py_Version")? {
             Some(symbol) => {
@@ -219,9 +241,10 @@ impl Interpreter {
                 (version, table, types)
             }
         };
-        Self::checked(memory, name, runtime, (version, table, types))
+        Ok(Self::new(name, runtime, version, table, types))
     }
 
+    /// The same, where the image names nothing.
     fn without_symbols(
         memory: &dyn Memory,
         mapping: &Mapping,
@@ -230,17 +253,12 @@ impl Interpreter {
     ) -> Result<Self, FindError> {
         let table = Table::for_interpreter(memory, version, runtime)?;
         let types = unnamed::find_types(memory, &table.offsets, runtime)?;
-        Self::checked(memory, &mapping.name, runtime, (version, table, types))
+        Ok(Self::new(&mapping.name, runtime, version, table, types))
     }
 
-    fn checked(
-        memory: &dyn Memory,
-        image: &str,
-        runtime: Address,
-        (version, table, types): (Version, Table, Types),
-    ) -> Result<Self, FindError> {
+    fn new(image: &str, runtime: Address, version: Version, table: Table, types: Types) -> Self {
         let Table { offsets, walk } = table;
-        let mut interpreter = Self {
+        Self {
             version,
             image: image.to_owned(),
             others: Vec::new(),
@@ -258,10 +276,14 @@ impl Interpreter {
             wrappers: Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
-        };
-        interpreter.check(memory)?;
-        interpreter.wrappers = Wrappers::find(&interpreter.objects(memory));
-        Ok(interpreter)
+        }
+    }
+
+    /// The interpreter, if it is laid out as its version has to be.
+    fn checked(mut self, memory: &dyn Memory) -> Result<Self, FindError> {
+        self.check(memory)?;
+        self.wrappers = Wrappers::find(&self.objects(memory));
+        Ok(self)
     }
 
     /// Whether the main interpreter has this module.
@@ -270,96 +292,6 @@ impl Interpreter {
         let modules =
             main.and_then(|main| memory.read_address(main.offset(self.offsets.interpreter.modules)));
         modules.is_ok_and(|modules| matches!(self.objects(memory).dict_get(modules, module), Ok(Some(_))))
-    }
-
-    /// Compares what must hold in any CPython with what the offsets lead to.
-    fn check(&self, memory: &dyn Memory) -> Result<(), FindError> {
-        let main = memory.read_address(self.runtime.offset(self.offsets.runtime_interpreters_head))?;
-        if main.is_null() {
-            return Err(FindError::NotInitialised);
-        }
-        let thread = memory.read_address(main.offset(self.offsets.interpreter.threads_head))?;
-        let modules = memory.read_address(main.offset(self.offsets.interpreter.modules))?;
-        if thread.is_null() || modules.is_null() {
-            return Err(FindError::NotInitialised);
-        }
-        let objects = self.objects(memory);
-        let types = &self.types;
-        for (what, type_object, expected) in [
-            ("the name of `PyType_Type`", types.type_type, "type"),
-            ("the name of `PyCoro_Type`", types.coroutine, "coroutine"),
-            ("the name of `PyGen_Type`", types.generator, "generator"),
-            (
-                "the name of `PyAsyncGen_Type`",
-                types.async_generator,
-                "async_generator",
-            ),
-            ("the name of `PyCode_Type`", types.code, "code"),
-            (
-                "the name of the type of `PyCoro_Type`",
-                objects.type_of(types.coroutine)?,
-                "type",
-            ),
-            (
-                "the name of the type of `sys.modules`",
-                objects.type_of(modules).unwrap_or_default(),
-                "dict",
-            ),
-        ] {
-            self.expect(
-                what,
-                expected,
-                objects
-                    .full_type_name(type_object)
-                    .unwrap_or_else(|error| error.to_string()),
-            )?;
-        }
-        let owner = memory.read_address(thread.offset(self.offsets.thread.interpreter))?;
-        self.expect("the interpreter of the first thread", main, owner)?;
-        self.check_sizes(memory)?;
-        match objects.dict_get(modules, "builtins")? {
-            Some(_) => Ok(()),
-            None => Err(FindError::NotInitialised),
-        }
-    }
-
-    /// Sizes show a build whose structures differ from the standard ones.
-    fn check_sizes(&self, memory: &dyn Memory) -> Result<(), FindError> {
-        let basic_size =
-            |type_object: Address| memory.read_u64(type_object.offset(self.offsets.type_object.basic_size));
-        // Embedded, a frame ends a generator: `offsetof(PyGenObject, gi_iframe.localsplus)`, to which each code object adds its own
-        // (genobject.c).
-        let embedded = u64::from(self.walk.generator_frame) + u64::from(self.walk.frame_locals);
-        let generator = self.offsets.sizes.map_or(embedded, |sizes| sizes.generator);
-        let found = basic_size(self.types.generator)?;
-        self.expect("the basic size of a generator", generator, found)?;
-        if let Some(sizes) = self.offsets.sizes {
-            let found = basic_size(self.types.frame)?;
-            self.expect("the basic size of a frame", sizes.frame, found)?;
-            let found = basic_size(self.types.code)?;
-            self.expect("the basic size of a code object", sizes.code, found)?;
-        }
-        let set_size = self.offsets.set.table + 8;
-        let is_large_enough = basic_size(self.types.set)? >= set_size;
-        self.expect("a set larger than the offset of its table", true, is_large_enough)
-    }
-
-    fn expect<T: ToString>(
-        &self,
-        what: &'static str,
-        expected: impl ToString + PartialEq<T>,
-        found: T,
-    ) -> Result<(), FindError> {
-        if expected == found {
-            return Ok(());
-        }
-        let (expected, found) = (expected.to_string(), found.to_string());
-        Err(FindError::SelfCheck {
-            version: self.version,
-            what,
-            expected,
-            found,
-        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::escape::Escaped;
 use super::style::{ERROR, FAINT, HEADING, RUNNING, WARNING, styled};
 use crate::check::{Check, CheckStatus, Concern};
+use crate::target::report::Entry;
 
 /// Writes all checks and what they come to.
 ///
@@ -33,6 +34,31 @@ pub fn write(checks: &[Check], output: &mut impl Write) -> io::Result<()> {
         many => format!("{many} things are missing."),
     };
     writeln!(output, "{verdict}")
+}
+
+/// Writes what to send in a bug report about a target, if there is anything, from a machine whose kernel is `release`.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_report(release: &str, report: &[Entry], output: &mut impl Write) -> io::Result<()> {
+    if report.is_empty() {
+        return Ok(());
+    }
+    writeln!(output)?;
+    writeln!(
+        output,
+        "{} {}",
+        styled(HEADING, "For a bug report"),
+        styled(
+            FAINT,
+            "(the interpreter and its layout; no code, names or arguments of the program)"
+        )
+    )?;
+    writeln!(output, "  awaitwhat: {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(output, "  kernel: {}", Escaped(release))?;
+    report
+        .iter()
+        .try_for_each(|entry| writeln!(output, "  {}: {}", entry.key, Escaped(&entry.value)))
 }
 
 fn write_check(check: &Check, output: &mut impl Write) -> io::Result<()> {
@@ -64,6 +90,7 @@ fn write_check(check: &Check, output: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use crate::check::{Check, Concern};
+    use crate::target::report::Entry;
 
     fn drawn(checks: &[Check]) -> String {
         let mut output = Vec::new();
@@ -93,6 +120,33 @@ mod tests {
           unclear  Python: version \x1b unknown
         1 thing is missing.
         ");
+    }
+
+    #[test]
+    fn a_report_can_be_pasted() {
+        let entry = |key, value: &str| Entry {
+            key,
+            value: value.to_owned(),
+        };
+        let report = [
+            entry("image", "python\u{202e}3"),
+            entry("FAILS", "x: expected 1, found 2"),
+        ];
+        let mut output = Vec::new();
+        super::write_report("6.18.0", &report, &mut output).unwrap();
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string();
+        let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        insta::assert_snapshot!(text, @r"
+
+        For a bug report (the interpreter and its layout; no code, names or arguments of the program)
+          awaitwhat: VERSION
+          kernel: 6.18.0
+          image: python\u{202e}3
+          FAILS: x: expected 1, found 2
+        ");
+        let mut output = Vec::new();
+        super::write_report("6.18.0", &[], &mut output).unwrap();
+        assert!(output.is_empty());
     }
 
     #[test]
