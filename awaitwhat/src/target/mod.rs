@@ -9,6 +9,8 @@ mod scheduler;
 mod self_check;
 #[cfg(test)]
 mod self_check_tests;
+#[cfg(test)]
+mod synthetic_tests;
 mod task_shapes;
 mod thread_id;
 mod trio;
@@ -265,14 +267,7 @@ impl Interpreter {
             runtime,
             offsets,
             types,
-            walk: Layout {
-                coroutine_type: types.coroutine.0,
-                generator_type: types.generator.0,
-                async_generator_type: types.async_generator.0,
-                none_address: types.none.0,
-                weakref_type: types.weak_reference.0,
-                ..walk
-            },
+            walk: with_types(walk, &types),
             wrappers: Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
@@ -292,6 +287,18 @@ impl Interpreter {
         let modules =
             main.and_then(|main| memory.read_address(main.offset(self.offsets.interpreter.modules)));
         modules.is_ok_and(|modules| matches!(self.objects(memory).dict_get(modules, module), Ok(Some(_))))
+    }
+}
+
+/// The layout of a version, with the types of one interpreter.
+fn with_types(walk: Layout, types: &Types) -> Layout {
+    Layout {
+        coroutine_type: types.coroutine.0,
+        generator_type: types.generator.0,
+        async_generator_type: types.async_generator.0,
+        none_address: types.none.0,
+        weakref_type: types.weak_reference.0,
+        ..walk
     }
 }
 

@@ -6,7 +6,7 @@ use awaitwhat_common::layout::Layout;
 use awaitwhat_common::layout::quirks;
 
 use super::self_check::Fact;
-use super::{FindError, Interpreter};
+use super::{FindError, Interpreter, with_types};
 use crate::layout::tests::{
     PUBLISHED_3_13, PUBLISHED_3_14, PUBLISHED_3_14_FREE_THREADED, PUBLISHED_3_15, published,
 };
@@ -37,23 +37,38 @@ fn tables() -> Vec<(&'static str, Table)> {
     ]
 }
 
+/// The layout of that name.
+pub(super) fn table_of(name: &str) -> Table {
+    let mut tables = tables().into_iter();
+    let found = tables.find(|(other, _)| *other == name);
+    found.expect("there is one").1
+}
+
 /// A process with a thread that is in a function, laid out like `table` says.
-struct Process {
-    heap: Heap,
+pub(super) struct Process {
+    pub(super) heap: Heap,
     runtime: Address,
-    walk: Layout,
+    pub(super) walk: Layout,
+    /// The main interpreter, and its only thread.
+    pub(super) main: Address,
+    pub(super) thread: Address,
+    /// What `sys.modules` has.
+    modules: Vec<(&'static str, Address)>,
     /// What `_frozen_importlib` has.
     functions: Vec<Address>,
 }
 
 impl Process {
-    fn new(table: &Table) -> Self {
+    pub(super) fn new(table: &Table) -> Self {
         let mut heap = Heap::new(table.offsets);
-        let runtime = heap.allocate(STATE_BYTES);
+        let [runtime, main, thread] = [(); 3].map(|()| heap.allocate(STATE_BYTES));
         let mut process = Self {
             heap,
             runtime,
             walk: table.walk,
+            main,
+            thread,
+            modules: Vec::new(),
             functions: Vec::new(),
         };
         process.add_types();
@@ -120,11 +135,11 @@ impl Process {
         }
     }
 
-    fn function(&mut self, name: &str) -> Address {
+    pub(super) fn function(&mut self, name: &str) -> Address {
         let offsets = self.heap.offsets;
         let heap = &mut self.heap;
         let (name, file) = (heap.text(name), heap.text("<frozen importlib._bootstrap>"));
-        let (names, lines) = (heap.tuple(&[name]), heap.bytes(&[0xd8, 0, 0]));
+        let (names, lines) = (heap.tuple(&[name]), heap.bytes(&[0xd8, 0, 0, 0xd8, 0, 0]));
         let code = heap.object(heap.types.code, 512);
         for (offset, word) in [
             (offsets.code.qualified_name, name.0),
@@ -139,6 +154,14 @@ impl Process {
         let function = heap.object(heap.types.function, 256);
         heap.set(function, offsets.function.code, code.0);
         function
+    }
+
+    /// Puts modules into `sys.modules`, beside those that are there.
+    pub(super) fn import(&mut self, modules: &[(&'static str, Address)]) {
+        self.modules.extend(modules);
+        let dict = self.heap.dict(&self.modules);
+        let offset = self.heap.offsets.interpreter.modules;
+        self.heap.set(self.main, offset, dict.0);
     }
 
     fn add_states(&mut self) {
@@ -159,15 +182,9 @@ impl Process {
         let name = heap.text("builtins");
         let builtins = module(heap, &[("__name__", name)]);
         let importlib = module(heap, &functions);
-        let modules = heap.dict(&[("builtins", builtins), ("_frozen_importlib", importlib)]);
-        let (main, thread, frame) = (
-            heap.allocate(STATE_BYTES),
-            heap.allocate(STATE_BYTES),
-            heap.allocate(512),
-        );
+        let (main, thread, frame) = (self.main, self.thread, heap.allocate(512));
         heap.set(self.runtime, offsets.runtime_interpreters_head, main.0);
         heap.set(main, offsets.interpreter.threads_head, thread.0);
-        heap.set(main, offsets.interpreter.modules, modules.0);
         heap.set(thread, offsets.thread.interpreter, main.0);
         let mut current = frame;
         if walk.quirks & quirks::CFRAME != 0 {
@@ -181,10 +198,12 @@ impl Process {
             walk.frame_code.into(),
             code.expect("it was written") | walk.tag_mask & 1,
         );
+        self.import(&[("builtins", builtins), ("_frozen_importlib", importlib)]);
     }
 
     /// The interpreter, read by the layout of its own or of another build.
     fn interpreter(&self, offsets: Offsets, walk: Layout) -> Interpreter {
+        let types = &self.heap.types;
         Interpreter {
             version: Version::from_hex(0x030c_01f0),
             image: "python".to_owned(),
@@ -192,14 +211,14 @@ impl Process {
             runtime: self.runtime,
             offsets,
             types: self.heap.types,
-            walk,
+            walk: with_types(walk, types),
             wrappers: super::Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
         }
     }
 
-    fn own(&self) -> Interpreter {
+    pub(super) fn own(&self) -> Interpreter {
         self.interpreter(self.heap.offsets, self.walk)
     }
 }
