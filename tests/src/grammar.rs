@@ -17,8 +17,8 @@ pub struct Grammar {
     /// Functions that every task gives up its turn by: a profile leaves them away.
     #[serde(default)]
     traps: Vec<String>,
-    /// By qualified name.
-    functions: BTreeMap<String, Rules>,
+    /// By name, which is the qualified one from 3.11 on; before, functions of several files can have the same.
+    functions: BTreeMap<String, Vec<Rules>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,14 +73,10 @@ impl Grammar {
             .functions
             .get(&frame.function)
             .with_context(|| format!("{} is never awaited", frame.function))?;
-        ensure!(
-            rules.file == frame.file,
-            "{} is in {}, not {}",
-            frame.function,
-            rules.file,
-            frame.file
-        );
-        Ok(rules)
+        rules
+            .iter()
+            .find(|rules| rules.file == frame.file)
+            .with_context(|| format!("there is no {} in {}", frame.function, frame.file))
     }
 
     fn check_step(

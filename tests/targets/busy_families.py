@@ -178,6 +178,14 @@ def rules(function):
     }
 
 
+def by_name(rules):
+    """Rules by the name of their function. Before 3.11 several have the same: only their files tell them apart."""
+    found = {}
+    for name, of_function in rules:
+        found.setdefault(name, []).append(of_function)
+    return found
+
+
 def called_name(node):
     """What a call names: `sleep` of `asyncio.sleep(1)`; None where there is no call."""
     if not isinstance(node, ast.Call):

@@ -26,7 +26,7 @@ async def main():
 
 def announce_grammar():
     every = [main] + busy_families.own_functions() + library()
-    functions = {truth.function_name(function.__code__): busy_families.rules(function) for function in every}
+    functions = busy_families.by_name((truth.function_name(it.__code__), busy_families.rules(it)) for it in every)
     truth.announce({"tasks": TASKS + 1, "others": {"main": "Task-1"}, "functions": functions})
 
 

@@ -23,12 +23,20 @@ async def main():
         for number in range(TASKS):
             name, root = busy_families.family_of(number)
             nursery.start_soon(root, number, name=name)
-        trio.lowlevel.current_trio_token().run_sync_soon(announce_grammar)
+        announce_once_begun(trio.lowlevel.current_trio_token(), trio.lowlevel.current_task()._runner)
+
+
+def announce_once_begun(token, runner):
+    """A task that has not had its first turn is nowhere in its coroutine yet."""
+    if all(task._schedule_points for task in runner.tasks):
+        announce_grammar()
+    else:
+        token.run_sync_soon(announce_once_begun, token, runner)
 
 
 def announce_grammar():
     every = [main] + busy_families.own_functions() + [inspect.unwrap(it) for it in library()]
-    functions = {name(function): rules(function) for function in every}
+    functions = busy_families.by_name((name(function), rules(function)) for function in every)
     trio_truth.announce({"tasks": TASKS + len(OTHERS), "others": others(functions), "traps": TRAPS, "functions": functions})
 
 
