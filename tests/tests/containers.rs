@@ -100,7 +100,7 @@ const ROOTLESS: &[&str] = &[
 ];
 
 const SHAPES: &[&str] = &[
-    "task_group.py",
+    "gather_tasks.py",
     "many_loops.py",
     "running_blocked.py",
     "running_busy.py",
