@@ -76,7 +76,11 @@ pub mod task {
 /// Length of a task record before its frames, in words.
 pub const TASK_HEADER_WORDS: usize = 13;
 /// Words per frame: address of the code object, address of the instruction.
+///
+/// A coroutine without a Python frame has the address of its name instead of an instruction, with [`OPAQUE_FRAME`] set.
 pub const FRAME_WORDS: usize = 2;
+/// The bit that no instruction's address has, as instructions are two bytes long; nor has an address what stands for "not begun" (-1).
+pub const OPAQUE_FRAME: u64 = 1;
 
 /// Words of a slice record. `HEAD`, `THREAD`, `TIME`, `RUNTIME` and `PASS` are as in a task record.
 pub mod slice {

@@ -208,8 +208,11 @@ pub struct Wrapper {
     pub inner: u16,
     /// 1 where that object is the terminal awaitable (`_asyncio.FutureIter` to its future), 0 where the chain goes on.
     pub is_terminal: u16,
-    /// Always 0: what would otherwise be padding.
-    pub reserved: u32,
+    /// Offset of the pointer to the `str` that names it, where it is a coroutine without a Python frame; 0 where it is none, and shows
+    /// no frame.
+    pub name: u16,
+    /// Offset of the pointer to such a coroutine's code object.
+    pub code: u16,
 }
 
 impl Layout {
@@ -248,7 +251,8 @@ impl Layout {
             && self
                 .wrappers
                 .iter()
-                .all(|wrapper| wrapper.type_address == 0 || fits(wrapper.inner, 8))
+                .filter(|wrapper| wrapper.type_address != 0)
+                .all(|wrapper| fits(wrapper.inner, 8) && fits(wrapper.name, 8) && fits(wrapper.code, 8))
             && self
                 .task_shapes
                 .iter()

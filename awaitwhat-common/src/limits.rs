@@ -23,8 +23,8 @@ pub const MAX_LAYOUTS: usize = 256;
 pub const MAX_ROOTS: usize = 16;
 /// Event loops of other threads that a pass knows to leave alone.
 pub const MAX_FOREIGN_LOOPS: usize = 16;
-/// Awaitables that wrap another awaitable and have no frame of their own.
-pub const MAX_WRAPPERS: usize = 8;
+/// Awaitables that wrap another awaitable and have no frame of their own. A power of two, since it is a mask.
+pub const MAX_WRAPPERS: usize = 16;
 /// Classes of tasks that are written in Python. A power of two, since it is a mask.
 pub const MAX_TASK_SHAPES: usize = 4;
 /// Steps that one run of the walker may take inside the kernel, whatever its time budget (`bpf_loop`'s own bound is 1 << 23).

@@ -5,7 +5,7 @@
 //! Facts: `Objects/genobject.c` (`_PyGen_yf`), `Include/internal/pycore_frame.h` (frame states), `Python/ceval.c` and
 //! `Python/bytecodes.c` (`SEND`, `YIELD_VALUE`, `RESUME`).
 
-use awaitwhat_common::event::TaskState;
+use awaitwhat_common::event::{OPAQUE_FRAME, TaskState};
 use awaitwhat_common::layout::{Layout, quirks};
 use awaitwhat_common::limits::{MAX_OBJECTS, MAX_WRAPPERS};
 use awaitwhat_common::plan::ThreadPlan;
@@ -45,25 +45,45 @@ impl Walk {
             };
         }
         for at in 0..MAX_WRAPPERS {
-            let wrapper = layout.wrappers[at];
-            if type_address != 0 && wrapper.type_address == type_address {
-                let inner = self.window().word(u64::from(wrapper.inner));
-                if inner == 0 {
-                    break;
-                }
-                self.object = inner;
-                self.want(
-                    inner,
-                    if wrapper.is_terminal == 0 {
-                        phase::CHAIN
-                    } else {
-                        phase::TERMINAL
-                    },
-                );
+            if type_address != 0 && layout.wrappers[at].type_address == type_address {
+                // Each way out of this loop is one more for the verifier to follow: all of them end here.
+                self.wrapper = at as u32;
+                self.phase = phase::WRAPPER;
                 return Flow::Continue;
             }
         }
         self.end_with_terminal(layout)
+    }
+
+    /// An awaitable without a Python frame that leads to another one.
+    #[inline(always)]
+    pub(crate) fn visit_wrapper(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
+        let wrapper = &layout.wrappers[self.wrapper as usize & (MAX_WRAPPERS - 1)];
+        let inner = self.window().word(u64::from(wrapper.inner));
+        if wrapper.name != 0 {
+            let code = self.window().word(u64::from(wrapper.code));
+            let name = self.window().word(u64::from(wrapper.name));
+            if !self.record.push_frame(code, name | OPAQUE_FRAME, plan.max_frames) {
+                return self.end_task(TaskStatus::Truncated);
+            }
+            self.opaque_frames += 1;
+            if inner == 0 {
+                // It has not begun, runs, or hands on what its task waits for.
+                return self.end_task(TaskStatus::Complete);
+            }
+        } else if inner == 0 {
+            return self.end_with_terminal(layout);
+        }
+        self.object = inner;
+        self.want(
+            inner,
+            if wrapper.is_terminal == 0 {
+                phase::CHAIN
+            } else {
+                phase::TERMINAL
+            },
+        );
+        Flow::Continue
     }
 
     #[inline(always)]
@@ -85,19 +105,21 @@ impl Walk {
     /// A coroutine, generator or asynchronous generator: its frame, and what that awaits.
     #[inline(always)]
     fn visit_generator(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
-        let is_outermost = self.record.frames() == 0;
+        // What is awaited by a coroutine without a Python frame is the outermost one that has a frame on the thread's stack.
+        let is_outermost = self.record.frames() == self.opaque_frames;
         let state = self.window().byte(u64::from(layout.generator_frame_state)) as i8;
         if state == layout.state_executing {
             // Only a task's own coroutine can execute while nothing above it does.
             if !is_outermost {
                 return self.end_task(TaskStatus::Torn);
             }
+            self.record.keep_frames(0);
             let frame = self.object.wrapping_add(u64::from(layout.generator_frame));
             self.begin_running(layout, plan, 0, frame);
             return Flow::Continue;
         }
         let is_suspended = state == layout.state_suspended || state == layout.state_awaiting;
-        let is_created = is_outermost && state == layout.state_created;
+        let is_created = self.record.frames() == 0 && state == layout.state_created;
         if !is_suspended && !is_created {
             return self.end_task(TaskStatus::Torn);
         }

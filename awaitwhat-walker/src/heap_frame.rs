@@ -39,7 +39,7 @@ impl Walk {
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let is_outermost = self.record.frames() == 0;
+        let is_outermost = self.record.frames() == self.opaque_frames;
         let window = self.window();
         let state = window.byte(u64::from(layout.frame_state)) as i8;
         let is_own = window.word(u64::from(layout.frame_generator)) == self.object;
@@ -49,6 +49,7 @@ impl Walk {
             if !is_outermost || !is_own || !is_linked {
                 return self.end_task(TaskStatus::Torn);
             }
+            self.record.keep_frames(0);
             self.begin_running(layout, plan, 0, self.frame);
             return Flow::Continue;
         }

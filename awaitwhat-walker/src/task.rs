@@ -27,6 +27,7 @@ impl Walk {
             return self.end_task(TaskStatus::Fault);
         }
         self.objects = 0;
+        self.opaque_frames = 0;
         let task_type = self.window().word(u64::from(layout.object_type));
         self.is_stranger = plan.sends_strangers & u32::from(task_type != layout.task_type);
         let (shape, is_instance) = find_shape(layout, task_type);

@@ -75,6 +75,8 @@ pub(crate) mod phase {
     pub const HEAP_FRAME: u32 = 23;
     /// Finds the next instruction in what such a frame's code has.
     pub const CODE: u32 = 24;
+    /// Goes on from an awaitable without a Python frame, which the window holds.
+    pub const WRAPPER: u32 = 25;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -139,6 +141,10 @@ pub struct Walk {
     pub(crate) is_driven: u32,
     /// Objects of this chain so far.
     pub(crate) objects: u32,
+    /// Which of the layout's wrappers the object is.
+    pub(crate) wrapper: u32,
+    /// Frames of this chain so far that belong to coroutines without a Python frame.
+    pub(crate) opaque_frames: u32,
     /// Which of the layout's shapes the task has, where it is written in Python.
     pub(crate) shape: u32,
     /// 1 where the task is of a type that the layout does not know, and to be sent all the same.
@@ -206,6 +212,8 @@ impl Walk {
         instruction: 0,
         is_driven: 0,
         objects: 0,
+        wrapper: 0,
+        opaque_frames: 0,
         shape: 0,
         is_stranger: 0,
         state: 0,
@@ -324,6 +332,7 @@ impl Walk {
             phase::VALUES_POINTER => self.follow_values_pointer(layout),
             phase::DICT_POINTER => self.follow_dict_pointer(),
             phase::DICT => self.follow_dict(layout),
+            phase::WRAPPER => self.visit_wrapper(layout, plan),
             phase::VALUES => self.visit_values(layout, plan, host),
             phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
             phase::CODE => self.find_instruction(layout),

@@ -14,6 +14,8 @@ pub enum FrameKind {
     Generator,
     /// A plain function that a running task is in.
     Function,
+    /// A coroutine without a Python frame, as Cython makes them: its line is not known.
+    Opaque,
     /// A frame whose code object could not be read, or had changed since it was seen.
     Unknown,
 }

@@ -9,10 +9,11 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",
+    "cython_coroutines.py",
     "trio_truth.py",
     "pacing.py",
     "paced_server.py",

@@ -296,14 +296,21 @@ def suspended_frame(awaitable):
         return awaitable.ag_frame, awaitable.ag_await
     if isinstance(awaitable, types.GeneratorType):
         return awaitable.gi_frame, awaitable.gi_yieldfrom
+    if is_compiled(awaitable):
+        return awaitable, awaitable.cr_await
     return None, None
+
+
+def is_compiled(awaitable):
+    """Whether it is a coroutine that Cython compiled: one that is not Python's, and has no frame worth the name."""
+    return type(awaitable).__name__ == "coroutine" and not isinstance(awaitable, types.CoroutineType)
 
 
 def wrapped(wrapper):
     """What a frameless wrapper leads to."""
     inner = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)
     for referent in gc.get_referents(wrapper):
-        if isinstance(referent, inner) or type(referent).__name__ in WRAPPERS:
+        if isinstance(referent, inner) or is_compiled(referent) or type(referent).__name__ in WRAPPERS:
             return referent
     raise AssertionError(f"{wrapper!r} leads nowhere")
 
@@ -326,6 +333,8 @@ def kind_of(terminal, innermost):
         return "gather"
     if not asyncio.isfuture(terminal):
         return "other"
+    if is_compiled(innermost):
+        return "future"
     here = innermost.f_locals
     if getattr(here.get("self"), "_on_completed_fut", None) is terminal:
         return "task_group"
@@ -347,6 +356,13 @@ def running_stack(task, identity):
 
 
 def frame_entry(frame):
+    if is_compiled(frame):
+        return {
+            "function": frame.__qualname__,
+            "file": frame.cr_code.co_filename,
+            "line": 0,
+            "kind": "opaque",
+        }
     code = frame.f_code
     return {
         "function": function_name(code),

@@ -24,7 +24,7 @@ pub enum Seen {
 }
 
 /// What all walks together must have done.
-pub const EVERYTHING: [Seen; 13] = [
+pub const EVERYTHING: [Seen; 14] = [
     Seen::Slice(0),
     Seen::Slice(1),
     Seen::Slice(2),
@@ -33,6 +33,7 @@ pub const EVERYTHING: [Seen; 13] = [
     Seen::Record(0, 1),
     Seen::Record(0, 2),
     Seen::Record(0, 3),
+    Seen::Record(0, 4),
     Seen::Record(1, 0),
     Seen::Record(1, 1),
     Seen::Record(1, 2),

@@ -1,7 +1,7 @@
 //! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
 
-use awaitwhat_common::layout::{ABSENT, Layout, Wrapper, quirks};
-use awaitwhat_common::limits::{MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
+use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, Wrapper, quirks};
+use awaitwhat_common::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
@@ -20,12 +20,18 @@ const WEAK_REFERENCE: u64 = 0x7000_0300;
 const CHAIN_WRAPPER: u64 = 0x7000_0400;
 const TERMINAL_WRAPPER: u64 = 0x7000_0500;
 const TASK: u64 = 0x7000_0600;
+const PYTHON_TASK: u64 = 0x7000_0700;
+const OPAQUE: u64 = 0x7000_0800;
 
 /// Offsets of fields.
 const TYPE: u64 = 8;
 const REFERENT: u64 = 16;
 const COROUTINE_OF_TASK: u64 = 24;
 const NODE: u64 = 72;
+const DICT_OF_TASK: u64 = 56;
+const VALUES: u64 = 128;
+/// What the values of a task begin with: the byte that says that they are valid is set.
+const VALID: u64 = 1 << 24;
 const STATE: u64 = 16;
 const FRAME: u64 = 24;
 const CODE: u64 = 0;
@@ -78,7 +84,30 @@ pub fn layout(number: usize) -> Layout {
         is_terminal: 1,
         ..wrappers[0]
     };
+    wrappers[2] = Wrapper {
+        type_address: OPAQUE,
+        name: 32,
+        code: 40,
+        ..wrappers[0]
+    };
+    let mut task_shapes = [TaskShape::default(); MAX_TASK_SHAPES];
+    task_shapes[1] = TaskShape {
+        type_address: PYTHON_TASK,
+        coro: 8,
+        name: ABSENT,
+        event_loop: 16,
+        fut_waiter: 24,
+        state: 32,
+        inline_values: if is_old { ABSENT } else { short(VALUES) },
+        values_pointer: if is_old { 48 } else { 0 },
+        dict_pointer: DICT_OF_TASK as i16,
+        dict_keys: 0,
+        dict_values: short(REFERENT),
+        ..TaskShape::default()
+    };
     Layout {
+        task_type: TASK,
+        task_shapes,
         object_type: short(TYPE),
         weakref_object: short(REFERENT),
         task_coro: short(COROUTINE_OF_TASK),
@@ -192,6 +221,7 @@ pub fn image(layout: usize) -> impl Strategy<Value = Vec<u64>> {
 enum Object {
     Task {
         coroutine: u64,
+        in_python: bool,
     },
     Generator {
         type_address: u64,
@@ -216,9 +246,14 @@ enum Object {
 fn object(layout: usize) -> impl Strategy<Value = Object> {
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
     let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
-    let references = prop_oneof![Just(WEAK_REFERENCE), Just(CHAIN_WRAPPER), Just(TERMINAL_WRAPPER)];
+    let references = prop_oneof![
+        Just(WEAK_REFERENCE),
+        Just(CHAIN_WRAPPER),
+        Just(TERMINAL_WRAPPER),
+        Just(OPAQUE)
+    ];
     prop_oneof![
-        4 => address().prop_map(|coroutine| Object::Task { coroutine }),
+        4 => (address(), any::<bool>()).prop_map(|(coroutine, in_python)| Object::Task { coroutine, in_python }),
         8 => (generators, states, 0..5_u64, address(), address()).prop_map(
             move |(type_address, state, owner, previous, awaited)| Object::Generator {
                 type_address, state, owner, previous, awaited, layout,
@@ -235,9 +270,12 @@ impl Object {
     fn write(&self, address: u64, words: &mut [u64]) {
         let mut set = |offset: u64, value: u64| words[offset as usize / 8] = value;
         match *self {
-            Self::Task { coroutine } => {
-                set(TYPE, TASK);
+            Self::Task { coroutine, in_python } => {
+                set(TYPE, if in_python { PYTHON_TASK } else { TASK });
                 set(COROUTINE_OF_TASK, coroutine);
+                set(DICT_OF_TASK, coroutine);
+                set(VALUES, VALID);
+                set(VALUES + 8, coroutine);
             }
             Self::Generator {
                 type_address,

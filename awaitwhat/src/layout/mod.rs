@@ -465,6 +465,7 @@ const NOTHING: Layout = Layout {
         type_address: 0,
         inner: 0,
         is_terminal: 0,
-        reserved: 0,
+        name: 0,
+        code: 0,
     }; awaitwhat_common::limits::MAX_WRAPPERS],
 };

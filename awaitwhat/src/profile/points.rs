@@ -102,7 +102,7 @@ fn point_of(chain: &Chain) -> (Place<'_>, &str) {
 }
 
 fn is_application(frame: &Frame) -> bool {
-    frame.kind != FrameKind::Unknown && origin::is_application(&frame.file)
+    !matches!(frame.kind, FrameKind::Opaque | FrameKind::Unknown) && origin::is_application(&frame.file)
 }
 
 #[cfg(test)]

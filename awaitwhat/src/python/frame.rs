@@ -103,6 +103,9 @@ impl Frames<'_> {
                 .objects
                 .memory
                 .read_address(object.offset(u64::from(wrapper.inner)))?;
+            if wrapper.name != 0 && object.is_null() {
+                return Ok((objects, None));
+            }
             if wrapper.is_terminal != 0 {
                 return Ok((objects, non_null(object)));
             }

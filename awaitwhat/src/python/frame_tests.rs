@@ -29,7 +29,8 @@ fn layout(types: &Types, wrapper: Address) -> Layout {
         type_address: wrapper.0,
         inner: 16,
         is_terminal: 1,
-        reserved: 0,
+        name: 0,
+        code: 0,
     };
     layout
 }

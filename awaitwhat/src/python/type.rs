@@ -10,6 +10,14 @@ const NAME_CHUNK_BYTES: usize = 32;
 /// Types in a method resolution order that are looked at.
 const MAX_MRO: u64 = 256;
 
+/// `tp_members` lies so far before `tp_dictoffset` (`methods` and `getset` beside it, then `base`, `dict`, `descr_get`, `descr_set`; in all
+/// of 3.7 to 3.15, `cpython/object.h`).
+const MEMBERS_BEFORE_DICT_OFFSET: u64 = 48;
+/// `sizeof(PyMemberDef)`: name, type, offset, flags, documentation.
+const MEMBER_BYTES: u64 = 40;
+/// Members of a type that are looked at.
+const MAX_MEMBERS: u64 = 32;
+
 impl Objects<'_> {
     /// `tp_name` as it is: `list`, but `_asyncio.Future` for a static or C heap type.
     ///
@@ -19,6 +27,11 @@ impl Objects<'_> {
         let name = self
             .memory
             .read_address(type_object.offset(self.offsets.type_object.name))?;
+        self.c_string(name, type_object)
+    }
+
+    /// A text that ends with a zero byte, and belongs to a type.
+    fn c_string(&self, name: Address, type_object: Address) -> Result<String, ReadError> {
         let mut bytes = Vec::new();
         while bytes.len() < MAX_NAME_BYTES {
             let mut chunk = [0; NAME_CHUNK_BYTES];
@@ -37,6 +50,34 @@ impl Objects<'_> {
             what: "type",
             address: type_object,
         })
+    }
+
+    /// The members of a type that are objects (`T_OBJECT`, 6, and `T_OBJECT_EX`, 16, of `structmember.h`), with their offsets: those that
+    /// it declares in C by `tp_members`.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub(crate) fn object_members(&self, type_object: Address) -> Result<Vec<(String, u16)>, ReadError> {
+        let at = self
+            .offsets
+            .type_object
+            .dict_offset
+            .wrapping_sub(MEMBERS_BEFORE_DICT_OFFSET);
+        let table = self.memory.read_address(type_object.offset(at))?;
+        let mut members = Vec::new();
+        for index in 0..MAX_MEMBERS {
+            let member = table.offset(index * MEMBER_BYTES);
+            if table.is_null() || self.memory.read_address(member)?.is_null() {
+                break;
+            }
+            let name = self.c_string(self.memory.read_address(member)?, type_object)?;
+            let kind = self.read_u32(member.offset(8))?;
+            let offset = self.memory.read_u64(member.offset(16))?;
+            if let (6 | 16, Ok(offset)) = (kind, u16::try_from(offset)) {
+                members.push((name, offset));
+            }
+        }
+        Ok(members)
     }
 
     /// The name of a type without its module, as `type.__name__` gives it.

@@ -1,6 +1,6 @@
 //! One target: its process, its interpreter and event loops, and what is remembered of them. The eBPF side is shared by all targets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +106,8 @@ pub(super) struct Names {
     pub(super) waits: WaitReader,
     /// What is known of the types that tasks have, by the number of the layout and the address.
     task_types: HashMap<(u32, Address), TaskType>,
+    /// Types at which chains ended and nothing was learnt, by the number of the layout and the address.
+    ends: HashSet<(u32, Address)>,
     /// Whether types were learnt since the walker was told last.
     has_learnt: bool,
 }
@@ -327,6 +329,9 @@ impl Observer {
         if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
             return Ok(());
         }
+        if names.learns_end(interpreter, memory, &task)? {
+            return Ok(());
+        }
         match names.chain_of(interpreter, memory, &task)? {
             Some(chain) if task.address.is_null() && !names.runs_a_task(interpreter, &task, chain) => {}
             Some(chain) => receive(losses, Seen::Task(task, chain)),
@@ -341,6 +346,7 @@ impl Observer {
             return Ok(false);
         }
         self.names.task_types.clear();
+        self.names.ends.clear();
         for (number, layout) in self.interpreter.layouts() {
             capture.set_layout(self.pid, number, layout)?;
         }
@@ -365,6 +371,7 @@ impl Observer {
             .for_each(|code| codes.touch(code));
         let changed = codes.revalidate(&objects)?;
         self.losses.stale += self.names.codes.take_unreadable();
+        self.names.ends.clear();
         self.names.task_types.clear();
         if changed.is_empty() {
             return Ok(Vec::new());
@@ -429,6 +436,32 @@ impl Names {
         let outermost = self.chains.get(chain).stack.last().map(|frame| frame.kind);
         interpreter.trio_types(tick.layout).is_none()
             || matches!(outermost, Some(FrameKind::Coroutine | FrameKind::Unknown))
+    }
+
+    /// Whether something was learnt about what a chain ends with, so that it goes on there from the next pass on.
+    fn learns_end(
+        &mut self,
+        interpreter: &mut Interpreter,
+        memory: &LiveMemory,
+        task: &TaskRecord<'_>,
+    ) -> Result<bool, Fault> {
+        let key = (task.layout, task.terminal_type);
+        if task.terminal_type.is_null() || self.ends.contains(&key) {
+            return Ok(false);
+        }
+        match interpreter.learn_awaitable(memory, task.layout, task.terminal, task.terminal_type) {
+            Ok(true) => {
+                self.has_learnt = true;
+                return Ok(true);
+            }
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+            Ok(false) | Err(_) => {}
+        }
+        if self.ends.len() >= MAX_TASK_TYPES {
+            self.ends.clear();
+        }
+        self.ends.insert(key);
+        Ok(false)
     }
 
     /// The chain of a record, named when it is seen for the first time.

@@ -5,6 +5,9 @@ mod line_table;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use awaitwhat_common::event::OPAQUE_FRAME;
+use awaitwhat_common::limits::USER_ADDRESSES;
+
 use crate::layout::LineTable;
 use crate::memory::{Address, Fault};
 use crate::python::{Objects, ReadError};
@@ -95,6 +98,10 @@ impl CodeCache {
             return Ok(self.unreadable_frame());
         };
         entry.is_used = true;
+        if let Some(name) = opaque_name(instruction) {
+            let (function, file) = (Arc::clone(&entry.function), Arc::clone(&entry.file));
+            return self.opaque_frame(objects, name, function, file);
+        }
         let base = instructions(objects, code, instruction);
         let offset = instruction.0.wrapping_sub(base.0).cast_signed();
         let line = entry.line(objects.offsets.code.line_table_format, offset);
@@ -103,6 +110,31 @@ impl CodeCache {
             file: Arc::clone(&entry.file),
             line,
             kind: entry.kind,
+        })
+    }
+
+    /// The frame of a coroutine without a Python frame. Its code is named like the function, `name` is qualified.
+    fn opaque_frame(
+        &mut self,
+        objects: &Objects<'_>,
+        name: Address,
+        function: Arc<str>,
+        file: Arc<str>,
+    ) -> Result<Frame, Fault> {
+        let qualified = match objects.is_exactly(name, objects.types.unicode) {
+            Ok(true) => objects.text(name).map(|text| Some(text.into_shown())),
+            other => other.map(|_| None),
+        };
+        let function = match qualified {
+            Ok(Some(qualified)) => self.intern(&qualified),
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+            Ok(None) | Err(_) => function,
+        };
+        Ok(Frame {
+            function,
+            file,
+            line: 0,
+            kind: FrameKind::Opaque,
         })
     }
 
@@ -235,6 +267,13 @@ fn instructions(objects: &Objects<'_>, code: Address, instruction: Address) -> A
             .find(|start| !start.is_null() && is_in(start, bytes))
     };
     find().unwrap_or(own)
+}
+
+/// The name that a coroutine without a Python frame has in place of an instruction. What a frame has that has not begun, until 3.9, is
+/// odd too (-1), but no address.
+fn opaque_name(instruction: Address) -> Option<Address> {
+    let is_opaque = instruction.0 & OPAQUE_FRAME != 0 && USER_ADDRESSES.contains(&instruction.0);
+    is_opaque.then_some(Address(instruction.0 & !OPAQUE_FRAME))
 }
 
 fn kind(bits: u32) -> FrameKind {

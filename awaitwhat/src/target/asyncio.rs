@@ -348,7 +348,8 @@ impl Interpreter {
                 type_address: found.0,
                 inner,
                 is_terminal,
-                reserved: 0,
+                name: 0,
+                code: 0,
             });
         std::array::from_fn(|_| wrappers.next().unwrap_or_default())
     }

@@ -1,6 +1,7 @@
 //! Finds the interpreter in a process, and its event loops, from memory and mappings alone.
 
 mod asyncio;
+mod awaitables;
 pub(crate) mod data;
 pub mod elf;
 mod event_loops;

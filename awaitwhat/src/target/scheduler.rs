@@ -16,6 +16,8 @@ pub struct Scheduler {
     pub(super) state: Address,
     /// What the walker needs to read its tasks.
     pub(super) layout: Layout,
+    /// How many of the layout's wrappers were there from the beginning; the others were learnt.
+    pub(super) wrappers: usize,
     pub(super) library: Library,
 }
 
@@ -94,6 +96,7 @@ impl Interpreter {
             && self.is_still_there(memory, state, asyncio)?
         {
             self.check_task_shapes(memory, number)?;
+            self.check_awaitables(memory, number);
             return Ok(Some(number));
         }
         let known = known.map(|(number, _)| number);
@@ -116,6 +119,7 @@ impl Interpreter {
         if let Some((number, trio)) = known
             && self.is_same_trio(memory, state, trio)?
         {
+            self.check_awaitables(memory, number);
             return Ok(Some(number));
         }
         let known = known.map(|(number, _)| number);
@@ -125,9 +129,11 @@ impl Interpreter {
 
     /// Keeps a scheduler, under the number of one that it replaces. `None` where there are too many.
     fn keep(&mut self, known: Option<u32>, state: Address, layout: Layout, library: Library) -> Option<u32> {
+        let wrappers = layout.wrappers.iter().filter(|it| it.type_address != 0).count();
         let scheduler = Scheduler {
             state,
             layout,
+            wrappers,
             library,
         };
         if let Some(number) = known {
