@@ -29,6 +29,18 @@ impl Objects<'_> {
         }
     }
 
+    /// Whether the `threading.local` at `local` has no attributes in the thread whose state is at `thread`.
+    ///
+    /// # Errors
+    /// As [`Objects::thread_local`].
+    pub fn thread_local_is_empty(&self, local: Address, thread: Address) -> Result<bool, ReadError> {
+        let Some(dict) = self.thread_local_dict(local, thread)? else {
+            return Ok(true);
+        };
+        // `PyDictObject.ma_used`, right behind the header.
+        Ok(self.memory.read_u64(dict.offset(self.offsets.header_bytes()))? == 0)
+    }
+
     /// The attributes that the `threading.local` at `local` has in the thread whose state is at `thread`.
     fn thread_local_dict(&self, local: Address, thread: Address) -> Result<Option<Address>, ReadError> {
         let head = self.offsets.header_bytes();
@@ -143,7 +155,7 @@ mod tests {
             let entries = dict_by_object(&mut heap, &[(same_text, Address(0x10)), (key, dummy)]);
             heap.set(thread, heap.offsets.thread.dict, entries.0);
         }
-        check(&heap, local, &it);
+        check(&mut heap, local, &it);
         let empty = heap.allocate(1024);
         assert_eq!(heap.objects().thread_local(local, empty, "n"), Ok(None));
     }
@@ -163,17 +175,24 @@ mod tests {
         let local = heap.object(Address(0x1000), 64);
         heap.set(local, 16, arguments.0);
         heap.set(local, 40, dicts.0);
-        check(&heap, local, &it);
+        check(&mut heap, local, &it);
         let other = heap.allocate(1024);
         assert_eq!(heap.objects().thread_local(local, other, "n"), Ok(None));
     }
 
-    fn check(heap: &Heap, local: Address, it: &Threads) {
+    fn check(heap: &mut Heap, local: Address, it: &Threads) {
         for (thread, value) in it.threads.into_iter().zip(it.values) {
             let found = heap.objects().thread_local(local, thread, "n");
             assert_eq!(found, Ok(Some(value)));
             let missing = heap.objects().thread_local(local, thread, "m");
             assert_eq!(missing, Ok(None));
+            assert_eq!(heap.objects().thread_local_is_empty(local, thread), Ok(true));
+        }
+        for dict in it.dicts {
+            heap.set(dict, 16, 1);
+        }
+        for thread in it.threads {
+            assert_eq!(heap.objects().thread_local_is_empty(local, thread), Ok(false));
         }
     }
 

@@ -136,7 +136,15 @@ impl Interpreter {
         let mut result = EventLoops::default();
         for thread in threads {
             let Some(runner) = objects.thread_local(trio.context, thread.state, "runner")? else {
-                continue;
+                // Once a run is over, nothing is left. Before, the attributes change with every turn of a task, and one that is
+                // there all the time can be missed.
+                if objects.thread_local_is_empty(trio.context, thread.state)? {
+                    continue;
+                }
+                return Err(AsyncioError::Read(ReadError::Malformed {
+                    what: "thread-local object",
+                    address: trio.context,
+                }));
             };
             let Some(tasks) = objects.member(runner, "tasks")? else {
                 continue;
