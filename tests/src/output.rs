@@ -71,6 +71,22 @@ pub struct WaitsOn {
     pub type_name: String,
 }
 
+/// `awaitwhat.snapshots/1` and `awaitwhat.profiles/1`, without `--merge`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Survey<T> {
+    pub schema: String,
+    pub targets: Vec<T>,
+    pub refused: Vec<Refused>,
+}
+
+/// A process that could not be looked at.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Refused {
+    pub pid: u32,
+    pub command: String,
+    pub reason: String,
+}
+
 /// `awaitwhat.profile/1`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Profile {
@@ -80,6 +96,7 @@ pub struct Profile {
     pub duration_seconds: f64,
     pub samples: u64,
     pub mean_tasks: f64,
+    pub target_exited: bool,
     pub chains: Vec<Chain>,
     pub await_points: Vec<AwaitPoint>,
     pub lost: BTreeMap<String, Value>,

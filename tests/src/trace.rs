@@ -1,5 +1,6 @@
 //! A trace in the background, to which something happens.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -33,18 +34,27 @@ impl Trace {
         Self::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> anyhow::Result<Self> {
+    fn spawn(command: Command) -> anyhow::Result<Self> {
+        let mut trace = Self::begin(command, Stdio::null())?;
+        trace.wait_until(is_attached)?;
+        trace.sleep()?;
+        Ok(trace)
+    }
+
+    fn begin(mut command: Command, stdin: Stdio) -> anyhow::Result<Self> {
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let mut trace = Self { child };
-        trace.wait_until(is_attached)?;
-        let begun = wake_ups(trace.child.id())?;
-        trace.wait_until(|pid| Ok(wake_ups(pid)? >= begun + WAKE_UPS))?;
-        Ok(trace)
+        Ok(Self { child })
+    }
+
+    /// Waits until it has had the time to look at all that it looks at.
+    fn sleep(&mut self) -> anyhow::Result<()> {
+        let begun = wake_ups(self.child.id())?;
+        self.wait_until(|pid| Ok(wake_ups(pid)? >= begun + WAKE_UPS))
     }
 
     fn wait_until(&mut self, mut holds: impl FnMut(u32) -> anyhow::Result<bool>) -> anyhow::Result<()> {
@@ -60,6 +70,57 @@ impl Trace {
             thread::sleep(LOOK_AGAIN);
         }
         Ok(())
+    }
+
+    /// Waits until it has taken hold of process `pid`, and has had the time to sample it.
+    ///
+    /// # Errors
+    /// When it has ended, or does not do so.
+    pub fn wait_for(&mut self, pid: u32) -> anyhow::Result<()> {
+        let pid = pid.to_string();
+        self.wait_until(|trace| Ok(!descriptors(trace, "Pid:", &pid)?.is_empty()))?;
+        self.sleep()
+    }
+
+    /// Starts `awaitwhat trace` with `arguments`, with a standard input that stays open, and waits until it samples as many threads.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends instead.
+    pub fn start_open(arguments: &[&str], threads: usize) -> anyhow::Result<Self> {
+        let mut command = tool::awaitwhat()?;
+        command.arg("trace").args(arguments);
+        let mut trace = Self::begin(command, Stdio::piped())?;
+        trace.wait_until(|trace| Ok(descriptors(trace, "link_type:", "perf")?.len() >= threads))?;
+        trace.sleep()?;
+        Ok(trace)
+    }
+
+    /// The links by which it looks at thread `tid`.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn links(&self, tid: u32) -> anyhow::Result<BTreeSet<String>> {
+        let found = descriptors(self.child.id(), "tid:", &tid.to_string())?;
+        Ok(found
+            .iter()
+            .filter_map(|text| field(text, "link_id:").map(str::to_owned))
+            .collect())
+    }
+
+    /// Waits until it looks at thread `tid` by a link that is not one of `old`: until it has begun anew.
+    ///
+    /// # Errors
+    /// When it has ended, or does not do so.
+    pub fn wait_for_new(&mut self, tid: u32, old: &BTreeSet<String>) -> anyhow::Result<()> {
+        let end = Instant::now() + START_LIMIT;
+        while self.links(tid)?.is_subset(old) {
+            ensure!(
+                Instant::now() < end,
+                "thread {tid} was not looked at anew within {START_LIMIT:?}"
+            );
+            thread::sleep(LOOK_AGAIN);
+        }
+        self.sleep()
     }
 
     /// Interrupts it, as Ctrl-C does.
@@ -86,7 +147,19 @@ impl Trace {
     ///
     /// # Errors
     /// When it does not end, or writes what is not UTF-8.
-    pub fn outcome(self) -> anyhow::Result<Outcome> {
+    pub fn outcome(mut self) -> anyhow::Result<Outcome> {
+        if let Some(stdin) = self.child.stdin.take() {
+            // What it traces ends with this input, and must not do so before the trace has.
+            let end = Instant::now() + START_LIMIT;
+            while self.child.try_wait()?.is_none() {
+                ensure!(
+                    Instant::now() < end,
+                    "the trace did not end within {START_LIMIT:?}"
+                );
+                thread::sleep(LOOK_AGAIN);
+            }
+            drop(stdin);
+        }
         tool::collect(self.child)
     }
 }
@@ -104,6 +177,26 @@ fn is_attached(pid: u32) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// What the kernel tells (`fdinfo`) of those of a process's open files that have this value in this field.
+fn descriptors(pid: u32, name: &str, value: &str) -> anyhow::Result<Vec<String>> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("fdinfo");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        // It may close the file while we look.
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        if field(&text, name) == Some(value) {
+            found.push(text);
+        }
+    }
+    Ok(found)
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
 }
 
 /// How often the threads of the process went to sleep.

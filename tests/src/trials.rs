@@ -9,7 +9,8 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
+    "family.py",
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",

@@ -62,12 +62,15 @@ impl Capture {
     ///
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
-    pub fn load(ring_bytes: u32) -> Result<Self, CaptureError> {
+    /// `threads` is how many event-loop threads can be walked at the same time: 36 KB of the kernel's memory each.
+    pub fn load(ring_bytes: u32, threads: u32) -> Result<Self, CaptureError> {
         // aya's loader reads the kernel's types for relocations, of which the object has none: they are given back before the next
         // step needs them, as they are the most memory that is ever used.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .map_max_entries("RECORDS", ring_bytes)
+            .map_max_entries("THREADS", threads)
+            .map_max_entries("WALKS", 2 * threads)
             .load(OBJECT)
             .map_err(|error| CaptureError::load("maps", &error))?;
         let offsets = load_iterators(&mut ebpf)?;

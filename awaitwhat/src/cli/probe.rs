@@ -9,6 +9,8 @@ use crate::target::{EventLoops, FindError, Interpreter, find_interpreter};
 
 /// Size of the ring buffer of a trial, in bytes.
 const RING_BYTES: u32 = 1 << 16;
+/// Threads that a trial could walk.
+const THREADS: u32 = 1;
 /// Period of a trial's perf event, in ns: it is closed again long before it fires.
 const PERIOD: u64 = 1_000_000_000;
 
@@ -32,7 +34,7 @@ impl From<Check> for Probed {
 /// Loads the programs, opens a perf event, and looks at process `pid` if there is one to look at.
 pub(super) fn probe(pid: Option<u32>) -> Probed {
     let name = "eBPF programs";
-    let mut capture = match Capture::load(RING_BYTES) {
+    let mut capture = match Capture::load(RING_BYTES, THREADS) {
         Ok(capture) => capture,
         Err(error) => {
             let mut checks = vec![Check::missing(Concern::Machine, name, error.to_string(), None)];

@@ -91,7 +91,8 @@ pub struct Trace {
 /// # Errors
 /// See [`Error`]. Of several processes those that cannot be looked at are no error, but [`Survey::refused`].
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
-    once::snapshots(&mut load()?, selection, options).await
+    // One process after the other.
+    once::snapshots(&mut load(THREADS_OF_ONE)?, selection, options).await
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
@@ -104,11 +105,19 @@ pub async fn trace(
     stop: impl Future<Output = ()>,
     progress: impl FnMut(Progress),
 ) -> Result<Trace, Error> {
-    tracer::trace(load()?, selection, options, stop, progress).await
+    let threads = match selection.single() {
+        Some(_) => THREADS_OF_ONE,
+        None => THREADS_OF_ALL,
+    };
+    tracer::trace(load(threads)?, selection, options, stop, progress).await
 }
 
-fn load() -> Result<Capture, Error> {
-    Capture::load(observer::ring_bytes()).map_err(|error| Error::Privilege { source: error.into() })
+/// Event-loop threads of one process that are walked, and of all processes that are traced together.
+const THREADS_OF_ONE: u32 = 64;
+const THREADS_OF_ALL: u32 = 1024;
+
+fn load(threads: u32) -> Result<Capture, Error> {
+    Capture::load(observer::ring_bytes(), threads).map_err(|error| Error::Privilege { source: error.into() })
 }
 
 /// What is said where nothing was found to look at.

@@ -134,20 +134,22 @@ pub(super) enum Seen<'a> {
 }
 
 /// What there is to look at in a process.
-pub(super) struct Found {
+struct Found {
     memory: LiveMemory,
     interpreter: Interpreter,
     loops: EventLoops,
 }
 
 impl Found {
-    /// Finds the interpreter of process `pid`, and its event loops.
-    pub(super) fn find(capture: &mut Capture, pid: u32) -> Result<Self, AttachError> {
-        let memory = capture.memory(pid)?;
+    /// Finds the interpreter of a process, and its event loops.
+    fn find(capture: &mut Capture, process: &Process) -> Result<Self, AttachError> {
+        let memory = capture.memory(process.pid())?;
         if memory.mappings().is_empty() {
             return Err(AttachError::NoMemory);
         }
         let mut interpreter = find_interpreter(&memory, memory.mappings())?;
+        interpreter.process_id = process.own_id();
+        let pid = process.pid();
         let loops = interpreter.event_loops(&memory, &|| own_thread_ids(pid))?;
         Ok(Self {
             memory,
@@ -161,7 +163,7 @@ impl Observer {
     /// Finds the interpreter of process `pid` and its event loops, and begins to look at them.
     pub(super) fn attach(capture: &mut Capture, pid: u32, manner: Manner) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
-        let found = Found::find(capture, pid);
+        let found = Found::find(capture, &process);
         if process.has_ended() {
             return Err(AttachError::Ended);
         }

@@ -38,7 +38,7 @@ pub(super) async fn snapshots(
         is_only_running: false,
     };
     let mut targets = Vec::new();
-    for candidate in roster.take_new() {
+    for candidate in roster.take_new(|_| false) {
         let Some(mut observer) = roster.attach(capture, candidate, manner)? else {
             continue;
         };

@@ -42,6 +42,16 @@ impl Process {
         })
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What the process calls itself: in a container that is not what it is called outside.
+    pub(super) fn own_id(&self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        namespace_ids(&status)?.last().copied()
+    }
+
     /// The name of the process when it was taken hold of.
     pub(super) fn command(&self) -> &str {
         &self.command

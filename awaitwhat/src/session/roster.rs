@@ -65,8 +65,9 @@ impl<'a> Roster<'a> {
         !found.iter().any(is_there)
     }
 
-    /// The processes that were not dealt with yet, or that run another program since. Each counts as dealt with from now on.
-    pub(super) fn take_new(&mut self) -> Vec<Candidate> {
+    /// The processes that were not dealt with yet, or that run another program since. Each counts as dealt with from now on. Those that
+    /// are being looked at are left alone: what they have become is seen when that has come to its end.
+    pub(super) fn take_new(&mut self, is_looked_at: impl Fn(u32) -> bool) -> Vec<Candidate> {
         let mut found = self.search.look();
         self.dealt_with
             .retain(|pid, _| found.iter().any(|candidate| candidate.pid == *pid));
@@ -79,10 +80,15 @@ impl<'a> Roster<'a> {
             ..
         } = self;
         found.retain(|candidate| {
+            if is_looked_at(candidate.pid) {
+                return false;
+            }
             // Before it is looked at: what it becomes meanwhile is something new.
             let identity = search.processes().identity(candidate.pid);
             let before = dealt_with.insert(candidate.pid, identity.clone());
-            doubtful.contains_key(&candidate.pid) || before != Some(identity)
+            // One that has ended since is nothing new.
+            let is_new = before.is_none_or(|before| identity.is_some() && before != identity);
+            is_new || doubtful.contains_key(&candidate.pid)
         });
         found
     }

@@ -84,12 +84,9 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     /// Attaches to processes that were not looked at yet.
     fn attach_new(&mut self) -> Result<(), Error> {
         self.searched = Instant::now();
-        for candidate in self.roster.take_new() {
+        let targets = &self.targets;
+        for candidate in self.roster.take_new(|pid| targets.contains_key(&pid)) {
             let Candidate { pid, reason } = candidate;
-            if self.targets.contains_key(&pid) {
-                // It has another command line, but was there all the time.
-                continue;
-            }
             let capture = &mut self.capture;
             let manner = Manner {
                 reading: self.options.reading,
@@ -249,7 +246,14 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
         } = self;
         let duration = self.started.elapsed();
         for (reason, target) in targets.into_values() {
-            finished.push((reason, target.finish(&mut capture, End::Time)));
+            // That a program ends which was started to be traced is how it should be.
+            let is_expected = self.options.just_started && reason == Reason::Named;
+            let end = if target.has_ended() && !is_expected {
+                End::Exit
+            } else {
+                End::Time
+            };
+            finished.push((reason, target.finish(&mut capture, end)));
         }
         finished.retain(|(reason, profile)| self.selection.is_shown(*reason, profile.has_tasks()));
         let mut profiles: Vec<Profile> = finished.into_iter().map(|(_, profile)| profile).collect();

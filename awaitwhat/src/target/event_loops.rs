@@ -216,8 +216,10 @@ impl Interpreter {
             (RunningLoop::ThreadState(offset), _) => at(thread.offset(offset))?,
             (RunningLoop::ThreadDict, _) => self.loop_entry(&objects, thread)?,
             (RunningLoop::Holder(offset), _) => match self.loop_entry(&objects, thread)? {
-                Some(holder) => at(holder.offset(offset))?,
-                None => None,
+                Some(holder) if self.is_own_holder(memory, holder.offset(offset))? => {
+                    at(holder.offset(offset))?
+                }
+                _ => None,
             },
         };
         Ok(found.filter(|found| !found.is_null() && *found != self.types.none))
@@ -235,6 +237,13 @@ impl Interpreter {
         };
         let found = objects.first_tuple_items(pair, 1)?.first().copied();
         Ok(found.filter(|found| *found != self.types.none))
+    }
+
+    /// Whether a loop was set running by this very process: a forked child has the holder of its parent, and asyncio tells by the
+    /// process id behind the loop (`PyRunningLoopHolder.rl_pid`, an `int`).
+    fn is_own_holder(&self, memory: &dyn Memory, running: Address) -> Result<bool, Fault> {
+        let by = memory.read_u64(running.offset(8))? as u32;
+        Ok(self.process_id.is_none_or(|own| own == by))
     }
 
     fn loop_entry(&self, objects: &Objects<'_>, thread: Address) -> Result<Option<Address>, ReadError> {

@@ -95,6 +95,8 @@ pub struct Interpreter {
     pub version: Version,
     /// Base name of the file that the interpreter was found in.
     pub image: String,
+    /// What its process calls itself, where that is known: what a child has from its parent still tells the parent's.
+    pub process_id: Option<u32>,
     /// Version and image of other interpreters in the process, which are not looked at.
     pub others: Vec<(Version, String)>,
     /// Address of `_PyRuntime`.
@@ -264,6 +266,7 @@ impl Interpreter {
         Self {
             version,
             image: image.to_owned(),
+            process_id: None,
             others: Vec::new(),
             runtime,
             offsets,

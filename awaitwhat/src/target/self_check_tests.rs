@@ -207,6 +207,7 @@ impl Process {
         Interpreter {
             version: Version::from_hex(0x030c_01f0),
             image: "python".to_owned(),
+            process_id: None,
             others: Vec::new(),
             runtime: self.runtime,
             offsets,
