@@ -38,7 +38,13 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let tid: u32 = read(address.wrapping_add(u64::from(offsets.task_pid)));
     let Some(plan) = THREADS.get_ptr(tid) else {
         // SAFETY: the context's metadata is valid like itself, and the number is as long as the write.
-        unsafe { bpf_seq_write((*(*context).meta).seq, (&raw const tid).cast(), size_of::<u32>() as u32) };
+        unsafe {
+            bpf_seq_write(
+                (*(*context).meta).seq,
+                (&raw const tid).cast(),
+                size_of::<u32>() as u32,
+            )
+        };
         return None;
     };
     let walk = WALKS.get_ptr_mut(u64::from(tid))?;
