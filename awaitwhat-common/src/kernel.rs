@@ -6,6 +6,8 @@
 pub struct KernelOffsets {
     /// `task_struct.pid` (the thread id).
     pub task_pid: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
     /// `task_struct.on_cpu`.
     pub task_on_cpu: u32,
     /// `task_struct.nvcsw`.
@@ -45,8 +47,9 @@ pub struct ReadRequest {
     pub pages: [u64; MAX_READS],
 }
 
-/// The answer for one page precedes its bytes: 0 where it was read, else a negative errno.
-pub const READ_STATUS_BYTES: usize = 8;
+/// What precedes the bytes of a page in an answer: its status (0 where it was read, else a negative errno), and the number of the
+/// address space that it was read from, which changes when the process replaces itself by another program.
+pub const READ_HEADER_BYTES: usize = 16;
 
 /// Bytes of a file's base name in a [`Mapping`] record, with its terminating zero.
 pub const NAME_BYTES: usize = 96;

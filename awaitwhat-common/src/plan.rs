@@ -51,6 +51,8 @@ pub struct ThreadPlan {
     /// 1 where tasks are to be sent, as [`crate::status::TaskStatus::Opaque`], that are of another type than the layout knows, and
     /// not shown: they may be of a kind that user space has to learn about first. 0 where another thread's plan has that.
     pub sends_strangers: u32,
+    /// Number of the address space that the plan is about; in another one, nothing is walked.
+    pub address_space: u64,
     /// Address of the thread's `PyThreadState`.
     pub thread_state: u64,
     /// Address of the loop that runs in this thread; tasks of other loops are left out. 0 accepts every loop that is not in `foreign_loops`.

@@ -48,6 +48,8 @@ pub enum SliceStatus {
     /// The registry itself could not be read or contradicts itself: the pass starts anew, or goes on from the last node of a list
     /// that is still linked.
     RegistryTorn = 5,
+    /// The process has replaced itself by another program (`execve`): what is known of it holds no longer.
+    Replaced = 6,
 }
 
 impl SliceStatus {
@@ -60,6 +62,7 @@ impl SliceStatus {
             3 => Some(Self::Running),
             4 => Some(Self::Unchanged),
             5 => Some(Self::RegistryTorn),
+            6 => Some(Self::Replaced),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use awaitwhat_walker::{Host, Record};
 use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query, bpf_seq_write};
 
-use crate::kernel::{Activity, TaskContext, context_word, offsets, read};
+use crate::kernel::{Activity, TaskContext, address_space, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, Page, RECORDS, THREADS, WALKS};
 use crate::slice::{deadline, now, run, send_record, send_slice};
 
@@ -55,7 +55,9 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let started = now();
     // SAFETY: only this program uses this walk, and user space runs it once at a time.
     let state = unsafe { &mut *walk };
-    let reason_not_to = if activity.is_on_cpu {
+    let reason_not_to = if plan_of_thread.address_space != address_space(address, offsets) {
+        Some(SliceStatus::Replaced)
+    } else if activity.is_on_cpu {
         Some(SliceStatus::Running)
     } else if state.is_unchanged(activity.switches) {
         Some(SliceStatus::Unchanged)

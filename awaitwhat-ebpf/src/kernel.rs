@@ -27,6 +27,12 @@ pub fn offsets() -> Option<&'static KernelOffsets> {
     KERNEL.get(0)
 }
 
+/// Number of the address space of the thread whose `task_struct` is at `task`: where the kernel describes it.
+#[inline(always)]
+pub fn address_space(task: u64, offsets: &KernelOffsets) -> u64 {
+    read(task.wrapping_add(u64::from(offsets.task_mm)))
+}
+
 /// Whether a thread is on a CPU, and how much it has run.
 #[derive(Clone, Copy)]
 pub struct Activity {

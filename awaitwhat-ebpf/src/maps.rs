@@ -41,7 +41,7 @@ pub static KERNEL: Array<KernelOffsets> = Array::with_max_entries(1, 0);
 #[map]
 pub static REQUEST: Array<ReadRequest> = Array::with_max_entries(1, 0);
 
-/// Room for the answer to one page of a request: status, then bytes.
+/// Room for the answer to one page of a request: header, then bytes.
 #[map]
 pub static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
 
@@ -54,6 +54,7 @@ pub static PAGES: Array<Page> = Array::with_max_entries(CACHED_PAGES, 0);
 pub struct Answer {
     /// 0, or a negative errno.
     pub status: i64,
+    pub address_space: u64,
     pub bytes: [u64; PAGE_BYTES / 8],
 }
 

@@ -1,12 +1,12 @@
 //! Reads pages of the target for user space, which needs no ptrace right for that.
 
-use awaitwhat_common::kernel::{MAX_READS, PAGE_BYTES, READ_STATUS_BYTES};
+use awaitwhat_common::kernel::{MAX_READS, PAGE_BYTES, READ_HEADER_BYTES};
 use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_seq_write};
 
-use crate::kernel::TaskContext;
+use crate::kernel::{TaskContext, address_space, context_word, offsets};
 use crate::maps::{ANSWER, REQUEST};
 
-/// Answers the request: for each page its status and its bytes, through the iterator's file.
+/// Answers the request: for each page its status, its address space and its bytes, through the iterator's file.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/task")]
 pub extern "C" fn read_memory(context: *mut TaskContext) -> i32 {
@@ -23,6 +23,7 @@ fn answer(context: *mut TaskContext) -> Option<()> {
     }
     let request = REQUEST.get(0)?;
     let answer = ANSWER.get_ptr_mut(0)?;
+    let space = address_space(context_word(context, 1), offsets()?);
     for index in 0..MAX_READS {
         if index as u64 >= request.count {
             break;
@@ -32,10 +33,11 @@ fn answer(context: *mut TaskContext) -> Option<()> {
         unsafe {
             let bytes = (&raw mut (*answer).bytes).cast();
             (*answer).status = bpf_copy_from_user_task(bytes, PAGE_BYTES as u32, from, task, 0);
+            (*answer).address_space = space;
             bpf_seq_write(
                 seq,
                 answer.cast_const().cast(),
-                (READ_STATUS_BYTES + PAGE_BYTES) as u32,
+                (READ_HEADER_BYTES + PAGE_BYTES) as u32,
             );
         }
     }

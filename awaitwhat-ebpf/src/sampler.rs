@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 
-use crate::kernel::{Activity, offsets};
+use crate::kernel::{Activity, address_space, offsets};
 use crate::maps::{LAYOUTS, THREADS, WALKS};
 use crate::slice::{deadline, now, run, send_record};
 
@@ -32,7 +32,13 @@ fn sample() -> Option<()> {
     let layout = LAYOUTS.get_ptr(layout)?;
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
-    let activity = Activity::of(task, offsets()?);
+    let offsets = offsets()?;
+    // SAFETY: a pointer to a map value, as above.
+    if unsafe { (*plan).address_space } != address_space(task, offsets) {
+        // Another program now: the iterator says so.
+        return None;
+    }
+    let activity = Activity::of(task, offsets);
     let started = now();
     // SAFETY: the walk belongs to this thread, and a perf event does not interrupt itself.
     unsafe {

@@ -69,6 +69,7 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
                 tid: 1,
                 layout: 0,
                 sends_strangers: 1,
+                address_space: 1,
                 thread_state,
                 event_loop: 0,
                 foreign_loops: [u64::MAX; MAX_FOREIGN_LOOPS],

@@ -35,8 +35,8 @@ pub enum Fault {
     /// Nothing is mapped there, or the page is not present, or the pointer is garbage.
     #[error("the target's memory at {address} ({length} bytes) cannot be read")]
     Unreadable { address: Address, length: usize },
-    /// The process has ended.
-    #[error("the target has exited")]
+    /// The process has ended, or has replaced itself by another program.
+    #[error("the target has exited, or replaced itself by another program")]
     Gone,
     /// The reader itself failed (a system call's `errno`).
     #[error("reading the target's memory failed: {}", std::io::Error::from_raw_os_error(*errno))]

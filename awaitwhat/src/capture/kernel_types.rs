@@ -91,6 +91,7 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
     let mapping = |field, whole| find("vm_area_struct", &[field], WORD, whole);
     Ok(KernelOffsets {
         task_pid: task("pid", INT, "task_struct.pid")?,
+        task_mm: task("mm", WORD, "task_struct.mm")?,
         task_on_cpu: task("on_cpu", INT_OR_BYTE, "task_struct.on_cpu")?,
         task_nvcsw: task("nvcsw", WORD, "task_struct.nvcsw")?,
         task_nivcsw: task("nivcsw", WORD, "task_struct.nivcsw")?,

@@ -1,12 +1,12 @@
 //! The target's memory, page by page through an eBPF program: no ptrace right is needed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use awaitwhat_common::kernel::{
-    MAX_READS, Mapping as RawMapping, NAME_BYTES, PAGE_BYTES, READ_STATUS_BYTES, ReadRequest,
+    MAX_READS, Mapping as RawMapping, NAME_BYTES, PAGE_BYTES, READ_HEADER_BYTES, ReadRequest,
 };
 use aya::maps::{Array, MapData};
 use bytes::Buf as _;
@@ -42,8 +42,9 @@ impl PageReader {
         }
     }
 
-    /// Reads at most [`MAX_READS`] pages of the iterator's process. Pages that cannot be read are `None`.
-    fn read(&self, iterator: &TaskIterator, pages: &[u64]) -> Result<Vec<Option<Page>>, CaptureError> {
+    /// Reads at most [`MAX_READS`] pages of the iterator's process, with the number of its address space. Pages that cannot be read
+    /// are `None`.
+    fn read(&self, iterator: &TaskIterator, pages: &[u64]) -> Result<Vec<(u64, Option<Page>)>, CaptureError> {
         let mut request = ReadRequest {
             count: pages.len() as u64,
             pages: [0; MAX_READS],
@@ -53,7 +54,7 @@ impl PageReader {
             .borrow_mut()
             .set(0, Plain(request), 0)
             .map_err(CaptureError::map)?;
-        let answer_bytes = READ_STATUS_BYTES + PAGE_BYTES;
+        let answer_bytes = READ_HEADER_BYTES + PAGE_BYTES;
         let mut output = vec![0; pages.len() * answer_bytes];
         let filled = iterator.run(&mut output)?;
         if filled != output.len() {
@@ -64,12 +65,11 @@ impl PageReader {
     }
 }
 
-fn page_of_answer(mut answer: &[u8]) -> Option<Page> {
-    let status = answer.get_i64_le();
-    if status != 0 {
-        return None;
-    }
-    <[u8; PAGE_BYTES]>::try_from(answer).ok().map(Box::new)
+/// Decodes an answer; it is as long as a header and a page.
+fn page_of_answer(mut answer: &[u8]) -> (u64, Option<Page>) {
+    let (status, address_space) = (answer.get_i64_le(), answer.get_u64_le());
+    let page = <[u8; PAGE_BYTES]>::try_from(answer).ok().map(Box::new);
+    (address_space, page.filter(|_| status == 0))
 }
 
 /// The memory of one live process.
@@ -80,6 +80,8 @@ pub struct LiveMemory {
     reader: Rc<PageReader>,
     iterator: TaskIterator,
     mappings: Vec<Mapping>,
+    /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
+    address_space: Cell<u64>,
     pages: RefCell<HashMap<u64, Option<Page>>>,
 }
 
@@ -95,6 +97,7 @@ impl LiveMemory {
             reader,
             iterator,
             mappings,
+            address_space: Cell::new(0),
             pages: RefCell::default(),
         })
     }
@@ -102,6 +105,11 @@ impl LiveMemory {
     /// The process's mappings, in ascending order, as they were when this was made.
     pub fn mappings(&self) -> &[Mapping] {
         &self.mappings
+    }
+
+    /// Number of the address space that is read, as plans refer to it; 0 where nothing was read yet.
+    pub fn address_space(&self) -> u64 {
+        self.address_space.get()
     }
 
     /// Makes later reads see what the target has changed since.
@@ -127,7 +135,16 @@ impl LiveMemory {
                     },
                     _ => Fault::Reader { errno: libc::EIO },
                 })?;
-            pages.extend(batch.iter().copied().zip(read));
+            for (&address, (address_space, page)) in batch.iter().zip(read) {
+                if self.address_space.get() == 0 {
+                    self.address_space.set(address_space);
+                }
+                if self.address_space.get() != address_space {
+                    // What was found here is gone, although the process goes on as another program.
+                    return Err(Fault::Gone);
+                }
+                pages.insert(address, page);
+            }
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Account {
     /// Takes the end of a slice.
     pub fn slice(&mut self, record: &SliceRecord) {
         let (clock, stratum) = stratum(&mut self.threads, &record.origin);
-        if record.status == SliceStatus::Running {
+        if matches!(record.status, SliceStatus::Running | SliceStatus::Replaced) {
             return;
         }
         self.samples += 1;

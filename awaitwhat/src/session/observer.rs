@@ -37,6 +37,8 @@ pub(crate) enum AttachError {
     TooEarly,
     #[error("it has ended")]
     Ended,
+    #[error("it has just replaced itself by another program: try again")]
+    Replaced,
     #[error("there is no such process")]
     NoSuchProcess,
     #[error("this is the id of a thread; give the id of its process (`ps -T` shows both)")]
@@ -227,6 +229,7 @@ impl Observer {
         for plan in &mut loops.plans {
             plan.tid = threads.outer(plan.tid);
             plan.tgid = self.pid;
+            plan.address_space = self.memory.address_space();
             plan.max_frames = u32::try_from(reading.max_frames).unwrap_or(u32::MAX);
             plan.context_budget_ns = nanoseconds(reading.budget);
             plan.iterator_budget_ns = nanoseconds(iterator_budget);

@@ -158,6 +158,9 @@ impl Passes {
             }
         });
         result.map_err(|fault| AttachError::Find(fault.into()))?;
+        if ended == Some(SliceStatus::Replaced) {
+            return Err(AttachError::Replaced);
+        }
         Ok(ended)
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Traced {
     lost: HashMap<(u32, bool), u64>,
     /// Threads whose last look ended before its pass did.
     unfinished: HashSet<u32>,
+    /// The process is another program now.
+    is_replaced: bool,
     /// Refreshes that failed in a row.
     failures: u32,
 }
@@ -70,6 +72,7 @@ impl Traced {
             changed: None,
             lost: HashMap::new(),
             unfinished: HashSet::new(),
+            is_replaced: false,
             failures: 0,
         };
         traced.start_sampling(capture, options)?;
@@ -116,6 +119,7 @@ impl Traced {
             account,
             lost,
             unfinished,
+            is_replaced,
             ..
         } = self;
         let result = observer.take(bytes, |losses, seen| match seen {
@@ -123,6 +127,7 @@ impl Traced {
             Seen::Opaque(_) => losses.opaque += 1,
             Seen::Slice(slice) => {
                 losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
+                *is_replaced |= slice.status == SliceStatus::Replaced;
                 let so_far = lost
                     .entry((slice.origin.tid, slice.origin.in_context))
                     .or_default();
@@ -149,6 +154,9 @@ impl Traced {
         capture: &mut Capture,
         options: &TraceOptions,
     ) -> Result<End, AttachError> {
+        if self.is_replaced {
+            return Ok(End::Exit);
+        }
         self.observer.apply_lessons(capture)?;
         if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);

@@ -356,6 +356,7 @@ impl EventLoops {
             tid: thread.tid,
             layout,
             sends_strangers: 0,
+            address_space: 0,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
             foreign_loops: [0; MAX_FOREIGN_LOOPS],

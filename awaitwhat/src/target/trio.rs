@@ -179,6 +179,7 @@ fn plan(layout: u32, thread: &ThreadId, runner: Address, tasks: Address) -> Thre
         tid: thread.tid,
         layout,
         sends_strangers: 0,
+        address_space: 0,
         thread_state: thread.state.0,
         event_loop: runner.0,
         foreign_loops: [0; MAX_FOREIGN_LOOPS],
