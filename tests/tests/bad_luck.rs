@@ -141,9 +141,14 @@ fn unknown_version_is_refused(python: &Python) -> anyhow::Result<()> {
     let target = Target::spawn(command)?;
     refused(target.pid, exit::TARGET, &["3.7", "3.15"])?;
     let outcome = tool::run(&["ps", &target.pid.to_string()])?;
+    let age = if python.version < (3, 0) {
+        "Python 2 "
+    } else {
+        "older than"
+    };
     ensure!(
-        outcome.stderr.contains("older than"),
-        "its age is not in {:?}",
+        outcome.stderr.contains(age),
+        "{age} is not in {:?}",
         outcome.stderr
     );
     Ok(())
@@ -343,7 +348,8 @@ fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
     let profile: Profile = serde_json::from_str(&profile)?;
     let full = profile.lost["ring_buffer_full"].as_u64().context("not counted")?;
     ensure!(full > 0, "a buffer of one page was not full: this tests nothing");
-    for chain in &profile.chains {
+    // Before 3.8 a call is at its last line, which no syntax tree knows.
+    for chain in profile.chains.iter().filter(|_| python.version >= (3, 8)) {
         grammar.check(&chain.frames, chain.state == "running")?;
     }
     let summary = with_one_page(&["trace", "-p", &pid, "-d", "1"])?;

@@ -38,8 +38,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
         // In another root it could not be started by its name.
         if let [program] = python.command.as_slice() {
-            let program = program.clone();
-            list.push(trial(format!("{}::demo", python.label), move || demo(&program)));
+            let (program, version) = (program.clone(), python.version);
+            list.push(trial(format!("{}::demo", python.label), move || {
+                demo(&program, version)
+            }));
         }
     }
     Ok(list)
@@ -59,7 +61,13 @@ fn written(arguments: &[&str]) -> anyhow::Result<String> {
 
 /// Names of tasks, functions and files reach a terminal escaped, with colours and without.
 fn terminal_is_safe(python: &Python) -> anyhow::Result<()> {
-    for file in ["names.py", "hostile_text.py"] {
+    // Before 3.8 tasks have no names, and code objects cannot be renamed.
+    let files: &[&str] = if python.version < (3, 8) {
+        &["coroutines.py"]
+    } else {
+        &["names.py", "hostile_text.py"]
+    };
+    for file in files {
         let target = Target::start::<&str>(python, file, &[])?;
         let pid = target.pid.to_string();
         for arguments in [
@@ -123,12 +131,21 @@ fn without_colors(text: &str) -> String {
 
 /// Real output has the form that the published schemas describe.
 fn json_is_valid(python: &Python) -> anyhow::Result<()> {
+    let group = if python.version < (3, 11) {
+        "gather_tasks.py"
+    } else {
+        "task_group.py"
+    };
     for file in [
-        "task_group.py",
+        group,
         "running_busy.py",
         "deep_chain.py",
         "without_asyncio.py",
-        "hostile_text.py",
+        if python.version < (3, 8) {
+            "coroutines.py"
+        } else {
+            "hostile_text.py"
+        },
     ] {
         let target = Target::start::<&str>(python, file, &[])?;
         let pid = target.pid.to_string();
@@ -244,7 +261,7 @@ fn doctor_is_content(python: &Python) -> anyhow::Result<()> {
 }
 
 /// The first thing that a newcomer runs.
-fn demo(program: &str) -> anyhow::Result<()> {
+fn demo(program: &str, version: (u32, u32)) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut command = tool::awaitwhat()?;
     command
@@ -252,7 +269,9 @@ fn demo(program: &str) -> anyhow::Result<()> {
         .current_dir(folder.path());
     let outcome = tool::run_command(command)?;
     ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
-    for words in ["Await points", "sleep", "Lock", "Queue.get", "gather"] {
+    // Before 3.11 a function does not know its class.
+    let get = if version < (3, 11) { "get" } else { "Queue.get" };
+    for words in ["Await points", "sleep", "Lock", get, "queues.py", "gather"] {
         ensure!(
             outcome.stdout.to_lowercase().contains(&words.to_lowercase()),
             "{words} is not in\n{}",

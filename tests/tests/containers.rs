@@ -221,7 +221,10 @@ fn only_child(pid: u32) -> anyhow::Result<u32> {
 fn threads(pid: u32, depth: usize) -> anyhow::Result<BTreeMap<u32, u32>> {
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir(PathBuf::from(format!("/proc/{pid}/task")))? {
-        let text = fs::read_to_string(entry?.path().join("status"))?;
+        // One that has ended meanwhile has none.
+        let Ok(text) = fs::read_to_string(entry?.path().join("status")) else {
+            continue;
+        };
         let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let ids: Vec<u32> = line
             .unwrap_or("")

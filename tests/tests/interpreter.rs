@@ -189,7 +189,9 @@ const BEGINNINGS: u32 = 4;
 /// From the first moment on, a program that begins is either not there yet or read rightly.
 #[test]
 fn waits_for_an_interpreter_that_begins() -> Result<()> {
-    const PROGRAM: &str = "import asyncio; asyncio.run(asyncio.Event().wait())";
+    const PROGRAM: &str = "import asyncio
+async def main(): await asyncio.get_running_loop().create_future()
+asyncio.run(main())";
     for python in pythons() {
         for _ in 0..BEGINNINGS {
             let mut child = python
@@ -257,14 +259,21 @@ fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
 fn refuses_other_interpreters_by_name() -> Result<()> {
     let unsupported = environment::unsupported_pythons().unwrap_or_default();
     for python in unsupported {
-        let target = Target::start::<&str>(&python, "without_asyncio.py", &[])?;
+        // Too old for the module that the other targets have in common.
+        let mut command = python.command();
+        command.args([
+            "-c",
+            "import sys; print('{}'); sys.stdout.flush(); sys.stdin.read()",
+        ]);
+        let target = Target::spawn(command)?;
         let memory = PeerMemory::new(target.pid)?;
         let found = find_interpreter(&memory, &mappings(target.pid)?).map(|it| it.version.to_string());
         let Err(error) = found else {
             bail!("{} was taken for {found:?}", python.label)
         };
         let is_as_expected = match &error {
-            FindError::TooOld { .. } => python.version < (3, 11),
+            FindError::Python2 { .. } => python.version < (3, 0),
+            FindError::TooOld { .. } => python.version >= (3, 0),
             FindError::Layout(LayoutError::UnknownVersion(version)) => {
                 (u32::from(version.minor().0), u32::from(version.minor().1)) == python.version
             }
@@ -391,10 +400,12 @@ impl<'a> Look<'a> {
                 type_name: found.type_name.to_string(),
             });
         }
+        // Before 3.8 tasks have none.
+        let name = Some(Address(word(task::NAME))).filter(|name| !name.is_null());
         let is_loop = |it: &&EventLoop| it.address.0 == word(task::LOOP);
         Ok(Some(Task {
             id: address.to_string(),
-            name: Some(objects.task_name(Address(word(task::NAME)))?),
+            name: name.map(|name| objects.task_name(name)).transpose()?,
             tid: self.running.iter().find(is_loop).map(|it| it.tid),
             state: if is_running { "running" } else { "pending" }.to_owned(),
             stack: stack.iter().map(shown).collect::<Result<_>>()?,

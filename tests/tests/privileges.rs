@@ -71,7 +71,7 @@ fn the_filter_kills(python: &Python) -> anyhow::Result<()> {
 }
 
 fn without_ptrace(python: &Python) -> anyhow::Result<()> {
-    let target = Target::start::<&str>(python, "task_group.py", &[])?;
+    let target = Target::start::<&str>(python, "gather_tasks.py", &[])?;
     let program = environment::program()?;
     let run = |arguments: &[&str]| {
         let mut command = Command::new(NO_PTRACE);
