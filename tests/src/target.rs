@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -41,6 +41,9 @@ impl Python {
     }
 }
 
+/// How often a program that is still being written is started again.
+const MAX_ATTEMPTS: u32 = 100_000;
+
 /// A running target. It ends with this value.
 pub struct Target {
     child: Child,
@@ -70,12 +73,11 @@ impl Target {
     /// When it cannot be started or ends instead.
     pub fn spawn(mut command: Command) -> anyhow::Result<Self> {
         let stderr = tempfile::tempfile()?;
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(stderr.try_clone()?)
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
+            .stderr(stderr.try_clone()?);
+        let mut child = start(&mut command).with_context(|| format!("cannot start {command:?}"))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("the target has no standard output")?;
         let mut target = Self {
@@ -174,6 +176,20 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Starts a program that may just have been written: while another test begins a process, that one still holds the file open.
+fn start(command: &mut Command) -> std::io::Result<Child> {
+    let mut attempts = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && attempts < MAX_ATTEMPTS => {
+                attempts += 1;
+                thread::yield_now();
+            }
+            result => return result,
+        }
     }
 }
 
