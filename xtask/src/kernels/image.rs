@@ -35,6 +35,9 @@ const SHAPES: [&str; 10] = [
     "running_busy",
 ];
 
+/// What the shapes import, and what `privileges` starts.
+const OTHER_TARGETS: [&str; 3] = ["truth.py", "gather_tasks.py", "task_group.py"];
+
 /// Parts of the standard library that no target imports.
 const LEFT_OUT: [&str; 9] = [
     "config-",
@@ -167,14 +170,11 @@ impl Image {
         Ok(commands)
     }
 
-    /// Puts the chosen shapes in, and what is no shape. Trials are listed from the files that are there.
+    /// Puts the chosen shapes in, and what else the tests start. Trials are listed from the files that are there.
     fn put_targets(&self, folder: &Path) -> Result<()> {
-        for shape in SHAPES {
-            self.file(&folder.join(format!("{shape}.py")))?;
-        }
-        ["truth.py", "task_group.py"]
-            .iter()
-            .try_for_each(|other| self.file(&folder.join(other)))
+        let shapes = SHAPES.map(|shape| format!("{shape}.py"));
+        let mut files = shapes.iter().map(String::as_str).chain(OTHER_TARGETS);
+        files.try_for_each(|file| self.file(&folder.join(file)))
     }
 
     fn put_python(&self) -> Result<()> {
