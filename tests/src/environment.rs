@@ -28,6 +28,8 @@ pub struct Python {
     pub packages: Option<PathBuf>,
     /// The packages that it finds there, for example `uvloop`.
     pub installed: Vec<String>,
+    /// Releases of Cython that compile for it; each is a folder of packages on this machine, of the release's name.
+    pub cython: Vec<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }
@@ -36,6 +38,14 @@ impl Python {
     /// Whether it is a debug build.
     pub fn is_debug(&self) -> bool {
         self.label.ends_with("-dbg")
+    }
+
+    /// The root of its file system, as this process sees it.
+    pub fn root(&self) -> &Path {
+        match self.command.as_slice() {
+            [chroot, root, _] if chroot == "chroot" => Path::new(root),
+            _ => Path::new("/"),
+        }
     }
 
     /// Whether it finds a package from PyPI.

@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod dwarf;
 pub mod environment;
+pub mod extension;
 pub mod grammar;
 pub mod output;
 pub mod peer_memory;

@@ -40,4 +40,9 @@ impl Settings {
     pub fn library(&self) -> PathBuf {
         Path::new(self.get("LIBDIR")).join(self.get("INSTSONAME"))
     }
+
+    /// The folder of the headers.
+    pub fn headers(&self) -> &Path {
+        Path::new(self.get("INCLUDEPY"))
+    }
 }

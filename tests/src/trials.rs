@@ -9,11 +9,12 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",
+    "c_task_subclass.py",
     "cython_coroutines.py",
     "trio_truth.py",
     "pacing.py",

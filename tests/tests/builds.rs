@@ -114,10 +114,7 @@ struct Installation {
 impl Installation {
     fn of(python: &Python) -> anyhow::Result<Self> {
         let settings = Settings::of(python)?;
-        let root = match python.command.as_slice() {
-            [chroot, root, _] if chroot == "chroot" => PathBuf::from(root),
-            _ => PathBuf::from("/"),
-        };
+        let root = python.root();
         let folder = TempDir::new_in(root.join("tmp"))?;
         let outside = |path: &Path| fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)));
         let program = outside(Path::new(&executable(python)?))?;
@@ -129,7 +126,7 @@ impl Installation {
         }
         Ok(Self {
             folder,
-            root,
+            root: root.to_owned(),
             files,
             prefix: settings.get("prefix").to_owned(),
         })

@@ -13,6 +13,7 @@ use awaitwhat::session::own_thread_ids;
 use awaitwhat::target::find_interpreter;
 use awaitwhat_common::layout::{ABSENT, Layout, quirks};
 use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::extension::Headers;
 use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{dwarf, trials};
@@ -58,16 +59,8 @@ fn list() -> Result<Vec<Trial>> {
 /// Where separate debug information is.
 fn folders(python: &Python) -> Vec<PathBuf> {
     let folder = Path::new("/usr/lib/debug");
-    let inside = root(python).join("usr/lib/debug");
+    let inside = python.root().join("usr/lib/debug");
     vec![folder.to_owned(), inside]
-}
-
-/// The root of the interpreter's file system.
-fn root(python: &Python) -> PathBuf {
-    match python.command.as_slice() {
-        [chroot, root, _] if chroot == "chroot" => root.into(),
-        _ => "/".into(),
-    }
 }
 
 /// What the interpreter answers to a program.
@@ -88,7 +81,7 @@ fn files(python: &Python) -> Result<Vec<PathBuf>> {
         library = os.path.join(sysconfig.get_config_var('LIBDIR') or '', sysconfig.get_config_var('INSTSONAME') or '')\n\
         print(library if library.endswith('.so.1.0') and os.path.exists(library) else os.path.realpath(sys.executable))\n\
         print(getattr(_asyncio, '__file__', ''))";
-    let root = root(python);
+    let root = python.root();
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let answer = ask(python, program)?;
     Ok(answer
@@ -341,30 +334,19 @@ fn free_threaded(python: &Python) -> Result<Option<Trial>> {
         return Ok(None);
     }
     let name = format!("{}::free_threaded_headers", python.label);
-    let include = ask(python, "import sysconfig; print(sysconfig.get_path('include'))")?;
-    let root = root(python);
-    let include = root.join(include.trim_start_matches('/'));
-    if !include.join("internal/pycore_tstate.h").exists() {
+    let headers = Headers::of(python)?;
+    if !headers.has("internal/pycore_tstate.h") {
         return Ok(Some(trials::skipped(name, "its internal headers are not there")));
     }
-    let others = (root != Path::new("/")).then(|| root.join("usr/include"));
-    Ok(Some(trials::trial(name, move || {
-        free_threaded_headers(&include, others.as_deref())
-    })))
+    Ok(Some(trials::trial(name, move || free_threaded_headers(&headers))))
 }
 
-fn free_threaded_headers(include: &Path, others: Option<&Path>) -> Result<()> {
+fn free_threaded_headers(headers: &Headers) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("free_threaded");
     let source = environment::repository().join("tests/headers/free_threaded.c");
-    let mut command = Command::new("cc");
+    let mut command = headers.compiler(&["", "internal", "internal/mimalloc"]);
     command.args(["-g", "-w", "-Wl,--unresolved-symbols=ignore-all"]);
-    for folder in ["", "internal", "internal/mimalloc"] {
-        command.arg("-I").arg(include.join(folder));
-    }
-    if let Some(others) = others {
-        command.arg("-idirafter").arg(others);
-    }
     let output = command.arg(&source).arg("-o").arg(&program).output()?;
     ensure!(
         output.status.success(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{debian, repo};
 
+mod cython;
 mod packages;
 pub mod root;
 
@@ -39,6 +40,8 @@ pub struct Python {
     pub packages: Option<PathBuf>,
     /// The packages that it finds there, for example `uvloop`.
     pub installed: Vec<String>,
+    /// Releases of Cython that compile for it: folders of packages on this machine.
+    pub cython: Vec<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }
@@ -98,6 +101,7 @@ pub fn provide() -> Result<Provided> {
             .push(format!("the system's libpython to link with: {error:#}"));
     }
     packages::add(&mut provided);
+    cython::add(&mut provided);
     note_missing(&mut provided);
     provided
         .pythons
@@ -168,6 +172,7 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         targets: repo::root()?.join("tests/targets"),
         packages: None,
         installed: Vec::new(),
+        cython: Vec::new(),
         supported: is_supported,
     });
     Ok(())
@@ -214,6 +219,7 @@ fn in_root(root: &Path, minor: u32, build: &str) -> Python {
         targets: root::TARGETS.into(),
         packages: None,
         installed: Vec::new(),
+        cython: Vec::new(),
         supported: SUPPORTED.contains(&minor),
     }
 }

@@ -77,7 +77,7 @@ fn is_on_machine(python: &Python) -> bool {
 }
 
 /// The program whose module pip installs for `python`, if it has that module.
-fn pip_of(python: &Python) -> Option<String> {
+pub(super) fn pip_of(python: &Python) -> Option<String> {
     let program = python.command.first().filter(|_| is_on_machine(python))?;
     let status = Command::new(program)
         .args(["-m", "pip", "--version"])
@@ -102,15 +102,7 @@ fn install(folder: &Folder, own: Option<&str>, other: Option<&str>) -> Result<Ve
             .with_context(|| format!("cannot remove {}", folder.path.display()))?;
     }
     let pip = |packages: &[&str]| {
-        let mut command = Command::new(own.or(other).context("no interpreter here has pip")?);
-        command.env("PIP_ROOT_USER_ACTION", "ignore").args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--upgrade",
-            "--only-binary=:all:",
-        ]);
+        let mut command = install_command(own.or(other).context("no interpreter here has pip")?);
         if own.is_none() {
             command
                 .args(["--implementation=cp", "--python-version"])
@@ -126,6 +118,20 @@ fn install(folder: &Folder, own: Option<&str>, other: Option<&str>) -> Result<Ve
         }
     }
     Ok(lacking())
+}
+
+/// The command by which `python`'s pip installs wheels; where to, and which, is appended.
+pub(super) fn install_command(python: &str) -> Command {
+    let mut command = Command::new(python);
+    command.env("PIP_ROOT_USER_ACTION", "ignore").args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--only-binary=:all:",
+    ]);
+    command
 }
 
 /// Tells the interpreters that see `folder` what is in it.

@@ -41,10 +41,10 @@ pub fn provide() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The Debian packages to include.
+/// The Debian packages to include: interpreters, and headers to compile extensions and to look things up.
 fn packages() -> String {
     MINORS
-        .map(|minor| format!("python3.{minor},python3.{minor}{DEBUG_BUILD}"))
+        .map(|minor| format!("python3.{minor},python3.{minor}{DEBUG_BUILD},libpython3.{minor}-dev"))
         .join(",")
 }
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Coroutines without a Python frame. `cython_coroutines.py` runs them, `tests/tests/cython.rs` compiles them."""
+"""Coroutines without a Python frame. `cython_coroutines.py` runs them, `tests/tests/extensions.rs` compiles them."""
 
 
 async def inner(awaitable):
