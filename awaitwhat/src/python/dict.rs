@@ -42,7 +42,10 @@ mod sized_keys {
 }
 
 /// The entries of a keys object, and where their values are.
+#[derive(Clone, Copy)]
 pub(super) struct Entries {
+    /// The keys object.
+    keys: Address,
     first: Address,
     count: u64,
     /// Words per entry.
@@ -51,7 +54,55 @@ pub(super) struct Entries {
     values: Option<Address>,
 }
 
+/// What a search of a dict has found: it holds until keys are added to the dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The keys object, and how many entries it had.
+    keys: Address,
+    count: u64,
+    /// The number of the entry; `None` where there was none with that key.
+    entry: Option<u64>,
+}
+
 impl Objects<'_> {
+    /// As [`Objects::dict_get`], of a dict that was searched for this key before: `known` tells what was found, and is brought up to date.
+    /// Unless keys were added, that takes a few reads, however large the dict is.
+    ///
+    /// # Errors
+    /// When the dict cannot be read or has more than [`MAX_ENTRIES`] entries.
+    pub fn dict_get_again(
+        &self,
+        dict: Address,
+        key: &str,
+        known: &mut Option<Search>,
+    ) -> Result<Option<Address>, ReadError> {
+        let entries = self.dict_entries(dict)?;
+        if let Some(Search { keys, count, entry }) = *known
+            && (keys, count) == (entries.keys, entries.count)
+        {
+            let Some(number) = entry else {
+                return Ok(None);
+            };
+            // A key that was deleted leaves an empty entry.
+            let again = Entries {
+                first: entries.first.offset(number * entries.stride * 8),
+                count: 1,
+                values: entries.values.map(|values| values.offset(number * 8)),
+                ..entries
+            };
+            if let Some((_, value)) = self.find_entry(&again, key)? {
+                return Ok(Some(value));
+            }
+        }
+        let found = self.find_entry(&entries, key)?;
+        *known = Some(Search {
+            keys: entries.keys,
+            count: entries.count,
+            entry: found.map(|(number, _)| number),
+        });
+        Ok(found.map(|(_, value)| value))
+    }
+
     /// The value of a key that is a `str` with this ASCII text.
     ///
     /// # Errors
@@ -67,7 +118,7 @@ impl Objects<'_> {
     pub fn dict_items(&self, dict: Address) -> Result<Vec<(Address, Address)>, ReadError> {
         let mut items = Vec::new();
         let entries = self.dict_entries(dict)?;
-        self.for_each_entry(&entries, |key, value| {
+        self.for_each_entry(&entries, |_, key, value| {
             items.push((key, value));
             Ok(false)
         })?;
@@ -79,14 +130,19 @@ impl Objects<'_> {
         entries: &Entries,
         name: &str,
     ) -> Result<Option<Address>, ReadError> {
+        Ok(self.find_entry(entries, name)?.map(|(_, value)| value))
+    }
+
+    /// The number and the value of the entry whose key is `name`.
+    fn find_entry(&self, entries: &Entries, name: &str) -> Result<Option<(u64, Address)>, ReadError> {
         let mut found = None;
-        self.for_each_entry(entries, |key, value| {
+        self.for_each_entry(entries, |number, key, value| {
             // A key that is no string has another name, whatever it is.
             let is_equal = match self.str_equals(key, name) {
                 Err(error @ ReadError::Fault(Fault::Gone | Fault::Reader { .. })) => return Err(error),
                 other => other.unwrap_or(false),
             };
-            found = is_equal.then_some(value);
+            found = is_equal.then_some((number, value));
             Ok(is_equal)
         })?;
         Ok(found)
@@ -140,6 +196,7 @@ impl Objects<'_> {
             _ => 4,
         };
         Ok(Entries {
+            keys: object,
             first: object.offset(sized_keys::WORDS as u64 * 8 + slots * slot_bytes),
             count,
             stride: 3,
@@ -172,6 +229,7 @@ impl Objects<'_> {
         let first = object.offset(keys::INDEX).offset(index_bytes);
         let values = values.map(|values| values.offset(self.offsets.dict.first_value));
         Ok(Entries {
+            keys: object,
             first,
             count,
             stride,
@@ -179,11 +237,11 @@ impl Objects<'_> {
         })
     }
 
-    /// Calls `visit` with each key and value until it returns true.
+    /// Calls `visit` with the number, the key and the value of each entry until it returns true.
     fn for_each_entry(
         &self,
         entries: &Entries,
-        mut visit: impl FnMut(Address, Address) -> Result<bool, ReadError>,
+        mut visit: impl FnMut(u64, Address, Address) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
         for start in (0..entries.count).step_by(CHUNK_ENTRIES as usize) {
             let count = CHUNK_ENTRIES.min(entries.count - start);
@@ -193,13 +251,16 @@ impl Objects<'_> {
                 Some(values) => Some(self.pointers(values.offset(start * 8), count as usize)?),
                 None => None,
             };
-            for (index, entry) in words.chunks_exact(entries.stride as usize).enumerate() {
+            for ((number, index), entry) in (start..)
+                .zip(0..)
+                .zip(words.chunks_exact(entries.stride as usize))
+            {
                 let [.., key, value] = *entry else { continue };
                 let value = values
                     .as_ref()
-                    .map_or(Some(value), |values| values.get(index).copied());
+                    .map_or(Some(value), |values| values.get::<usize>(index).copied());
                 if let (Some(key), Some(value)) = (non_null(key), value.and_then(non_null))
-                    && visit(key, value)?
+                    && visit(number, key, value)?
                 {
                     return Ok(());
                 }

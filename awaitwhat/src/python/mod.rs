@@ -3,7 +3,7 @@
 //! Every reader is bounded and total: what an object claims about itself (lengths, pointers, kinds) is checked before
 //! it is believed, since it may be garbage or change underneath.
 
-mod dict;
+pub mod dict;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;

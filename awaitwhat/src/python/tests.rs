@@ -146,6 +146,35 @@ fn finds_items_of_dicts() {
     assert_eq!(values, [1, 2]);
 }
 
+/// A dict in which a key is searched again and again is not read from end to end each time, and tells what it has at the moment.
+#[test]
+fn finds_items_again_after_a_dict_has_changed() {
+    let mut heap = heap();
+    let [name, other] = ["name", "other"].map(|text| heap.text(text).0);
+    let dict = heap.object(heap.types.dict, 48);
+    let set = |heap: &mut Heap, count, words: &[u64]| {
+        let keys = heap.keys(1, count, words);
+        heap.set(dict, heap.offsets.dict.keys, keys.0);
+        keys
+    };
+    let mut known = None;
+    let mut find = |heap: &Heap| heap.objects().dict_get_again(dict, "name", &mut known);
+    set(&mut heap, 1, &[other, 1]);
+    assert_eq!(find(&heap), Ok(None));
+    assert_eq!(find(&heap), Ok(None));
+    let keys = set(&mut heap, 2, &[other, 1, name, 2]);
+    assert_eq!(find(&heap), Ok(Some(Address(2))));
+    // Another value, then none: a key that is deleted leaves an empty entry. The second entry is behind the header, the index, and the first.
+    let entry = keys.offset(32 + 8 + 16);
+    for ([key, value], expected) in [([name, 3], Some(Address(3))), ([0, 0], None)] {
+        heap.set(entry, 0, key);
+        heap.set(entry, 8, value);
+        assert_eq!(find(&heap), Ok(expected));
+    }
+    set(&mut heap, 2, &[name, 5, other, 1]);
+    assert_eq!(find(&heap), Ok(Some(Address(5))));
+}
+
 #[test]
 fn finds_items_of_dicts_whose_keys_are_not_all_text() {
     let mut heap = heap();

@@ -18,6 +18,8 @@ use crate::survey::Survey;
 
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
+/// How often progress is told. To show it takes as long as to look at a target that rests.
+const PROGRESS: Duration = Duration::from_millis(100);
 /// How often new processes are looked for.
 const SEARCH: Duration = Duration::from_millis(100);
 /// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
@@ -44,6 +46,7 @@ pub(super) async fn trace(
         progress,
         started: Instant::now(),
         searched: Instant::now(),
+        told: Instant::now(),
     };
     tokio::select! {
         found = tracer.find_first() => found?,
@@ -65,6 +68,8 @@ struct Tracer<'a, P> {
     started: Instant,
     /// When processes were last looked for.
     searched: Instant,
+    /// When progress was last told.
+    told: Instant,
 }
 
 impl<P: FnMut(Progress)> Tracer<'_, P> {
@@ -141,6 +146,18 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .collect();
         ended.into_iter().for_each(|pid| self.end(pid));
         self.look()?;
+        if self.told.elapsed() >= PROGRESS {
+            self.tell_progress();
+        }
+        self.for_each(|target, capture, options| target.keep_up(capture, options))?;
+        if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
+            self.attach_new()?;
+        }
+        Ok(())
+    }
+
+    fn tell_progress(&mut self) {
+        self.told = Instant::now();
         let each = self.targets.values().map(|(_, target)| target.progress());
         let (samples, tasks) = each.fold((0, 0), |(samples, tasks), (more, others)| {
             (samples + more, tasks + others)
@@ -150,11 +167,6 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             samples,
             tasks,
         });
-        self.for_each(|target, capture, options| target.keep_up(capture, options))?;
-        if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
-            self.attach_new()?;
-        }
-        Ok(())
     }
 
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.

@@ -135,13 +135,11 @@ impl Interpreter {
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<[Address; 2]>, ReadError> {
-        let objects = self.objects(memory);
-        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
         // `None` forbids to import a module.
-        let accelerator = objects
-            .dict_get(modules, "_asyncio")?
+        let accelerator = self
+            .module(memory, state, "_asyncio")?
             .filter(|module| *module != self.types.none);
-        let tasks = objects.dict_get(modules, "asyncio.tasks")?;
+        let tasks = self.module(memory, state, "asyncio.tasks")?;
         Ok(tasks.map(|tasks| [accelerator.unwrap_or_default(), tasks]))
     }
 
@@ -156,12 +154,11 @@ impl Interpreter {
         let Some([accelerator, tasks]) = self.asyncio_modules(memory, state)? else {
             return Ok(None);
         };
-        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
         let of_accelerator = |name| match accelerator {
             Address::NULL => Ok(None),
             module => objects.module_attribute(module, name),
         };
-        let of_module = |module, name| match objects.dict_get(modules, module)? {
+        let of_module = |module, name| match self.module(memory, state, module)? {
             Some(module) => objects.module_attribute(module, name),
             None => Ok(None),
         };

@@ -18,6 +18,9 @@ mod trio;
 mod unnamed;
 mod version;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use awaitwhat_common::layout::Layout;
 
 pub use self::asyncio::AsyncioError;
@@ -30,12 +33,15 @@ pub use self::task_shapes::TaskFields;
 pub use self::trio::TrioError;
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
+use crate::python::dict::Search;
 use crate::python::frame::Frames;
 use crate::python::waits::FutureTypes;
 use crate::python::{Objects, ReadError, Types};
 
 /// Images of a process that are searched for an interpreter.
 const MAX_IMAGES: usize = 4096;
+/// Modules of all interpreters of the process whose places are remembered.
+const MAX_SEARCHES: usize = 1024;
 
 /// Why no interpreter was found, or why it cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +116,8 @@ pub struct Interpreter {
     thread_id_place: Option<u64>,
     /// Those that were seen; their places are the numbers of their layouts.
     schedulers: Vec<Scheduler>,
+    /// Where modules were found in `sys.modules`, or that they were not, by the interpreter's state and the name.
+    searches: RefCell<HashMap<(Address, &'static str), Search>>,
 }
 
 /// Finds the interpreter of a process. Where there are several, one that has asyncio comes first, then the likeliest of [`images`].
@@ -275,6 +283,7 @@ impl Interpreter {
             wrappers: Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
+            searches: RefCell::default(),
         }
     }
 
@@ -283,6 +292,24 @@ impl Interpreter {
         self.check(memory)?;
         self.wrappers = Wrappers::find(&self.objects(memory));
         Ok(self)
+    }
+
+    /// The module of this name that the interpreter at `state` has imported. To ask again is cheap: a trace does, every second.
+    fn module(
+        &self,
+        memory: &dyn Memory,
+        state: Address,
+        name: &'static str,
+    ) -> Result<Option<Address>, ReadError> {
+        let modules = memory.read_address(state.offset(self.offsets.interpreter.modules))?;
+        let mut known = self.searches.borrow().get(&(state, name)).copied();
+        let found = self.objects(memory).dict_get_again(modules, name, &mut known);
+        let mut searches = self.searches.borrow_mut();
+        if searches.len() >= MAX_SEARCHES {
+            searches.clear();
+        }
+        searches.extend(known.map(|known| ((state, name), known)));
+        found
     }
 
     /// Whether the main interpreter has this module.

@@ -216,6 +216,7 @@ impl Process {
             wrappers: super::Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
+            searches: Default::default(),
         }
     }
 

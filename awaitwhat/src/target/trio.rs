@@ -11,8 +11,8 @@ use super::Interpreter;
 use super::asyncio::AsyncioError;
 use super::event_loops::{EventLoop, EventLoops, ThreadId};
 use crate::memory::{Address, Memory};
+use crate::python::ReadError;
 use crate::python::trio::TrioTypes;
-use crate::python::{Objects, ReadError};
 
 /// The module of trio's scheduler.
 const MODULE: &str = "trio._core._run";
@@ -49,11 +49,6 @@ impl Interpreter {
         Some(&self.trio(layout)?.types)
     }
 
-    fn trio_module(&self, objects: &Objects<'_>, state: Address) -> Result<Option<Address>, ReadError> {
-        let modules = state.offset(self.offsets.interpreter.modules);
-        objects.dict_get(objects.memory.read_address(modules)?, MODULE)
-    }
-
     /// Whether trio in the interpreter at `state` is still the one that was found there.
     pub(super) fn is_same_trio(
         &self,
@@ -61,7 +56,7 @@ impl Interpreter {
         state: Address,
         trio: &Trio,
     ) -> Result<bool, ReadError> {
-        Ok(self.trio_module(&self.objects(memory), state)? == Some(trio.module))
+        Ok(self.module(memory, state, MODULE)? == Some(trio.module))
     }
 
     /// Looks up trio in the interpreter at `state`, with the layout of its tasks; `None` where it is not imported, or not to its end.
@@ -70,10 +65,10 @@ impl Interpreter {
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<(Trio, Layout)>, AsyncioError> {
-        let objects = self.objects(memory);
-        let Some(module) = self.trio_module(&objects, state)? else {
+        let Some(module) = self.module(memory, state, MODULE)? else {
             return Ok(None);
         };
+        let objects = self.objects(memory);
         let attribute = |name| objects.module_attribute(module, name);
         let (Some(task), Some(context), Some(run)) = (
             attribute("Task")?,
