@@ -145,7 +145,11 @@ pub fn profile(pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
     Ok(profile)
 }
 
-fn json<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
+/// Runs `awaitwhat` with `arguments`, which ask for JSON, and reads that.
+///
+/// # Errors
+/// When the command fails or its output is malformed.
+pub fn json<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
     let outcome = run(arguments)?;
     ensure!(
         outcome.status.success(),

@@ -1,4 +1,4 @@
-"""A FastAPI application in uvicorn. Arguments: the event loop (`asyncio`, `uvloop`), and the number of worker processes.
+"""A FastAPI application in uvicorn; the argument is the event loop (`asyncio`, `uvloop`). Or, imported, that of a server's workers.
 
 It announces its port; each worker announces its process. On the line `warm up` it begins to note every step that its loop
 takes; on `grammar` it ends that and tells. On the line `report N` it tells the
@@ -144,26 +144,19 @@ def announce_when_started(server, port):
 
 
 def main():
-    loop, workers = sys.argv[1], int(sys.argv[2])
-    options = {"loop": loop, "http": "h11", "access_log": False, "log_level": "warning"}
+    options = {"loop": sys.argv[1], "http": "h11", "access_log": False, "log_level": "warning"}
     # The address is known before the server runs.
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
     truth.end_with_stdin(obey)
-    if workers > 1:
-        # It binds a socket of its own.
-        listener.close()
-        truth.announce({"port": port})
-        uvicorn.run("app_fastapi:app", host="127.0.0.1", port=port, workers=workers, **options)
-    else:
-        server = uvicorn.Server(uvicorn.Config(app, **options))
-        threading.Thread(target=announce_when_started, args=(server, port), daemon=True).start()
-        server.run(sockets=[listener])
+    server = uvicorn.Server(uvicorn.Config(app, **options))
+    port = listener.getsockname()[1]
+    threading.Thread(target=announce_when_started, args=(server, port), daemon=True).start()
+    server.run(sockets=[listener])
 
 
 if is_worker():
-    # Workers end with their parent, which ends with its standard input.
+    # Workers end with their parent.
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 else:

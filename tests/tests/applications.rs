@@ -1,8 +1,9 @@
-//! Real applications: FastAPI in uvicorn, at rest and under load, with worker processes, and aiohttp's server with clients.
+//! Real applications: FastAPI in uvicorn, at rest and under load, with worker processes of uvicorn and gunicorn, and aiohttp's server with clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::compare::{differences, stack_lines};
 use awaitwhat_tests::environment::{self, Python};
-use awaitwhat_tests::output::{Frame, Profile, Snapshot};
+use awaitwhat_tests::output::{AwaitPoint, Chain, Frame, Profile, Snapshot, Survey};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
@@ -23,6 +24,10 @@ const AIOHTTP: &str = "app_aiohttp.py";
 const CLIENTS: usize = 40;
 /// Requests that have to be served before the load counts as such.
 const WARM: u64 = 200;
+/// Processes that serve it together.
+const WORKERS: usize = 2;
+/// The coroutine in which gunicorn's worker runs uvicorn's server, outermost of its task's.
+const GUNICORNS_OWN: &str = "UvicornWorker._serve";
 /// Snapshots of a process under load.
 const SNAPSHOTS: u32 = 10;
 const TRACE_SECONDS: u32 = 2;
@@ -44,9 +49,15 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         ("fastapi", &SERVER, |python| fastapi(python, "asyncio")),
         ("fastapi_in_uvloop", &SERVER, |python| fastapi(python, "uvloop")),
     ];
-    let under_load: [(&str, &[&str], Check); 2] = [
-        ("fastapi_under_load", &SERVER, |python| under_load(python, 1)),
-        ("fastapi_two_workers", &SERVER, |python| under_load(python, 2)),
+    const GUNICORN: [&str; 4] = ["fastapi", "gunicorn", "uvicorn", "uvicorn_worker"];
+    let under_load: [(&str, &[&str], Check); 3] = [
+        ("fastapi_under_load", &SERVER, under_load),
+        ("fastapi_uvicorn_workers", &SERVER, |python| {
+            workers_under_load(python, uvicorn)
+        }),
+        ("fastapi_gunicorn_workers", &GUNICORN, |python| {
+            workers_under_load(python, gunicorn)
+        }),
     ];
     let mut list = Vec::new();
     let pythons = environment::release_pythons()?;
@@ -81,7 +92,7 @@ fn aiohttp(python: &Python) -> anyhow::Result<()> {
 
 /// Requests parked at a lock, in a gather, and in a thread.
 fn fastapi(python: &Python, event_loop: &str) -> anyhow::Result<()> {
-    let mut target = Target::start(python, FASTAPI, &[event_loop, "1"])?;
+    let mut target = Target::start(python, FASTAPI, &[event_loop])?;
     let port = port(&target)?;
     let paths = ["/lock", "/lock", "/fan/1", "/fan/2", "/thread"];
     let requests = paths.map(|path| request(port, path));
@@ -116,70 +127,191 @@ fn fastapi(python: &Python, event_loop: &str) -> anyhow::Result<()> {
 }
 
 /// Every chain that is shown is put together from steps that the application has seen itself take, and the handlers dominate.
-fn under_load(python: &Python, workers: u32) -> anyhow::Result<()> {
-    let mut target = Target::start(python, FASTAPI, &["asyncio", "1"])?;
+fn under_load(python: &Python) -> anyhow::Result<()> {
+    let (target, load, paths) = learn(python)?;
+    load.wait()?;
+    watch(target.pid, python, &paths)?;
+    load.end()
+}
+
+/// The application under load, and what it has seen itself do.
+fn learn(python: &Python) -> anyhow::Result<(Target, Load, Paths)> {
+    let mut target = Target::start(python, FASTAPI, &["asyncio"])?;
     target.ask("warm up")?;
     let load = Load::start(port(&target)?);
     load.wait()?;
-    let paths: Paths = serde_json::from_value(target.ask("grammar")?)?;
-    if workers == 1 {
-        load.wait()?;
-        watch(target.pid, python, &paths)?;
-        return load.end();
-    }
-    load.end()?;
-    drop(target);
-    let mut target = Target::start(python, FASTAPI, &["asyncio", &workers.to_string()])?;
-    let mut pids = BTreeSet::new();
-    for _ in 0..workers {
-        let worker = target.next_line()?;
-        pids.insert(u32::try_from(
-            worker["pid"].as_u64().context("a worker without an id")?,
-        )?);
-    }
-    ensure!(
-        pids.len() == 2 && !pids.contains(&target.pid),
-        "{pids:?} are not two workers"
-    );
-    let load = Load::start(port(&target)?);
-    load.wait()?;
-    for pid in pids {
-        watch(pid, python, &paths).with_context(|| format!("worker {pid}"))?;
-    }
-    load.end()
+    let paths = serde_json::from_value(target.ask("grammar")?)?;
+    Ok((target, load, paths))
 }
 
 /// Looks at a process under load by `ps` and by `trace`.
 fn watch(pid: u32, python: &Python, paths: &Paths) -> anyhow::Result<()> {
     let mut handlers = 0;
     for _ in 0..SNAPSHOTS {
-        let snapshot: Snapshot = tool::snapshot(pid)?;
-        for task in &snapshot.tasks {
-            paths
-                .check(&task.stack, &task.state)
-                .with_context(|| format!("{:?} {}\n{}", task.name, task.state, stack_lines(&task.stack)))?;
-            if has(&task.stack, "work") && task.state != "running" {
-                handlers += 1;
-                paths.check_refuses_gaps(&task.stack, &task.state)?;
-            }
-        }
+        handlers += paths.check_snapshot(&tool::snapshot(pid)?)?;
     }
     ensure!(handlers > 0, "no request was ever shown");
     let profile: Profile = tool::profile(pid, TRACE_SECONDS, RATE)?;
-    for chain in &profile.chains {
+    check_profile(python, paths, &profile.chains, &profile.await_points)
+}
+
+fn check_profile(
+    python: &Python,
+    paths: &Paths,
+    chains: &[Chain],
+    await_points: &[AwaitPoint],
+) -> anyhow::Result<()> {
+    for chain in chains {
         paths
             .check(&chain.frames, &chain.state)
             .with_context(|| format!("{}\n{}", chain.state, stack_lines(&chain.frames)))?;
     }
-    let first = profile.await_points.first().context("no await point")?;
+    let first = await_points.first().context("no await point")?;
     let line = line_of_work()?;
     ensure!(
         (first.function.as_str(), first.line, first.awaits.as_str())
             == ("work", line, &*shown_name(python, "sleep")),
-        "the handler's await point (line {line}) does not come first: {:?}",
-        profile.await_points
+        "the handler's await point (line {line}) does not come first: {await_points:?}"
     );
     Ok(())
+}
+
+/// Looks at all workers of a server under load by one command each: `ps`, `trace`, and `trace --merge`.
+fn workers_under_load(python: &Python, server: ServerWords) -> anyhow::Result<()> {
+    let (target, load, paths) = learn(python)?;
+    load.end()?;
+    drop(target);
+    let server = Server::start(python, server)?;
+    let load = Load::start(server.port);
+    load.wait()?;
+    let master = server.master().to_string();
+    let of_all = ["--subprocesses", "--pid", &master];
+    let mut handlers = BTreeMap::new();
+    for _ in 0..SNAPSHOTS {
+        let survey: Survey<Snapshot> = tool::json(&[&["ps", "--json"], &of_all[..]].concat())?;
+        server.is_shown_by(&survey, |snapshot| (snapshot.pid, snapshot.tasks.len()))?;
+        for snapshot in &survey.targets {
+            *handlers.entry(snapshot.pid).or_insert(0) += paths.check_snapshot(snapshot)?;
+        }
+    }
+    let busy = server.workers.iter().filter(|pid| handlers[pid] > 0).count();
+    ensure!(
+        busy == WORKERS,
+        "requests are shown in {busy} workers: {handlers:?}"
+    );
+    let (seconds, rate) = (TRACE_SECONDS.to_string(), RATE.to_string());
+    let trace = [&["trace", "-f", "json", "-d", &seconds, "-r", &rate], &of_all[..]].concat();
+    let survey: Survey<Profile> = tool::json(&trace)?;
+    server.is_shown_by(&survey, |profile| (profile.pid, profile.chains.len()))?;
+    for profile in survey.targets.iter().filter(|it| it.pid != server.master()) {
+        check_profile(python, &paths, &profile.chains, &profile.await_points)
+            .with_context(|| format!("worker {}", profile.pid))?;
+    }
+    let merged: Together = tool::json(&[&trace[..], &["--merge"]].concat())?;
+    let merged = merged.merged;
+    let pids: BTreeSet<u32> = merged.processes.iter().map(|process| process.pid).collect();
+    ensure!(server.workers.is_subset(&pids), "{pids:?} are merged");
+    check_profile(python, &paths, &merged.chains, &merged.await_points)?;
+    load.wait()?;
+    load.end()?;
+    server.end()
+}
+
+/// A profile of several processes together.
+#[derive(Deserialize)]
+struct Together {
+    merged: Merged,
+}
+
+#[derive(Deserialize)]
+struct Merged {
+    processes: Vec<Process>,
+    chains: Vec<Chain>,
+    await_points: Vec<AwaitPoint>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    pid: u32,
+}
+
+/// Gives the words of a server's command line, behind `python -m`.
+type ServerWords = fn(u16) -> String;
+
+fn uvicorn(port: u16) -> String {
+    format!(
+        "uvicorn app_fastapi:app --workers {WORKERS} --loop asyncio --http h11 --no-access-log --log-level warning \
+        --host 127.0.0.1 --port {port}"
+    )
+}
+
+fn gunicorn(port: u16) -> String {
+    format!(
+        "gunicorn app_fastapi:app --workers {WORKERS} --worker-class uvicorn_worker.UvicornWorker --no-control-socket \
+        --bind 127.0.0.1:{port}"
+    )
+}
+
+/// A server that runs the application by worker processes.
+struct Server {
+    target: Target,
+    port: u16,
+    workers: BTreeSet<u32>,
+}
+
+impl Server {
+    fn start(python: &Python, words: ServerWords) -> anyhow::Result<Self> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut command = python.command();
+        let packages = python.packages.iter();
+        let paths: Vec<_> = packages.chain([&python.targets]).collect();
+        command
+            .env("PYTHONPATH", std::env::join_paths(paths)?)
+            .arg("-m")
+            .args(words(port).split_whitespace());
+        // Its workers announce themselves.
+        let mut target = Target::spawn(command)?;
+        let mut workers = BTreeSet::from([target.pid]);
+        while workers.len() < WORKERS {
+            let worker = target.next_line()?;
+            let pid = worker["pid"].as_u64().context("a worker without an id")?;
+            workers.insert(u32::try_from(pid)?);
+        }
+        ensure!(
+            !workers.contains(&target.child_id()),
+            "the master is one of {workers:?}"
+        );
+        Ok(Self {
+            target,
+            port,
+            workers,
+        })
+    }
+
+    fn master(&self) -> u32 {
+        self.target.child_id()
+    }
+
+    /// Whether all workers, and no other process with tasks, are in what was seen; `what` tells a process's id, and how much was seen of it.
+    fn is_shown_by<T>(&self, survey: &Survey<T>, what: fn(&T) -> (u32, usize)) -> anyhow::Result<()> {
+        let shown = survey.targets.iter().map(what).filter(|(_, tasks)| *tasks > 0);
+        let shown: BTreeSet<u32> = shown.map(|(pid, _)| pid).collect();
+        ensure!(
+            shown == self.workers && survey.refused.is_empty(),
+            "the workers are {:?}, shown {shown:?}, refused {:?}",
+            self.workers,
+            survey.refused
+        );
+        Ok(())
+    }
+
+    /// Ends it as an administrator does.
+    fn end(mut self) -> anyhow::Result<()> {
+        let status = Command::new("kill").arg(self.master().to_string()).status()?;
+        ensure!(status.success(), "the server has ended by itself");
+        self.target.end();
+        Ok(())
+    }
 }
 
 /// The line at which the handler waits.
@@ -216,8 +348,26 @@ struct Paths {
 }
 
 impl Paths {
+    /// Checks every task of a process; returns how many of them are requests.
+    fn check_snapshot(&self, snapshot: &Snapshot) -> anyhow::Result<usize> {
+        let mut handlers = 0;
+        for task in &snapshot.tasks {
+            self.check(&task.stack, &task.state)
+                .with_context(|| format!("{:?} {}\n{}", task.name, task.state, stack_lines(&task.stack)))?;
+            if has(&task.stack, "work") && task.state != "running" {
+                handlers += 1;
+                self.check_refuses_gaps(&task.stack, &task.state)?;
+            }
+        }
+        Ok(handlers)
+    }
+
     /// Whether a task can be in `stack`. What a running task calls is not looked at: it may be anything.
     fn check(&self, stack: &[Frame], state: &str) -> anyhow::Result<()> {
+        let stack = match stack.split_last() {
+            Some((outermost, inside)) if outermost.function == GUNICORNS_OWN => inside,
+            _ => stack,
+        };
         let outermost = stack.last().context("no frame at all")?;
         ensure!(
             self.roots.contains(&outermost.function),

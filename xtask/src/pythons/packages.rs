@@ -12,8 +12,16 @@ use super::{Provided, Python, root};
 use crate::repo;
 
 /// The newest of each that there is for a version.
-const PACKAGES: [&str; 7] = [
-    "aiohttp", "anyio", "fastapi", "httpx", "trio", "uvicorn", "uvloop",
+const PACKAGES: [&str; 9] = [
+    "aiohttp",
+    "anyio",
+    "fastapi",
+    "gunicorn",
+    "httpx",
+    "trio",
+    "uvicorn",
+    "uvicorn_worker",
+    "uvloop",
 ];
 
 /// A folder of packages: one for all builds of a version that see the same file system.
