@@ -10,6 +10,8 @@ pub struct Check {
     pub meaning: String,
     /// The command, or the step, that mends it.
     pub remedy: Option<String>,
+    /// What the kernel itself said, word for word; empty where it said nothing.
+    pub verbatim: String,
     pub concerns: Concern,
 }
 
@@ -61,6 +63,13 @@ impl Check {
         Self::new(concerns, CheckStatus::Unknown, name, meaning, remedy)
     }
 
+    /// With what the kernel itself said.
+    #[must_use]
+    pub fn quoting(mut self, verbatim: impl Into<String>) -> Self {
+        self.verbatim = verbatim.into();
+        self
+    }
+
     fn new(
         concerns: Concern,
         status: CheckStatus,
@@ -73,6 +82,7 @@ impl Check {
             status,
             meaning: meaning.into(),
             remedy,
+            verbatim: String::new(),
             concerns,
         }
     }

@@ -37,8 +37,9 @@ pub enum CaptureError {
     },
     /// The kernel rejects a program.
     #[error(
-        "the kernel rejects the eBPF program `{program}`: {reason}\n\
-         awaitwhat needs a kernel of version 6.1 or later; `awaitwhat doctor` tells what this one lacks"
+        "the kernel rejects the eBPF program `{program}`\n\
+         awaitwhat needs a kernel of version 6.1 or later; `awaitwhat doctor` tells what this one lacks\n\
+         the kernel's own words: {reason}"
     )]
     Load { program: &'static str, reason: String },
     /// The embedded object is not what this program expects.

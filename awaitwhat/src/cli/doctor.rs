@@ -18,7 +18,7 @@ const CAP_BPF: u32 = 39;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let mut checks = machine();
-    let probed = probe::probe(args.pid);
+    let probed = probe::probe(args.pid, &missing_in(&checks));
     checks.extend(probed.checks);
     let mut stdout = people_stdout();
     view::doctor::write(&checks, &mut stdout)?;
@@ -26,6 +26,12 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     view::doctor::write_report(&release, &probed.report, &mut stdout)?;
     stdout.flush()?;
     Ok(exit(&checks))
+}
+
+/// The names of what is missing.
+fn missing_in(checks: &[Check]) -> Vec<String> {
+    let missing = checks.iter().filter(|it| it.status == CheckStatus::Missing);
+    missing.map(|check| check.name.clone()).collect()
 }
 
 fn exit(checks: &[Check]) -> Exit {

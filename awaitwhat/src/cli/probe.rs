@@ -14,6 +14,9 @@ const THREADS: u32 = 1;
 /// Period of a trial's perf event, in ns: it is closed again long before it fires.
 const PERIOD: u64 = 1_000_000_000;
 
+/// The check whether the programs can be loaded.
+const PROGRAMS: &str = "eBPF programs";
+
 /// What was found out by trying.
 #[derive(Default)]
 pub(super) struct Probed {
@@ -31,13 +34,12 @@ impl From<Check> for Probed {
     }
 }
 
-/// Loads the programs, opens a perf event, and looks at process `pid` if there is one to look at.
-pub(super) fn probe(pid: Option<u32>) -> Probed {
-    let name = "eBPF programs";
+/// Loads the programs, opens a perf event, and looks at process `pid` if there is one to look at; `missing` is what is known to be missing.
+pub(super) fn probe(pid: Option<u32>, missing: &[String]) -> Probed {
     let mut capture = match Capture::load(RING_BYTES, THREADS) {
         Ok(capture) => capture,
         Err(error) => {
-            let mut checks = vec![Check::missing(Concern::Machine, name, error.to_string(), None)];
+            let mut checks = vec![cannot_load(&error, missing)];
             checks.extend(pid.map(not_looked_at));
             return Probed {
                 checks,
@@ -46,12 +48,41 @@ pub(super) fn probe(pid: Option<u32>) -> Probed {
         }
     };
     let mut checks = vec![
-        Check::ok(Concern::Machine, name, "the kernel takes them"),
+        Check::ok(Concern::Machine, PROGRAMS, "the kernel takes them"),
         perf_events(&mut capture),
     ];
     let target = pid.map(|pid| target(&mut capture, pid)).unwrap_or_default();
     checks.extend(target.checks);
     Probed { checks, ..target }
+}
+
+/// Why the programs cannot be loaded: mostly for want of what has been found `missing` before.
+fn cannot_load(error: &CaptureError, missing: &[String]) -> Check {
+    let verbatim = match error {
+        CaptureError::Load { reason, .. } => reason.clone(),
+        _ => String::new(),
+    };
+    let (meaning, remedy) = match error {
+        _ if !missing.is_empty() => (
+            format!("they cannot be loaded without {} (see above)", missing.join(", ")),
+            "mend that first, then ask `awaitwhat doctor` again",
+        ),
+        CaptureError::Load { program, .. } => (
+            format!(
+                "the kernel rejects `{program}`, though it has every feature that awaitwhat knows to need"
+            ),
+            "send all of this and the output of `uname -r` to awaitwhat's bug tracker; meanwhile, try another kernel from 6.1 on",
+        ),
+        CaptureError::Permission { .. } => (
+            "the kernel does not permit to load them, though the capabilities are there".to_owned(),
+            "in a container, its seccomp profile has to allow bpf; in a user namespace of its own none is allowed: look from the host",
+        ),
+        other => (
+            other.to_string(),
+            "send all of this and the output of `uname -r` to awaitwhat's bug tracker",
+        ),
+    };
+    Check::missing(Concern::Machine, PROGRAMS, meaning, Some(remedy.to_owned())).quoting(verbatim)
 }
 
 fn perf_events(capture: &mut Capture) -> Check {
@@ -203,7 +234,35 @@ fn no_python(error: &FindError) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::refused;
+    use super::{cannot_load, refused};
+    use crate::capture::CaptureError;
+
+    /// What a kernel without `bpf_loop` says.
+    const REJECTION: &str = "12: (85) call bpf_loop#181\ninvalid func bpf_loop#181";
+
+    fn rejected() -> CaptureError {
+        CaptureError::Load {
+            program: "visit_threads",
+            reason: REJECTION.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_why_the_programs_cannot_be_loaded() {
+        let check = cannot_load(&rejected(), &["bpf_loop".to_owned(), "CAP_BPF".to_owned()]);
+        assert!(check.meaning.contains("without bpf_loop, CAP_BPF"), "{check:?}");
+        assert_eq!(check.verbatim, REJECTION);
+    }
+
+    #[test]
+    fn a_rejection_without_a_known_reason_is_to_be_reported() {
+        let check = cannot_load(&rejected(), &[]);
+        assert!(check.meaning.contains("visit_threads"), "{check:?}");
+        assert!(!check.meaning.contains("invalid func"), "{check:?}");
+        assert!(check.remedy.unwrap().contains("bug tracker"));
+        let check = cannot_load(&CaptureError::Permission { what: "loading" }, &[]);
+        assert!(check.remedy.unwrap().contains("seccomp"));
+    }
 
     #[test]
     fn the_setting_of_debian_and_ubuntu_is_named() {

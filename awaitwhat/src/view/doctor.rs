@@ -76,15 +76,19 @@ fn write_check(check: &Check, output: &mut impl Write) -> io::Result<()> {
         Escaped(&check.name)
     )?;
     lines.try_for_each(|line| writeln!(output, "           {}", Escaped(line)))?;
-    match &check.remedy {
-        Some(remedy) => writeln!(
+    if let Some(remedy) = &check.remedy {
+        writeln!(
             output,
             "           {} {}",
             styled(FAINT, "to mend it:"),
             Escaped(remedy)
-        ),
-        None => Ok(()),
+        )?;
     }
+    if !check.verbatim.is_empty() {
+        writeln!(output, "           {}", styled(FAINT, "the kernel's own words:"))?;
+    }
+    let mut verbatim = check.verbatim.lines();
+    verbatim.try_for_each(|line| writeln!(output, "             {}", styled(FAINT, Escaped(line))))
 }
 
 #[cfg(test)]
@@ -118,6 +122,26 @@ mod tests {
                    to mend it: sudo awaitwhat
         The target
           unclear  Python: version \x1b unknown
+        1 thing is missing.
+        ");
+    }
+
+    #[test]
+    fn what_the_kernel_says_comes_last() {
+        let checks = [Check::missing(
+            Concern::Machine,
+            "eBPF programs",
+            "they cannot be loaded without bpf_loop (above)",
+            Some("mend that first".to_owned()),
+        )
+        .quoting("12: (85) call bpf_loop#181\ninvalid func\x1b bpf_loop#181")];
+        insta::assert_snapshot!(drawn(&checks), @r"
+        This machine
+          missing  eBPF programs: they cannot be loaded without bpf_loop (above)
+                   to mend it: mend that first
+                   the kernel's own words:
+                     12: (85) call bpf_loop#181
+                     invalid func\x1b bpf_loop#181
         1 thing is missing.
         ");
     }
