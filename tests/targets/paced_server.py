@@ -1,12 +1,17 @@
 """A server with known shares: it keeps its own account of the task-seconds at each of its await points.
 
-Clients think, then fight over locks; producers fill a queue, which consumers empty. The one argument is the share of a core
-that it is to be busy, in percent; at 100 its loop never rests. On the line `report` it prints its account so far, in which
+Clients think, then fight over locks; producers fill a queue, which consumers empty. The first argument is the share of a core
+that it is to be busy, in percent; at 100 its loop never rests. With `forks` behind it, children come and go all the time: forked ones that
+compute, forked ones that run a loop of their own, and other programs. On the line `report` it prints its account so far, in which
 waits that are still going on count up to that moment.
 """
 
 import asyncio
+import functools
+import itertools
+import os
 import random
+import subprocess
 import sys
 
 import pacing
@@ -15,6 +20,7 @@ from pacing import Load, Wait, compute
 
 CLIENTS, LOCKS, PRODUCERS, CONSUMERS, HOGS = 120, 4, 4, 40, 10
 HOG_SECONDS = 0.0005
+FORK_SECONDS, CHILD_SECONDS = 0.2, 0.1
 
 # Await point: function, and what it awaits there. The line is that of the comment `point: NAME`.
 POINTS = {
@@ -84,9 +90,39 @@ async def hog():
             await asyncio.sleep(0)  # point: yield
 
 
+async def in_child():
+    await asyncio.gather(*(asyncio.sleep(CHILD_SECONDS) for _ in range(100)))
+
+
+def other_program():
+    return subprocess.Popen([sys.executable, "-c", "pass"]).pid
+
+
+def fork(then):
+    """A child that does not come back."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            then()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def multiply(loop, kinds, children):
+    """Makes a child, and again after a while; those that have ended are reaped."""
+    children.difference_update([pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]])
+    children.add(next(kinds)())
+    report.children += 1
+    loop.call_later(FORK_SECONDS, multiply, loop, kinds, children)
+
+
 def report():
     tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))
-    truth.announce(dict(pacing.account(__file__, POINTS, truth.shown_name), tasks=tasks))
+    truth.announce(dict(pacing.account(__file__, POINTS, truth.shown_name), tasks=tasks, children=report.children))
+
+
+report.children = 0
 
 
 def control(loop, load):
@@ -111,6 +147,10 @@ async def main():
     locks = [asyncio.Lock() for _ in range(LOCKS)]
     clients = [Client(locks[number % LOCKS], load) for number in range(CLIENTS)]
     announce_when_mixed(loop, clients)
+    if sys.argv[2:] == ["forks"]:
+        computes = functools.partial(fork, functools.partial(compute, CHILD_SECONDS))
+        runs_loop = functools.partial(fork, lambda: asyncio.new_event_loop().run_until_complete(in_child()))
+        multiply(loop, itertools.cycle([computes, runs_loop, other_program]), set())
     members = [client.run() for client in clients]
     members += [produce(queue, load) for _ in range(PRODUCERS)]
     members += [consume(queue, load) for _ in range(CONSUMERS)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
-use awaitwhat_tests::output::AwaitPoint;
+use awaitwhat_tests::output::{AwaitPoint, Profile, Survey};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
@@ -13,6 +13,9 @@ const SECONDS: u32 = 10;
 const RATE: u32 = 99;
 /// How far a share may be from the truth.
 const TOLERANCE: f64 = 0.03;
+
+/// The coroutine of the loops that a server's children run.
+const IN_CHILD: &str = "in_child";
 
 /// The version that runs the server on trio.
 const TRIO_VERSION: (u32, u32) = (3, 12);
@@ -39,6 +42,16 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 check(&python, "paced_server.py", busy_percent)
             }));
         }
+        let forking: &[u32] = match number {
+            0 => &[100],
+            it if it == last => &[5, 100],
+            _ => &[],
+        };
+        for &busy_percent in forking {
+            let name = format!("{}::forking_server_{busy_percent}_percent_busy", python.label);
+            let python = python.clone();
+            list.push(trials::trial(name, move || check_forking(&python, busy_percent)));
+        }
         // What differs with trio are chains, and not how time is counted: one version has to do.
         if python.version == TRIO_VERSION && python.has_package("trio") {
             for busy_percent in [5, 100] {
@@ -60,6 +73,9 @@ struct Account {
     at: f64,
     cpu_seconds: f64,
     tasks: f64,
+    /// How many it has had so far.
+    #[serde(default)]
+    children: u64,
     points: Vec<Point>,
 }
 
@@ -84,7 +100,68 @@ fn check(python: &Python, file: &str, busy_percent: u32) -> anyhow::Result<()> {
     let before = account(server.ask("report")?)?;
     let profile = tool::profile(server.pid, SECONDS, RATE)?;
     let after = account(server.ask("report")?)?;
+    agree(python, busy_percent, &before, after, &profile)
+}
 
+/// Children that come and go, and have copies of its tasks, change nothing in what is told of their parent, whether they are traced or not.
+fn check_forking(python: &Python, busy_percent: u32) -> anyhow::Result<()> {
+    let mut server = Target::start(python, "paced_server.py", &[&busy_percent.to_string(), "forks"])?;
+    for with_children in [false, true] {
+        let before = account(server.ask("report")?)?;
+        let profile = if with_children {
+            profile_of_parent(server.pid)?
+        } else {
+            tool::profile(server.pid, SECONDS, RATE)?
+        };
+        let after = account(server.ask("report")?)?;
+        let children = after.children - before.children;
+        ensure!(children >= u64::from(SECONDS), "it had {children} children");
+        let of_child = profile.chains.iter().find(|chain| {
+            let mut functions = chain.frames.iter().map(|frame| &*frame.function);
+            functions.any(|it| it == IN_CHILD)
+        });
+        ensure!(
+            of_child.is_none(),
+            "a child's task is told of its parent: {of_child:?}"
+        );
+        agree(python, busy_percent, &before, after, &profile)
+            .with_context(|| format!("with children: {with_children}"))?;
+    }
+    Ok(())
+}
+
+/// What a trace of a process and its children tells of the process itself.
+fn profile_of_parent(pid: u32) -> anyhow::Result<Profile> {
+    let (pid_text, seconds, rate) = (pid.to_string(), SECONDS.to_string(), RATE.to_string());
+    let words = [
+        "trace",
+        "-f",
+        "json",
+        "-d",
+        &seconds,
+        "-r",
+        &rate,
+        "--subprocesses",
+        "-p",
+        &pid_text,
+    ];
+    let survey: Survey<Profile> = tool::json(&words)?;
+    let (parents, children): (Vec<_>, Vec<_>) = survey.targets.into_iter().partition(|it| it.pid == pid);
+    ensure!(!children.is_empty(), "no child was seen");
+    let mut parents = parents.into_iter();
+    let parent = parents.next().context("the parent is not shown")?;
+    ensure!(parents.next().is_none(), "the parent is shown twice");
+    Ok(parent)
+}
+
+/// Compares a profile with the difference of the accounts before and after it.
+fn agree(
+    python: &Python,
+    busy_percent: u32,
+    before: &Account,
+    after: Account,
+    profile: &Profile,
+) -> anyhow::Result<()> {
     let period = after.at - before.at;
     let busy = (after.cpu_seconds - before.cpu_seconds) / period;
     println!(
@@ -92,7 +169,7 @@ fn check(python: &Python, file: &str, busy_percent: u32) -> anyhow::Result<()> {
         python.label,
         busy * 100.0
     );
-    let truth = difference(&before, after.points);
+    let truth = difference(before, after.points);
     let found = compare(&truth, &profile.await_points);
     let mut found = found.with_context(|| format!("the truth is {truth:#?}"))?;
     if (profile.mean_tasks / before.tasks - 1.0).abs() > TOLERANCE {

@@ -23,6 +23,8 @@ use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_inter
 /// Size of the ring buffer in bytes: room for some 16,000 tasks with ten frames each. It counts twice as memory of the process, since
 /// a record that wraps around is read in one piece.
 const RING_BYTES: u32 = 4 << 20;
+/// Programs that a process becomes one after the other while it is looked at, before that is given up.
+const MAX_PROGRAMS: u32 = 4;
 /// Names a smaller ring buffer, in bytes, to see what a full one does.
 const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
 
@@ -61,6 +63,14 @@ pub(crate) enum AttachError {
 }
 
 impl AttachError {
+    /// Whether its memory went away while it was read: it has become another program, or is about to end.
+    pub(super) fn is_gone(&self) -> bool {
+        let (Self::Find(FindError::Read(error)) | Self::Asyncio(AsyncioError::Read(error))) = self else {
+            return false;
+        };
+        *error == ReadError::Fault(Fault::Gone)
+    }
+
     /// Whether the process was only just started and may become readable.
     pub(super) fn is_too_early(&self) -> bool {
         match self {
@@ -165,7 +175,14 @@ impl Observer {
     /// Finds the interpreter of process `pid` and its event loops, and begins to look at them.
     pub(super) fn attach(capture: &mut Capture, pid: u32, manner: Manner) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
-        let found = Found::find(capture, &process);
+        let mut found = Found::find(capture, &process);
+        for _ in 1..MAX_PROGRAMS {
+            // A child that becomes another program while it is looked at: that may be looked at, too.
+            if process.has_ended() || !found.as_ref().is_err_and(AttachError::is_gone) {
+                break;
+            }
+            found = Found::find(capture, &process);
+        }
         if process.has_ended() {
             return Err(AttachError::Ended);
         }

@@ -200,12 +200,12 @@ impl AttachError {
         )
     }
 
-    /// Whether it says of the process that it has ended.
+    /// Whether it says of the process that it has ended, or is about to.
     fn is_over(&self) -> bool {
         matches!(
             self,
             Self::Ended | Self::NoSuchProcess | Self::Capture(CaptureError::Gone)
-        )
+        ) || self.is_gone()
     }
 
     /// Whether it would be the same with every other process.
