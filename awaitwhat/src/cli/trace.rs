@@ -149,7 +149,8 @@ pub(super) async fn trace(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
-    let trace = session::trace(selection, options, stop, |progress| show(&bar, progress)).await;
+    let shown = bar.clone();
+    let trace = session::trace(selection, options, stop, move |progress| show(&shown, progress)).await;
     bar.finish_and_clear();
     Ok(trace?)
 }

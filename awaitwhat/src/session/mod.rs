@@ -12,7 +12,12 @@ mod trio;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::panic;
+use std::pin::pin;
+use std::sync::mpsc;
 use std::time::Duration;
+
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::capture::{Capture, CaptureError};
 use crate::profile::Profile;
@@ -97,19 +102,33 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
 ///
+/// That happens in a thread of its own, which is told to stop when what is returned here is dropped.
+///
 /// # Errors
 /// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
 pub async fn trace(
     selection: &Selection,
     options: &TraceOptions,
     stop: impl Future<Output = ()>,
-    progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress) + Send + 'static,
 ) -> Result<Trace, Error> {
     let threads = match selection.single() {
         Some(_) => THREADS_OF_ONE,
         None => THREADS_OF_ALL,
     };
-    tracer::trace(load(threads)?, selection, options, stop, progress).await
+    let (selection, options) = (selection.clone(), *options);
+    let (stopper, stopped) = mpsc::channel();
+    let mut work =
+        spawn_blocking(move || tracer::trace(load(threads)?, &selection, &options, &stopped, progress));
+    let mut stop = pin!(stop);
+    let result = tokio::select! {
+        result = &mut work => result,
+        () = &mut stop => {
+            drop(stopper);
+            work.await
+        }
+    };
+    result.unwrap_or_else(|error: JoinError| panic::resume_unwind(error.into_panic()))
 }
 
 /// Event-loop threads of one process that are walked, and of all processes that are traced together.

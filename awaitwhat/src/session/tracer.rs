@@ -1,10 +1,8 @@
 //! A profile of each target: samples of both kinds for a while, summed up as they come.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-
-use tokio::time::MissedTickBehavior;
 
 use super::observer::{AttachError, Manner};
 use super::roster::{PATIENCE, Roster};
@@ -27,15 +25,14 @@ const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 
-/// Traces the processes of `selection`.
-pub(super) async fn trace(
+/// Traces the processes of `selection` until the time is over, they have ended, or the other end of `stop` says so, or is gone.
+pub(super) fn trace(
     capture: Capture,
     selection: &Selection,
     options: &TraceOptions,
-    stop: impl Future<Output = ()>,
+    stop: &Receiver<()>,
     progress: impl FnMut(Progress),
 ) -> Result<Trace, Error> {
-    let mut stop = pin!(stop);
     let mut tracer = Tracer {
         capture,
         selection,
@@ -43,16 +40,15 @@ pub(super) async fn trace(
         targets: BTreeMap::new(),
         finished: Vec::new(),
         options,
+        stop,
         progress,
         started: Instant::now(),
         searched: Instant::now(),
         told: Instant::now(),
     };
-    tokio::select! {
-        found = tracer.find_first() => found?,
-        () = &mut stop => return tracer.finish(),
+    if tracer.find_first()? {
+        tracer.run()?;
     }
-    tracer.run(stop).await?;
     tracer.finish()
 }
 
@@ -64,6 +60,7 @@ struct Tracer<'a, P> {
     targets: BTreeMap<u32, (Reason, Traced)>,
     finished: Vec<(Reason, Profile)>,
     options: &'a TraceOptions,
+    stop: &'a Receiver<()>,
     progress: P,
     started: Instant,
     /// When processes were last looked for.
@@ -73,17 +70,26 @@ struct Tracer<'a, P> {
 }
 
 impl<P: FnMut(Progress)> Tracer<'_, P> {
-    /// Attaches to those that are there; to a program that was just started as soon as it can be read.
-    async fn find_first(&mut self) -> Result<(), Error> {
+    /// Attaches to those that are there; to a program that was just started as soon as it can be read. False where it was stopped
+    /// before.
+    fn find_first(&mut self) -> Result<bool, Error> {
         loop {
             self.attach_new()?;
             let is_hopeless =
                 !self.options.just_started || self.started.elapsed() > PATIENCE || self.roster.is_empty();
             if !self.targets.is_empty() || is_hopeless {
-                return Ok(());
+                return Ok(true);
             }
-            tokio::time::sleep(RETRY).await;
+            if self.is_stopped_within(RETRY) {
+                return Ok(false);
+            }
         }
+    }
+
+    /// Waits, and not longer than until it is told to stop. That takes one system call, as waking up is most of what it costs to look at a
+    /// target that rests.
+    fn is_stopped_within(&self, time: Duration) -> bool {
+        self.stop.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
     }
 
     /// Attaches to processes that were not looked at yet.
@@ -111,24 +117,26 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
         Ok(())
     }
 
-    /// Samples until the time is over, `stop` is ready, or nothing is left to sample.
-    async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), Error> {
+    /// Samples until the time is over, it is told to stop, or nothing is left to sample.
+    fn run(&mut self) -> Result<(), Error> {
         // What it takes to start is no part of the period.
         self.started = Instant::now();
         self.first_passes()?;
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.options.rate_hz);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let until = self
-            .options
-            .duration
-            .map(|duration| tokio::time::Instant::now() + duration);
+        let period = Duration::from_secs(1) / self.options.rate_hz;
+        let begun = Instant::now();
+        let mut next = begun;
         while !self.targets.is_empty() || !self.finished.is_empty() {
-            tokio::select! {
-                biased;
-                () = &mut stop => return Ok(()),
-                () = sleep_until(until) => return Ok(()),
-                _ = ticks.tick() => self.tick()?,
+            let until_end = match self.options.duration {
+                Some(duration) => duration.saturating_sub(begun.elapsed()),
+                None => Duration::MAX,
+            };
+            let until_next = next.saturating_duration_since(Instant::now());
+            if self.is_stopped_within(until_next.min(until_end)) || until_end <= until_next {
+                return Ok(());
             }
+            self.tick()?;
+            // A tick that is late does not have others follow at once.
+            next = (next + period).max(Instant::now());
             if self.targets.is_empty() && self.roster.is_empty() {
                 return Ok(());
             }
@@ -278,13 +286,5 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             },
             duration,
         })
-    }
-}
-
-/// Ready at `until`; never without one.
-async fn sleep_until(until: Option<tokio::time::Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
     }
 }
