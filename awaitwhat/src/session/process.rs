@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -48,8 +48,7 @@ impl Process {
 
     /// What the process calls itself: in a container that is not what it is called outside.
     pub(super) fn own_id(&self) -> Option<u32> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        namespace_ids(&status)?.last().copied()
+        read_ids(&folder(self.pid))?.last().copied()
     }
 
     /// The name of the process when it was taken hold of.
@@ -87,17 +86,13 @@ pub(super) struct ThreadIds {
 
 impl ThreadIds {
     fn read(pid: u32) -> Self {
-        let process = PathBuf::from(format!("/proc/{}", pid));
-        let inner = |path: PathBuf| {
-            let ids = namespace_ids(&fs::read_to_string(path).unwrap_or_default())?;
-            (ids.len() > 1).then(|| ids.last().copied()).flatten()
-        };
-        let is_inside = inner(process.join("status")).is_some();
+        let process = folder(pid);
+        let is_inside = read_ids(&process).is_some_and(|ids| ids.len() > 1);
         let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
         let ids = threads.filter_map(|thread| {
             let outer: u32 = thread.file_name().to_str()?.parse().ok()?;
             let own = if is_inside {
-                inner(thread.path().join("status"))?
+                read_ids(&thread.path())?.last().copied()?
             } else {
                 outer
             };
@@ -111,6 +106,16 @@ impl ThreadIds {
     pub(super) fn outer(&self, tid: u32) -> u32 {
         self.outer.get(&tid).copied().unwrap_or(0)
     }
+}
+
+/// Where the kernel tells about process `pid`.
+fn folder(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// The ids of the process or thread that `folder` tells about, as [`namespace_ids`].
+fn read_ids(folder: &Path) -> Option<Vec<u32>> {
+    namespace_ids(&fs::read_to_string(folder.join("status")).ok()?)
 }
 
 /// The ids of a thread from its `status` file, in each PID namespace from ours inwards (`NSpid`).

@@ -78,6 +78,18 @@ impl Interpreter {
         }
     }
 
+    /// The scheduler that was found in the interpreter at `state` before, of the kind that `library` tells, and its number.
+    fn known<'a, L>(
+        &'a self,
+        state: Address,
+        library: impl Fn(&'a Self, u32) -> Option<&'a L>,
+    ) -> Option<(u32, &'a L)> {
+        (0..)
+            .zip(&self.schedulers)
+            .filter(|(_, scheduler)| scheduler.state == state)
+            .find_map(|(number, _)| Some((number, library(self, number)?)))
+    }
+
     /// The number of the layout for tasks of asyncio in the interpreter at `state`; `None` where it is not imported, or not to its
     /// end.
     pub(super) fn resolve_asyncio(
@@ -85,12 +97,7 @@ impl Interpreter {
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<u32>, AsyncioError> {
-        let known = (0..).zip(&self.schedulers).find_map(|(number, it)| {
-            let is_of_state = it.state == state;
-            self.asyncio(number)
-                .filter(|_| is_of_state)
-                .map(|asyncio| (number, asyncio))
-        });
+        let known = self.known(state, Self::asyncio);
         // An interpreter that has ended may have left its address to another one.
         if let Some((number, asyncio)) = known
             && self.is_still_there(memory, state, asyncio)?
@@ -110,12 +117,7 @@ impl Interpreter {
         memory: &dyn Memory,
         state: Address,
     ) -> Result<Option<u32>, AsyncioError> {
-        let known = (0..).zip(&self.schedulers).find_map(|(number, it)| {
-            let is_of_state = it.state == state;
-            self.trio(number)
-                .filter(|_| is_of_state)
-                .map(|trio| (number, trio))
-        });
+        let known = self.known(state, Self::trio);
         if let Some((number, trio)) = known
             && self.is_same_trio(memory, state, trio)?
         {
