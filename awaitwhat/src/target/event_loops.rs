@@ -225,7 +225,7 @@ impl Interpreter {
         Ok(found.filter(|found| !found.is_null() && *found != self.types.none))
     }
 
-    /// `asyncio.events._running_loop.loop_pid` is a pair of the loop, or `None`, and the id of the process (3.7 to 3.15).
+    /// `asyncio.events._running_loop.loop_pid` is a pair of the loop, or `None`, and the id of the process that runs it (3.7 to 3.15).
     fn running_loop_of_local(
         &self,
         objects: &Objects<'_>,
@@ -235,15 +235,25 @@ impl Interpreter {
         let Some(pair) = objects.thread_local(local, thread, "loop_pid")? else {
             return Ok(None);
         };
-        let found = objects.first_tuple_items(pair, 1)?.first().copied();
-        Ok(found.filter(|found| *found != self.types.none))
+        let [found, by] = objects.first_tuple_items(pair, 2)?[..] else {
+            return Ok(None);
+        };
+        if found == self.types.none {
+            return Ok(None);
+        }
+        let by = objects.integer(by)?.and_then(|by| u32::try_from(by).ok());
+        Ok(Some(found).filter(|_| self.is_own(by)))
     }
 
-    /// Whether a loop was set running by this very process: a forked child has the holder of its parent, and asyncio tells by the
-    /// process id behind the loop (`PyRunningLoopHolder.rl_pid`, an `int`).
+    /// Whether a loop was set running by this very process, which `PyRunningLoopHolder` tells behind the loop (`rl_pid`, an `int`).
     fn is_own_holder(&self, memory: &dyn Memory, running: Address) -> Result<bool, Fault> {
-        let by = memory.read_u64(running.offset(8))? as u32;
-        Ok(self.process_id.is_none_or(|own| own == by))
+        Ok(self.is_own(Some(memory.read_u64(running.offset(8))? as u32)))
+    }
+
+    /// Whether `process` is the id of this very process: a forked child has the running loop of its parent in memory, and asyncio tells by the
+    /// id that is kept with it.
+    fn is_own(&self, process: Option<u32>) -> bool {
+        self.process_id.is_none_or(|own| process == Some(own))
     }
 
     fn loop_entry(&self, objects: &Objects<'_>, thread: Address) -> Result<Option<Address>, ReadError> {
