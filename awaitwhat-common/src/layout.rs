@@ -128,12 +128,56 @@ pub struct Layout {
     pub wrappers: [Wrapper; MAX_WRAPPERS],
     /// Tasks that are written in Python; unused entries have type 0.
     pub task_shapes: [TaskShape; MAX_TASK_SHAPES],
+    /// Addresses of the names of such a task's attributes, by [`attribute`], for shapes that are searched. Names in programs are
+    /// interned: each is one `str`. 0 where no task has had such an attribute yet.
+    pub attribute_names: [u64; attribute::COUNT],
+}
+
+/// Attributes of tasks that are written in Python.
+pub mod attribute {
+    /// `_coro`.
+    pub const CORO: usize = 0;
+    /// `_loop`.
+    pub const LOOP: usize = 1;
+    /// `_name`.
+    pub const NAME: usize = 2;
+    /// `_fut_waiter`.
+    pub const FUT_WAITER: usize = 3;
+    /// `_state`.
+    pub const STATE: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 5;
+}
+
+/// `PyDictKeysObject` (`Objects/dict-common.h`), the same in 3.7 to 3.10: offsets of its fields in bytes. Behind the header come the
+/// slots of the index, of which each is one byte, two or four, and then the entries.
+pub mod sized_keys {
+    /// `dk_size`: slots of the index, a power of two.
+    pub const SLOTS: u64 = 8;
+    /// `dk_nentries`: entries that are, or were, in use.
+    pub const ENTRY_COUNT: u64 = 32;
+    /// `dk_indices`.
+    pub const INDEX: u64 = 40;
+    /// `PyDict_MINSIZE` (`Objects/dictobject.c`): the least number of slots.
+    pub const MIN_SLOTS: u64 = 8;
+    /// Up to so many slots are of one byte each (`DK_IXSIZE`, `Objects/dictobject.c`).
+    pub const MAX_BYTE_SLOTS: u64 = 0xff;
+    /// Up to so many of two.
+    pub const MAX_SHORT_SLOTS: u64 = 0xffff;
+    /// Bytes of a `PyDictKeyEntry`: hash, key, value.
+    pub const ENTRY: u64 = 24;
+    /// Where in it the key is.
+    pub const KEY: u64 = 8;
+    /// Where in it the value is, unless the dict shares its keys with others.
+    pub const VALUE: u64 = 16;
 }
 
 /// A type of tasks that have their fields in attributes of an instance, as classes written in Python do.
 ///
-/// Instances of one class share the keys of their dicts, and an attribute's value is always in the same place of an array of
-/// values. What differs by version is how that array is reached, and whether the dict that it belongs to is there.
+/// From 3.11 on instances of one class share the keys of their dicts, and an attribute's value is always in the same place of an array
+/// of values. What differs by version is how that array is reached, and whether the dict that it belongs to is there.
+///
+/// Until 3.10 they share them only for a while: there each instance's dict is searched for the names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TaskShape {
@@ -165,8 +209,8 @@ pub struct TaskShape {
     pub dict_keys: u16,
     /// `PyDictObject.ma_values`.
     pub dict_values: u16,
-    /// Always 0: what would otherwise be padding.
-    pub reserved: u32,
+    /// 1 where the dict has to be searched for [`Layout::attribute_names`], and the places of attributes are not used.
+    pub is_searched: u32,
 }
 
 /// `PyDictValues.valid` (3.13+).

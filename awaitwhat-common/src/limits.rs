@@ -26,7 +26,11 @@ pub const MAX_FOREIGN_LOOPS: usize = 16;
 /// Awaitables that wrap another awaitable and have no frame of their own. A power of two, since it is a mask.
 pub const MAX_WRAPPERS: usize = 16;
 /// Classes of tasks that are written in Python. A power of two, since it is a mask.
-pub const MAX_TASK_SHAPES: usize = 4;
+pub const MAX_TASK_SHAPES: usize = 8;
+/// Attributes of an instance that are looked at where they have to be searched for.
+pub const MAX_ATTRIBUTES: u64 = 128;
+/// Slots of the index of a dict that has no more attributes: deleted ones take room until it is made anew.
+pub const MAX_ATTRIBUTE_SLOTS: u64 = 1 << 15;
 /// Steps that one run of the walker may take inside the kernel, whatever its time budget (`bpf_loop`'s own bound is 1 << 23).
 pub const MAX_STEPS: u32 = 1 << 22;
 /// Lowest and highest address that a pointer of a user process can have on x86-64.

@@ -4,7 +4,7 @@
 //! `Include/internal/pycore_dict.h` (`PyDictValues`), `Include/internal/pycore_object.h` (where an instance has them).
 
 use awaitwhat_common::event::{TaskState, task};
-use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, VALUES_VALID};
+use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, VALUES_VALID, attribute};
 use awaitwhat_common::limits::MAX_TASK_SHAPES;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
@@ -12,20 +12,22 @@ use awaitwhat_common::status::TaskStatus;
 use crate::host::Host;
 use crate::walk::{Flow, Walk, phase};
 
-/// The number of the shape that tasks of `type_address` have, and whether there is one.
-#[inline(always)]
-pub(crate) fn find_shape(layout: &Layout, type_address: u64) -> (u32, bool) {
-    let mut number = 0;
-    let mut is_found = false;
-    for at in 0..MAX_TASK_SHAPES {
-        let is_it = type_address != 0 && layout.task_shapes[at].type_address == type_address;
-        number |= at as u32 * u32::from(is_it);
-        is_found |= is_it;
-    }
-    (number, is_found)
-}
-
 impl Walk {
+    /// Whether tasks of `type_address` have a shape, which is the walk's from now on.
+    ///
+    /// The verifier would follow what comes next for each shape anew, if that did not come in a step of its own.
+    #[inline(always)]
+    pub(crate) fn find_shape(&mut self, layout: &Layout, type_address: u64) -> bool {
+        let mut is_found = false;
+        for at in 0..MAX_TASK_SHAPES {
+            if type_address != 0 && layout.task_shapes[at].type_address == type_address {
+                self.shape = at as u32;
+                is_found = true;
+            }
+        }
+        is_found
+    }
+
     #[inline(always)]
     fn shape<'layout>(&self, layout: &'layout Layout) -> &'layout TaskShape {
         &layout.task_shapes[self.shape as usize & (MAX_TASK_SHAPES - 1)]
@@ -33,10 +35,11 @@ impl Walk {
 
     /// Begins the task that the window holds.
     #[inline(always)]
-    pub(crate) fn begin_instance(&mut self, task_type: u64, layout: &Layout, shape: u32) -> Flow {
+    pub(crate) fn begin_instance(&mut self, layout: &Layout) -> Flow {
+        self.is_stranger = 0;
+        let task_type = self.window().word(u64::from(layout.object_type));
         self.record.begin(self.object, task_type, 0, 0, 0, 0);
         self.state = TaskState::Waiting as u32;
-        self.shape = shape;
         let shape = self.shape(layout);
         if shape.inline_values != ABSENT {
             let values = u64::from(shape.inline_values);
@@ -82,22 +85,29 @@ impl Walk {
         Flow::Continue
     }
 
-    /// A dict that no longer shares its keys has the attributes in other places.
+    /// Goes on to the values of a dict, or to its keys where it has to be searched. Of the others, one that no longer shares its keys
+    /// has the attributes in other places.
     #[inline(always)]
     pub(crate) fn follow_dict(&mut self, layout: &Layout) -> Flow {
         let shape = self.shape(layout);
         let keys = self.window().word(u64::from(shape.dict_keys));
         let values = self.window().word(u64::from(shape.dict_values));
-        if !self.is_loaded() || keys != shape.keys || values == 0 {
+        let is_searched = shape.is_searched == 1;
+        if !self.is_loaded() || (!is_searched && (keys != shape.keys || values == 0)) {
             return self.end_task(TaskStatus::Opaque);
         }
-        self.want(values, phase::VALUES);
+        if is_searched {
+            self.value = values;
+            self.want(keys, phase::KEYS);
+        } else {
+            self.want(values, phase::VALUES);
+        }
         Flow::Continue
     }
 
     /// Takes the attributes from the values that the window holds.
     #[inline(always)]
-    pub(crate) fn visit_values<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
+    pub(crate) fn visit_values(&mut self, layout: &Layout) -> Flow {
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
@@ -107,29 +117,52 @@ impl Walk {
         } else {
             u64::from(shape.inline_values)
         };
-        let attribute = |offset: u16| {
+        let value = |offset: u16| {
             if offset == ABSENT {
                 0
             } else {
                 self.window().word(values.wrapping_add(u64::from(offset)))
             }
         };
-        let (coro, event_loop, name) = (
-            attribute(shape.coro),
-            attribute(shape.event_loop),
-            attribute(shape.name),
+        let (coro, event_loop) = (value(shape.coro), value(shape.event_loop));
+        let (name, fut_waiter) = (value(shape.name), value(shape.fut_waiter));
+        let state = value(shape.state);
+        self.attributes[attribute::CORO] = coro;
+        self.attributes[attribute::LOOP] = event_loop;
+        self.attributes[attribute::NAME] = name;
+        self.attributes[attribute::FUT_WAITER] = fut_waiter;
+        self.attributes[attribute::STATE] = state;
+        self.phase = phase::ATTRIBUTES;
+        Flow::Continue
+    }
+
+    /// Goes on from the attributes, which are 0 where the instance does not have them.
+    #[inline(always)]
+    pub(crate) fn take_attributes<H: Host>(
+        &mut self,
+        layout: &Layout,
+        plan: &ThreadPlan,
+        host: &mut H,
+    ) -> Flow {
+        let pending = self.shape(layout).pending;
+        let (coro, event_loop) = (self.attributes[attribute::CORO], self.attributes[attribute::LOOP]);
+        let (fut_waiter, state) = (
+            self.attributes[attribute::FUT_WAITER],
+            self.attributes[attribute::STATE],
         );
-        let (fut_waiter, state) = (attribute(shape.fut_waiter), attribute(shape.state));
         let fut_waiter = if fut_waiter == layout.none_address {
             0
         } else {
             fut_waiter
         };
-        self.record.set(task::NAME, name);
+        self.record.set(task::NAME, self.attributes[attribute::NAME]);
         self.record.set(task::LOOP, event_loop);
         self.record.set(task::FUT_WAITER, fut_waiter);
         self.record.set(task::CORO, coro);
-        let is_pending = state == 0 || state == shape.pending;
+        let is_pending = state == 0 || state == pending;
+        if is_pending && (coro == 0 || event_loop == 0) {
+            return self.end_task(TaskStatus::Opaque);
+        }
         self.begin_chain(plan, host, is_pending, coro, event_loop)
     }
 }

@@ -4,11 +4,13 @@
 //! on. Inside the kernel `bpf_loop` drives it; in user space, over recorded memory images, a `while` loop does.
 //! It trusts its [`awaitwhat_common::layout::Layout`], which user space has validated, and nothing that it reads.
 //!
-//! One file per object walked: `registry` (lists and sets of tasks), `task`, `instance` (tasks written in Python), `chain` (coroutines and what they await),
-//! `heap_frame` (frames that are objects of their own), `running` (the frames of a thread).
+//! One file per object walked: `registry` (lists and sets of tasks), `task`, `instance` (tasks written in Python),
+//! `attributes` (those of such a task, where its dict has to be searched), `chain` (coroutines and what they await), `heap_frame`
+//! (frames that are objects of their own), `running` (the frames of a thread).
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod chain;
 mod heap_frame;
 mod host;

@@ -7,7 +7,6 @@ use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::TaskStatus;
 
 use crate::host::Host;
-use crate::instance::find_shape;
 use crate::walk::{Flow, Walk, contradiction, phase, place};
 
 /// `STATE_PENDING` of `fut_state`.
@@ -30,10 +29,9 @@ impl Walk {
         self.opaque_frames = 0;
         let task_type = self.window().word(u64::from(layout.object_type));
         self.is_stranger = plan.sends_strangers & u32::from(task_type != layout.task_type);
-        let (shape, is_instance) = find_shape(layout, task_type);
-        if is_instance {
-            self.is_stranger = 0;
-            return self.begin_instance(task_type, layout, shape);
+        if self.find_shape(layout, task_type) {
+            self.phase = phase::INSTANCE;
+            return Flow::Continue;
         }
         let window = self.window();
         let event_loop = window.word(u64::from(layout.task_loop));

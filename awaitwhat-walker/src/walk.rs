@@ -1,7 +1,7 @@
 //! The state of a walk, and its steps.
 
 use awaitwhat_common::event::{HEAD, SLICE_WORDS, TaskState, flags, kind, slice, task};
-use awaitwhat_common::layout::Layout;
+use awaitwhat_common::layout::{Layout, attribute};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
@@ -77,6 +77,16 @@ pub(crate) mod phase {
     pub const CODE: u32 = 24;
     /// Goes on from an awaitable without a Python frame, which the window holds.
     pub const WRAPPER: u32 = 25;
+    /// Finds the entries of a dict behind the head of its keys.
+    pub const KEYS: u32 = 26;
+    /// Looks at the next entry of a dict.
+    pub const ENTRY: u32 = 27;
+    /// Takes the value of such an entry.
+    pub const ENTRY_VALUE: u32 = 28;
+    /// Begins a task with the attributes that were found.
+    pub const ATTRIBUTES: u32 = 29;
+    /// Begins a task that is written in Python, which the window holds.
+    pub const INSTANCE: u32 = 30;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -91,6 +101,10 @@ pub(crate) mod place {
 
 /// Nodes of a linked list that a walk remembers, to find its place again after some of them were removed. A power of two.
 pub(crate) const HISTORY: usize = 8;
+
+/// Words for the attributes of a task. A power of two, since it is a mask.
+pub(crate) const ATTRIBUTE_WORDS: usize = 8;
+const _: () = assert!(attribute::COUNT <= ATTRIBUTE_WORDS);
 
 /// A walk over all tasks of one thread: position, and the record that is being built.
 ///
@@ -147,6 +161,18 @@ pub struct Walk {
     pub(crate) opaque_frames: u32,
     /// Which of the layout's shapes the task has, where it is written in Python.
     pub(crate) shape: u32,
+    /// What the attributes of that task are, as far as they were found, by `awaitwhat_common::layout::attribute`.
+    pub(crate) attributes: [u64; ATTRIBUTE_WORDS],
+    /// The attribute whose value is wanted.
+    pub(crate) attribute: u32,
+    /// The part of the dict's entries that the window holds, and which of them comes next.
+    pub(crate) entries: u64,
+    pub(crate) entry: u32,
+    /// Entries of the dict that are not yet looked at.
+    pub(crate) entries_left: u64,
+    /// Where the value of the next entry is, and bytes from one value to the next: they are apart from the keys where these are shared.
+    pub(crate) value: u64,
+    pub(crate) value_stride: u64,
     /// 1 where the task is of a type that the layout does not know, and to be sent all the same.
     pub(crate) is_stranger: u32,
     /// A `TaskState`.
@@ -215,6 +241,13 @@ impl Walk {
         wrapper: 0,
         opaque_frames: 0,
         shape: 0,
+        attributes: [0; ATTRIBUTE_WORDS],
+        attribute: 0,
+        entries: 0,
+        entry: 0,
+        entries_left: 0,
+        value: 0,
+        value_stride: 0,
         is_stranger: 0,
         state: 0,
         status: 0,
@@ -329,11 +362,16 @@ impl Walk {
             phase::CURRENT_FRAME => self.take_current_frame(layout),
             phase::FRAME => self.visit_frame(layout, plan),
             phase::FINISH => self.finish_record(host),
+            phase::INSTANCE => self.begin_instance(layout),
             phase::VALUES_POINTER => self.follow_values_pointer(layout),
             phase::DICT_POINTER => self.follow_dict_pointer(),
             phase::DICT => self.follow_dict(layout),
             phase::WRAPPER => self.visit_wrapper(layout, plan),
-            phase::VALUES => self.visit_values(layout, plan, host),
+            phase::VALUES => self.visit_values(layout),
+            phase::KEYS => self.find_entries(),
+            phase::ENTRY => self.visit_entry(layout),
+            phase::ENTRY_VALUE => self.take_entry_value(),
+            phase::ATTRIBUTES => self.take_attributes(layout, plan, host),
             phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
             phase::CODE => self.find_instruction(layout),
             _ => self.choose_root(plan, host),

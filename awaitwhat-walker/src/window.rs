@@ -31,6 +31,12 @@ impl Window {
         self.base == address
     }
 
+    /// The address that the window is at.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Makes the next use read the memory again.
     #[inline(always)]
     pub(crate) fn forget(&mut self) {

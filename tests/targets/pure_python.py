@@ -1,5 +1,4 @@
 """asyncio without the `_asyncio` module: every task and future is written in Python, and so is the running loop's place."""
-# needs: 3.11
 import sys
 
 sys.modules["_asyncio"] = None

@@ -186,7 +186,7 @@ def snapshot(edges):
     import asyncio
 
     found = [(task, loop) for loop in list(_threads) for task in all_tasks(loop)]
-    tasks = [describe(task, loop) for task, loop in found if name_of(task) not in _opaque]
+    tasks = [describe(task, loop) for task, loop in found if _opaque.isdisjoint([name_of(task), _labels.get(task)])]
     tasks.sort(key=lambda task: int(task["id"], 16))
     edges.fill(tasks, {address(task): awaited_tasks(task) for task, _ in found if edges.observe})
     return {"tasks": tasks, "opaque": len(found) - len(tasks)}

@@ -174,9 +174,9 @@ fn learn_task_types(memory: &PeerMemory, interpreter: &mut Interpreter, plans: &
         let (records, _) = walk(memory, layout_of(interpreter, plan)?, plan);
         let word = |record: &[u64], at: usize| Address(record.get(at).copied().unwrap_or(0));
         let of_tasks = records.iter().filter(|it| !word(it, task::ADDRESS).is_null());
-        for task_type in of_tasks.map(|it| word(it, task::TYPE)).collect::<BTreeSet<_>>() {
+        for (task_type, task) in of_tasks.map(|it| (word(it, task::TYPE), word(it, task::ADDRESS))) {
             if !interpreter.is_task_type(memory, plan.layout, task_type)? {
-                interpreter.learn_task_type(memory, plan.layout, task_type)?;
+                interpreter.learn_task_type(memory, plan.layout, task_type, task)?;
             }
         }
     }

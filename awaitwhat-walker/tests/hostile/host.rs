@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind};
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, task};
 use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::status::TaskStatus;
 use awaitwhat_walker::{Host, Record};
 
-use super::image::BASE;
+use super::image::{BASE, PYTHON_TASK};
 
 /// Reads after which a slice's budget is used up.
 const READS: u64 = 2_000;
@@ -19,12 +19,14 @@ pub enum Seen {
     Slice(u8),
     /// A task's record had this state and status.
     Record(u8, u8),
+    /// A record of a task that is written in Python had this status.
+    InPython(u8),
     /// A record had several frames.
     Chain,
 }
 
 /// What all walks together must have done.
-pub const EVERYTHING: [Seen; 14] = [
+pub const EVERYTHING: [Seen; 18] = [
     Seen::Slice(0),
     Seen::Slice(1),
     Seen::Slice(2),
@@ -38,6 +40,10 @@ pub const EVERYTHING: [Seen; 14] = [
     Seen::Record(1, 1),
     Seen::Record(1, 2),
     Seen::Record(2, 0),
+    Seen::InPython(0),
+    Seen::InPython(2),
+    Seen::InPython(3),
+    Seen::InPython(4),
     Seen::Chain,
 ];
 
@@ -118,6 +124,9 @@ impl Host for Hostile<'_> {
         assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS);
         assert_eq!(words.len(), record.length());
         self.seen.insert(Seen::Record(state, status));
+        if words[task::TYPE] == PYTHON_TASK {
+            self.seen.insert(Seen::InPython(status));
+        }
         if frames > 2 {
             self.seen.insert(Seen::Chain);
         }

@@ -1,6 +1,6 @@
 //! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
 
-use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, Wrapper, quirks};
+use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, Wrapper, attribute, quirks, sized_keys};
 use awaitwhat_common::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -20,7 +20,7 @@ const WEAK_REFERENCE: u64 = 0x7000_0300;
 const CHAIN_WRAPPER: u64 = 0x7000_0400;
 const TERMINAL_WRAPPER: u64 = 0x7000_0500;
 const TASK: u64 = 0x7000_0600;
-const PYTHON_TASK: u64 = 0x7000_0700;
+pub const PYTHON_TASK: u64 = 0x7000_0700;
 const OPAQUE: u64 = 0x7000_0800;
 
 /// Offsets of fields.
@@ -30,8 +30,16 @@ const COROUTINE_OF_TASK: u64 = 24;
 const NODE: u64 = 72;
 const DICT_OF_TASK: u64 = 56;
 const VALUES: u64 = 128;
+const VALUES_POINTER: u64 = 48;
 /// What the values of a task begin with: the byte that says that they are valid is set.
 const VALID: u64 = 1 << 24;
+/// The dict of a task whose attributes are searched for, its keys, and their entries, all in the task itself.
+const DICT: u64 = 88;
+const DICT_VALUES: u64 = DICT + REFERENT;
+const KEYS: u64 = 112;
+const ENTRIES: u64 = KEYS + sized_keys::INDEX + sized_keys::MIN_SLOTS;
+/// What is searched for: [`attribute`] counts from here.
+const NAMES: u64 = 0x7000_0900;
 const STATE: u64 = 16;
 const FRAME: u64 = 24;
 const CODE: u64 = 0;
@@ -99,7 +107,7 @@ pub fn layout(number: usize) -> Layout {
         fut_waiter: 24,
         state: 32,
         inline_values: if is_old { ABSENT } else { short(VALUES) },
-        values_pointer: if is_old { 48 } else { 0 },
+        values_pointer: if is_old { VALUES_POINTER as i16 } else { 0 },
         dict_pointer: DICT_OF_TASK as i16,
         dict_keys: 0,
         dict_values: short(REFERENT),
@@ -159,7 +167,12 @@ fn heap_layout(number: usize) -> Layout {
     } else {
         (FRAME_DEPTH, 0)
     };
+    let mut task_shapes = layout(0).task_shapes;
+    task_shapes[1].inline_values = ABSENT;
+    task_shapes[1].is_searched = 1;
     Layout {
+        task_shapes,
+        attribute_names: std::array::from_fn(|attribute| NAMES + attribute as u64),
         generator_frame_state: if number == DRIVEN { short(STATE) } else { ABSENT },
         frame_previous: short(PREVIOUS + FRAME),
         frame_code: short(CODE + FRAME),
@@ -222,6 +235,7 @@ enum Object {
     Task {
         coroutine: u64,
         in_python: bool,
+        attributes: Attributes,
     },
     Generator {
         type_address: u64,
@@ -243,9 +257,55 @@ enum Object {
     Table(Vec<u64>),
 }
 
+/// The dict of a task whose attributes are searched for.
+#[derive(Clone, Copy, Debug)]
+struct Attributes {
+    slots: u64,
+    count: u64,
+    /// Whether the values are apart.
+    is_split: bool,
+    layout: usize,
+}
+
+impl Attributes {
+    /// Writes the dict into the task at `address`.
+    fn write(&self, address: u64, coroutine: u64, mut set: impl FnMut(u64, u64)) {
+        set(DICT_OF_TASK, address + DICT);
+        set(DICT, address + KEYS);
+        // The values apart: type, loop and coroutine.
+        set(REFERENT, address);
+        set(DICT_VALUES, if self.is_split { address + TYPE } else { 0 });
+        set(KEYS + sized_keys::SLOTS, self.slots);
+        set(KEYS + sized_keys::ENTRY_COUNT, self.count);
+        let entries = [
+            (attribute::NAME, 0),
+            (attribute::LOOP, address),
+            (attribute::CORO, coroutine),
+            (attribute::FUT_WAITER, BASE),
+        ];
+        for (at, (name, value)) in (ENTRIES..).step_by(sized_keys::ENTRY as usize).zip(entries) {
+            set(at + sized_keys::KEY, NAMES + name as u64);
+            set(at + sized_keys::VALUE, value);
+        }
+    }
+}
+
+fn attributes(layout: usize) -> impl Strategy<Value = Attributes> {
+    let slots =
+        prop_oneof![8 => Just(sized_keys::MIN_SLOTS), 1 => 0..9_u64, 1 => any::<u64>(), 1 => Just(1 << 15)];
+    let count = prop_oneof![8 => Just(4), 1 => 0..256_u64, 1 => any::<u64>()];
+    (slots, count, any::<bool>()).prop_map(move |(slots, count, is_split)| Attributes {
+        slots,
+        count,
+        is_split,
+        layout,
+    })
+}
+
 fn object(layout: usize) -> impl Strategy<Value = Object> {
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
     let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
+    let owners = prop_oneof![1 => Just(1), 3 => 0..5_u64];
     let references = prop_oneof![
         Just(WEAK_REFERENCE),
         Just(CHAIN_WRAPPER),
@@ -253,8 +313,10 @@ fn object(layout: usize) -> impl Strategy<Value = Object> {
         Just(OPAQUE)
     ];
     prop_oneof![
-        4 => (address(), any::<bool>()).prop_map(|(coroutine, in_python)| Object::Task { coroutine, in_python }),
-        8 => (generators, states, 0..5_u64, address(), address()).prop_map(
+        4 => (address(), any::<bool>(), attributes(layout)).prop_map(
+            |(coroutine, in_python, attributes)| Object::Task { coroutine, in_python, attributes }
+        ),
+        8 => (generators, states, owners, address(), address()).prop_map(
             move |(type_address, state, owner, previous, awaited)| Object::Generator {
                 type_address, state, owner, previous, awaited, layout,
             }
@@ -270,12 +332,23 @@ impl Object {
     fn write(&self, address: u64, words: &mut [u64]) {
         let mut set = |offset: u64, value: u64| words[offset as usize / 8] = value;
         match *self {
-            Self::Task { coroutine, in_python } => {
+            Self::Task {
+                coroutine,
+                in_python,
+                attributes,
+            } => {
                 set(TYPE, if in_python { PYTHON_TASK } else { TASK });
                 set(COROUTINE_OF_TASK, coroutine);
                 set(DICT_OF_TASK, coroutine);
                 set(VALUES, VALID);
                 set(VALUES + 8, coroutine);
+                set(VALUES + 16, address);
+                if in_python && attributes.is_split {
+                    set(VALUES_POINTER, address + VALUES);
+                }
+                if in_python && has_frame_objects(attributes.layout) {
+                    attributes.write(address, coroutine, set);
+                }
             }
             Self::Generator {
                 type_address,

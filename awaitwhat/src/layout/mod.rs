@@ -459,8 +459,9 @@ const NOTHING: Layout = Layout {
         dict_pointer: 0,
         dict_keys: 0,
         dict_values: 0,
-        reserved: 0,
+        is_searched: 0,
     }; awaitwhat_common::limits::MAX_TASK_SHAPES],
+    attribute_names: [0; awaitwhat_common::layout::attribute::COUNT],
     wrappers: [awaitwhat_common::layout::Wrapper {
         type_address: 0,
         inner: 0,

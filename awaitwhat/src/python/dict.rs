@@ -1,5 +1,7 @@
 //! `dict` objects, also those whose values are kept apart from their keys.
 
+use awaitwhat_common::layout::sized_keys;
+
 use super::{Objects, ReadError, non_null};
 use crate::layout::DictKeys;
 use crate::memory::{Address, Fault};
@@ -29,17 +31,10 @@ mod keys {
     pub const SPLIT: u8 = 2;
 }
 
-/// `PyDictKeysObject` (dict-common.h), the same in 3.7 to 3.10. Entries are hash, key, value.
-mod sized_keys {
-    /// `dk_size`: slots of the index.
-    pub const SLOTS: usize = 1;
-    /// `dk_nentries`.
-    pub const ENTRY_COUNT: usize = 4;
-    /// Words in front of `dk_indices`.
-    pub const WORDS: usize = 5;
-    /// The largest index that is believed: its numbers have up to 32 bits.
-    pub const MAX_SLOTS: u64 = 1 << 31;
-}
+/// The largest index of a [`sized_keys`] that is believed: its numbers have up to 32 bits.
+const MAX_SLOTS: u64 = 1 << 31;
+/// Words in front of that index.
+const SIZED_KEYS_WORDS: usize = sized_keys::INDEX as usize / 8;
 
 /// The entries of a keys object, and where their values are.
 #[derive(Clone, Copy)]
@@ -52,6 +47,15 @@ pub(super) struct Entries {
     stride: u64,
     /// Where the values are when they are not in the entries.
     values: Option<Address>,
+}
+
+/// One entry of a dict.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Its number in the order of insertion.
+    number: u64,
+    key: Address,
+    value: Address,
 }
 
 /// What a search of a dict has found: it holds until keys are added to the dict.
@@ -90,17 +94,17 @@ impl Objects<'_> {
                 values: entries.values.map(|values| values.offset(number * 8)),
                 ..entries
             };
-            if let Some((_, value)) = self.find_entry(&again, key)? {
-                return Ok(Some(value));
+            if let Some(found) = self.find_entry(&again, key)? {
+                return Ok(Some(found.value));
             }
         }
         let found = self.find_entry(&entries, key)?;
         *known = Some(Search {
             keys: entries.keys,
             count: entries.count,
-            entry: found.map(|(number, _)| number),
+            entry: found.map(|found| found.number),
         });
-        Ok(found.map(|(_, value)| value))
+        Ok(found.map(|found| found.value))
     }
 
     /// The value of a key that is a `str` with this ASCII text.
@@ -125,16 +129,22 @@ impl Objects<'_> {
         Ok(items)
     }
 
+    /// The key of a dict that is a `str` with this ASCII text.
+    pub(super) fn dict_key(&self, dict: Address, text: &str) -> Result<Option<Address>, ReadError> {
+        let entry = self.find_entry(&self.dict_entries(dict)?, text)?;
+        Ok(entry.map(|entry| entry.key))
+    }
+
     pub(super) fn find_in_entries(
         &self,
         entries: &Entries,
         name: &str,
     ) -> Result<Option<Address>, ReadError> {
-        Ok(self.find_entry(entries, name)?.map(|(_, value)| value))
+        Ok(self.find_entry(entries, name)?.map(|entry| entry.value))
     }
 
-    /// The number and the value of the entry whose key is `name`.
-    fn find_entry(&self, entries: &Entries, name: &str) -> Result<Option<(u64, Address)>, ReadError> {
+    /// The entry whose key is a `str` with this ASCII text.
+    fn find_entry(&self, entries: &Entries, name: &str) -> Result<Option<Entry>, ReadError> {
         let mut found = None;
         self.for_each_entry(entries, |number, key, value| {
             // A key that is no string has another name, whatever it is.
@@ -142,7 +152,7 @@ impl Objects<'_> {
                 Err(error @ ReadError::Fault(Fault::Gone | Fault::Reader { .. })) => return Err(error),
                 other => other.unwrap_or(false),
             };
-            found = is_equal.then_some((number, value));
+            found = is_equal.then_some(Entry { number, key, value });
             Ok(is_equal)
         })?;
         Ok(found)
@@ -180,26 +190,27 @@ impl Objects<'_> {
     }
 
     fn sized_key_entries(&self, object: Address, values: Option<Address>) -> Result<Entries, ReadError> {
-        let words = self.pointers(object, sized_keys::WORDS)?;
-        let word = |index: usize| words.get(index).map_or(u64::MAX, |word| word.0);
+        let words = self.pointers(object, SIZED_KEYS_WORDS)?;
+        let word = |offset: u64| words.get(offset as usize / 8).map_or(u64::MAX, |word| word.0);
         let (slots, count) = (word(sized_keys::SLOTS), word(sized_keys::ENTRY_COUNT));
-        if !slots.is_power_of_two() || slots > sized_keys::MAX_SLOTS || count > slots.min(MAX_ENTRIES) {
+        if !slots.is_power_of_two() || slots > MAX_SLOTS || count > slots.min(MAX_ENTRIES) {
             return Err(ReadError::Malformed {
                 what: "dict",
                 address: object,
             });
         }
-        // `DK_IXSIZE` (dictobject.c): signed numbers of 8, 16 or 32 bits.
-        let slot_bytes = match slots {
-            ..=0xff => 1,
-            0x100..=0xffff => 2,
-            _ => 4,
+        let slot_bytes = if slots <= sized_keys::MAX_BYTE_SLOTS {
+            1
+        } else if slots <= sized_keys::MAX_SHORT_SLOTS {
+            2
+        } else {
+            4
         };
         Ok(Entries {
             keys: object,
-            first: object.offset(sized_keys::WORDS as u64 * 8 + slots * slot_bytes),
+            first: object.offset(sized_keys::INDEX + slots * slot_bytes),
             count,
-            stride: 3,
+            stride: sized_keys::ENTRY / 8,
             values,
         })
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::layout::Offsets;
+use crate::layout::{DictKeys, Offsets};
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, Types};
 
@@ -151,11 +151,17 @@ impl Heap {
 
     /// A `dict` with text keys.
     pub(crate) fn dict(&mut self, items: &[(&str, Address)]) -> Address {
-        let words: Vec<u64> = items
+        let items: Vec<_> = items
             .iter()
-            .flat_map(|(key, value)| [self.text(key).0, value.0])
+            .map(|(key, value)| (self.text(key), *value))
             .collect();
-        let keys = self.keys(1, items.len() as u64, &words);
+        let keys = match self.offsets.dict.keys_format {
+            DictKeys::OfKinds => {
+                let words: Vec<u64> = items.iter().flat_map(|(key, value)| [key.0, value.0]).collect();
+                self.keys(1, items.len() as u64, &words)
+            }
+            DictKeys::Sized => self.sized_keys(8, &items),
+        };
         let size = self.offsets.dict.keys.max(self.offsets.dict.values) + 8;
         let address = self.object(self.types.dict, size);
         self.set(address, self.offsets.dict.keys, keys.0);
@@ -169,6 +175,28 @@ impl Heap {
         self.set(address, 24, count);
         self.image.write_words(address.0 + 40, words);
         address
+    }
+
+    /// A `PyDictKeysObject` of 3.7 to 3.10, with an index of so many slots of a byte; an entry without key is a deleted one.
+    pub(crate) fn sized_keys(&mut self, slots: u64, items: &[(Address, Address)]) -> Address {
+        let address = self.allocate(40 + slots + items.len() as u64 * 24);
+        self.image
+            .write_words(address.0, &[1, slots, 0, 0, items.len() as u64]);
+        let words: Vec<u64> = items
+            .iter()
+            .flat_map(|(key, value)| [u64::MAX, key.0, value.0])
+            .collect();
+        self.image.write_words(address.0 + 40 + slots, &words);
+        address
+    }
+
+    /// Makes a `str` the one that names in programs refer to.
+    pub(crate) fn intern(&mut self, text: Address) -> Address {
+        let at = text.offset(self.offsets.unicode.state);
+        let mut state = [0];
+        self.image.read(at, &mut state).expect("a text has a state");
+        self.image.write(at.0, &[state[0] | 1]);
+        text
     }
 
     /// A `list`.

@@ -93,6 +93,44 @@ impl Objects<'_> {
         Ok(index.map(|index| self.offsets.dict.first_value + index * 8))
     }
 
+    /// Where instances of a class have the pointer to their dict, where that is searched for each attribute; `None` where they have
+    /// none.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub(crate) fn dict_pointer(&self, type_object: Address) -> Result<Option<i16>, ReadError> {
+        let offset = self.offsets.type_object.dict_offset;
+        let dict_offset = self.memory.read_u64(type_object.offset(offset))?;
+        // One that is negative counts from the end of an instance, whose size is its own.
+        let dict_offset = i16::try_from(dict_offset).ok();
+        Ok(dict_offset.filter(|offset| *offset > 0 && offset % 8 == 0))
+    }
+
+    /// The `str` that programs refer to by the attribute `name`: the key of it in the dict of `object`, or of one of its classes.
+    /// `None` where neither has that attribute.
+    ///
+    /// # Errors
+    /// When the object, its type or a dict of them cannot be read.
+    pub(crate) fn attribute_name(&self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
+        let type_object = self.type_of(object)?;
+        let own = match self.attributes(object, type_object)? {
+            Attributes::Dict(dict) => Some(dict),
+            Attributes::None | Attributes::Values(_) => None,
+        };
+        let mut dicts: Vec<Address> = own.into_iter().collect();
+        for class in self.resolution_order(type_object)? {
+            dicts.extend(self.namespace(class)?);
+        }
+        for dict in dicts {
+            if let Some(key) = self.dict_key(dict, name)?
+                && self.is_interned(key, name)?
+            {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
     /// The instance attribute `name` of an object: what is in its `__dict__`, not what its type has.
     ///
     /// # Errors

@@ -26,12 +26,9 @@ impl Objects<'_> {
     /// # Errors
     /// When the class cannot be read.
     pub fn slot(&self, type_object: Address, name: &str) -> Result<Option<u16>, ReadError> {
-        let dict_offset = self.offsets.type_object.dict_offset;
-        let namespace = type_object.offset(dict_offset - DICT_BEFORE_DICT_OFFSET);
-        let namespace = self.memory.read_address(namespace)?;
-        if namespace.is_null() || !self.is_exactly(namespace, self.types.dict)? {
+        let Some(namespace) = self.namespace(type_object)? else {
             return Ok(None);
-        }
+        };
         let Some(descriptor) = self.dict_get(namespace, name)? else {
             return Ok(None);
         };
@@ -47,6 +44,15 @@ impl Objects<'_> {
             return Ok(None);
         }
         Ok(u16::try_from(offset).ok())
+    }
+
+    /// The dict with what the class itself declares (`tp_dict`).
+    pub(super) fn namespace(&self, type_object: Address) -> Result<Option<Address>, ReadError> {
+        let dict_offset = self.offsets.type_object.dict_offset;
+        let namespace = type_object.offset(dict_offset - DICT_BEFORE_DICT_OFFSET);
+        let namespace = self.memory.read_address(namespace)?;
+        let is_dict = !namespace.is_null() && self.is_exactly(namespace, self.types.dict)?;
+        Ok(is_dict.then_some(namespace))
     }
 
     /// The attribute `name` of an instance, be it in a slot that its class declares, or in its `__dict__`.

@@ -79,6 +79,15 @@ impl Objects<'_> {
         Ok(bytes == text.as_bytes())
     }
 
+    /// Whether the object is a `str` with this ASCII text, and the one that names in programs refer to.
+    pub(crate) fn is_interned(&self, object: Address, text: &str) -> Result<bool, ReadError> {
+        let offsets = &self.offsets.unicode;
+        // `state.interned` takes the bits in front of `state.kind`.
+        let mask = 1_u32.unbounded_shl(offsets.kind_shift).wrapping_sub(1);
+        let is_interned = self.read_u32(object.offset(offsets.state))? & mask != 0;
+        Ok(is_interned && self.str_equals(object, text)?)
+    }
+
     fn str_header(&self, object: Address) -> Result<Header, ReadError> {
         let offsets = &self.offsets.unicode;
         let length = self.memory.read_u64(object.offset(offsets.length))?;

@@ -106,15 +106,17 @@ impl Objects<'_> {
     /// # Errors
     /// When the type cannot be read.
     pub fn is_subtype(&self, type_object: Address, base: Address) -> Result<bool, ReadError> {
-        if type_object == base {
-            return Ok(true);
-        }
+        Ok(type_object == base || self.resolution_order(type_object)?.contains(&base))
+    }
+
+    /// The method resolution order of `type_object`, which is empty where it is not made yet.
+    pub(super) fn resolution_order(&self, type_object: Address) -> Result<Vec<Address>, ReadError> {
         let mro = self
             .memory
             .read_address(type_object.offset(self.offsets.type_object.mro))?;
         if mro.is_null() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        Ok(self.first_tuple_items(mro, MAX_MRO)?.contains(&base))
+        self.first_tuple_items(mro, MAX_MRO)
     }
 }

@@ -518,7 +518,7 @@ fn learn(
     Ok(
         if interpreter.is_task_type(memory, task.layout, task.task_type)? {
             TaskType::Known
-        } else if interpreter.learn_task_type(memory, task.layout, task.task_type)? {
+        } else if interpreter.learn_task_type(memory, task.layout, task.task_type, task.address)? {
             TaskType::Learnt
         } else {
             TaskType::Opaque

@@ -4,10 +4,11 @@
 //! `asyncio._register_task` and keeps a coroutine and a loop under the same names (`Lib/asyncio/tasks.py`). Classes are learnt when a walk
 //! has met a task of theirs.
 
-use awaitwhat_common::layout::{ABSENT, TaskShape};
+use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, attribute};
 
 use super::Interpreter;
 use super::scheduler::Library;
+use crate::layout::DictKeys;
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, ReadError};
 
@@ -22,9 +23,12 @@ pub struct TaskFields {
     pub fut_waiter: Address,
 }
 
+/// What asyncio calls the attributes of a task, by [`attribute`].
+const ATTRIBUTES: [&str; attribute::COUNT] = ["_coro", "_loop", "_name", "_fut_waiter", "_state"];
+
 impl Interpreter {
-    /// Learns where tasks of `type_object`, which the walker does not know yet, have their fields. False where that cannot be told, or
-    /// too many classes are known already.
+    /// Learns where tasks like `task` have their fields, whose class `type_object` the walker does not know yet. False where that cannot
+    /// be told, or too many classes are known already.
     ///
     /// # Errors
     /// When the type cannot be read.
@@ -33,14 +37,25 @@ impl Interpreter {
         memory: &dyn Memory,
         layout: u32,
         type_object: Address,
+        task: Address,
     ) -> Result<bool, ReadError> {
         let Some(shape) = self.task_shape(memory, layout, type_object)? else {
             return Ok(false);
         };
-        let Some(scheduler) = self.schedulers.get_mut(layout as usize) else {
+        let Some(scheduler) = self.scheduler(layout) else {
             return Ok(false);
         };
         let mut changed = scheduler.layout;
+        if shape.is_searched == 1 {
+            let objects = self.objects(memory);
+            if objects.attribute(task, "_coro")?.is_none() || objects.attribute(task, "_loop")?.is_none() {
+                return Ok(false);
+            }
+            learn_names(&objects, task, &mut changed.attribute_names)?;
+            if !has_names(&changed) {
+                return Ok(false);
+            }
+        }
         let Some(free) = changed.task_shapes.iter_mut().find(|it| it.type_address == 0) else {
             return Ok(false);
         };
@@ -48,7 +63,9 @@ impl Interpreter {
         if !changed.is_within_bounds() {
             return Ok(false);
         }
-        scheduler.layout = changed;
+        if let Some(scheduler) = self.schedulers.get_mut(layout as usize) {
+            scheduler.layout = changed;
+        }
         Ok(true)
     }
 
@@ -66,6 +83,7 @@ impl Interpreter {
 
     /// Makes sure that the classes learnt are still what they were: a class may be gone, and its address another object's.
     pub(super) fn check_task_shapes(&mut self, memory: &dyn Memory, layout: u32) -> Result<(), ReadError> {
+        self.check_attribute_names(memory, layout)?;
         let Some(shapes) = self.scheduler(layout).map(|it| it.layout.task_shapes) else {
             return Ok(());
         };
@@ -91,6 +109,30 @@ impl Interpreter {
         Ok(())
     }
 
+    /// Makes sure that the names of attributes are still what they were. Without them all classes have to be learnt anew.
+    fn check_attribute_names(&mut self, memory: &dyn Memory, layout: u32) -> Result<(), ReadError> {
+        let Some(mut changed) = self.scheduler(layout).map(|it| it.layout) else {
+            return Ok(());
+        };
+        let objects = self.objects(memory);
+        for (address, name) in changed.attribute_names.iter_mut().zip(ATTRIBUTES) {
+            if *address != 0 && !is_name(&objects, Address(*address), name)? {
+                *address = 0;
+            }
+        }
+        if !has_names(&changed) {
+            changed
+                .task_shapes
+                .iter_mut()
+                .filter(|shape| shape.is_searched == 1)
+                .for_each(|shape| *shape = TaskShape::default());
+        }
+        if let Some(scheduler) = self.schedulers.get_mut(layout as usize) {
+            scheduler.layout = changed;
+        }
+        Ok(())
+    }
+
     fn task_shape(
         &self,
         memory: &dyn Memory,
@@ -99,7 +141,10 @@ impl Interpreter {
     ) -> Result<Option<TaskShape>, ReadError> {
         let objects = self.objects(memory);
         match self.scheduler(layout).map(|scheduler| &scheduler.library) {
-            Some(Library::Asyncio(asyncio)) => shape_of_class(&objects, type_object, asyncio.pending),
+            Some(Library::Asyncio(asyncio)) => match objects.offsets.dict.keys_format {
+                DictKeys::Sized => searched_shape(&objects, type_object, asyncio.pending),
+                DictKeys::OfKinds => shape_of_class(&objects, type_object, asyncio.pending),
+            },
             _ => Ok(None),
         }
     }
@@ -149,6 +194,62 @@ impl Interpreter {
     }
 }
 
+/// Whether the names of those attributes are known that a task cannot do without.
+fn has_names(layout: &Layout) -> bool {
+    layout.attribute_names[attribute::CORO] != 0 && layout.attribute_names[attribute::LOOP] != 0
+}
+
+/// Finds the names that are not known yet, as far as `task` or its classes have them.
+fn learn_names(
+    objects: &Objects<'_>,
+    task: Address,
+    names: &mut [u64; attribute::COUNT],
+) -> Result<(), ReadError> {
+    for (address, name) in names.iter_mut().zip(ATTRIBUTES) {
+        if *address == 0 {
+            *address = objects.attribute_name(task, name)?.unwrap_or_default().0;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the `str` at `address` is still this name.
+fn is_name(objects: &Objects<'_>, address: Address, name: &str) -> Result<bool, ReadError> {
+    match objects.is_interned(address, name) {
+        Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault.into()),
+        other => Ok(other.unwrap_or(false)),
+    }
+}
+
+/// The shape of instances of a class whose dicts have to be searched; `None` where they have no dict. Whether there are the attributes
+/// of a task in it, an instance tells.
+fn searched_shape(
+    objects: &Objects<'_>,
+    type_object: Address,
+    pending: Address,
+) -> Result<Option<TaskShape>, ReadError> {
+    if !objects.is_type(type_object)? {
+        return Ok(None);
+    }
+    let (Some(dict_pointer), Ok(dict_keys), Ok(dict_values)) = (
+        objects.dict_pointer(type_object)?,
+        u16::try_from(objects.offsets.dict.keys),
+        u16::try_from(objects.offsets.dict.values),
+    ) else {
+        return Ok(None);
+    };
+    Ok(Some(TaskShape {
+        type_address: type_object.0,
+        pending: pending.0,
+        inline_values: ABSENT,
+        dict_pointer,
+        dict_keys,
+        dict_values,
+        is_searched: 1,
+        ..TaskShape::default()
+    }))
+}
+
 /// The shape of instances of a class; `None` where it has no coroutine and no loop under the names that asyncio uses.
 fn shape_of_class(
     objects: &Objects<'_>,
@@ -189,7 +290,7 @@ fn shape_of_class(
         dict_pointer,
         dict_keys,
         dict_values,
-        reserved: 0,
+        is_searched: 0,
     };
     Ok((shape.coro != ABSENT && shape.event_loop != ABSENT).then_some(shape))
 }
