@@ -76,6 +76,8 @@ impl Traced {
             failures: 0,
         };
         traced.start_sampling(capture, options)?;
+        // Finding the interpreter took hundreds of pages, which hundreds of targets should not hold at once.
+        traced.observer.memory.forget();
         // What it takes to start is no part of the period.
         traced.started = Instant::now();
         Ok(traced)
