@@ -40,6 +40,9 @@ _labels = {}
 # Names of tasks that cannot be read.
 _opaque = set()
 
+# Tasks in the middle of a change, for as long as the target stays as it is.
+torn = set()
+
 
 def run(main, *, edges=(), optional_edges=(), observe=False, ready=None, loop_factory=None, opaque=()):
     """Runs `main()` in an event loop and reports once everything is parked.
@@ -186,10 +189,11 @@ def snapshot(edges):
     import asyncio
 
     found = [(task, loop) for loop in list(_threads) for task in all_tasks(loop)]
-    tasks = [describe(task, loop) for task, loop in found if _opaque.isdisjoint([name_of(task), _labels.get(task)])]
+    readable = [(task, loop) for task, loop in found if _opaque.isdisjoint([name_of(task), _labels.get(task)])]
+    tasks = [describe(task, loop) for task, loop in readable if task not in torn]
     tasks.sort(key=lambda task: int(task["id"], 16))
     edges.fill(tasks, {address(task): awaited_tasks(task) for task, _ in found if edges.observe})
-    return {"tasks": tasks, "opaque": len(found) - len(tasks)}
+    return {"tasks": tasks, "opaque": len(found) - len(readable), "torn": len(readable) - len(tasks)}
 
 
 def all_tasks(loop):

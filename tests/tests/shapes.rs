@@ -41,12 +41,14 @@ fn check(python: &Python, shape: &Shape) -> anyhow::Result<()> {
         target.announced["python"],
         snapshot.python
     );
-    let opaque = snapshot.lost.remove("opaque").and_then(|count| count.as_u64());
-    let expected = target.announced["opaque"].as_u64().unwrap_or(0);
-    ensure!(
-        opaque == Some(expected),
-        "{expected} tasks are opaque, counted {opaque:?}"
-    );
+    for kind in ["opaque", "torn"] {
+        let shown = snapshot.lost.remove(kind).and_then(|count| count.as_u64());
+        let expected = target.announced[kind].as_u64().unwrap_or(0);
+        ensure!(
+            shown == Some(expected),
+            "{expected} tasks are {kind}, counted {shown:?}"
+        );
+    }
     let found = differences(&truth, &snapshot);
     if !found.is_empty() {
         let shown: Vec<_> = found.iter().take(SHOWN).map(String::as_str).collect();

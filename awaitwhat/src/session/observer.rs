@@ -142,6 +142,8 @@ pub(super) enum Seen<'a> {
     Task(TaskRecord<'a>, ChainId),
     /// A task that cannot be read.
     Opaque(TaskRecord<'a>),
+    /// What ran could not be told. Its task is read for itself besides, in the same pass.
+    TornTick,
     Slice(SliceRecord),
 }
 
@@ -339,6 +341,10 @@ impl Observer {
                 if interpreter.is_learnt(task.layout, task.task_type) {
                     receive(losses, Seen::Opaque(task));
                 }
+                return Ok(());
+            }
+            TaskStatus::Torn if task.address.is_null() => {
+                receive(losses, Seen::TornTick);
                 return Ok(());
             }
             TaskStatus::Torn => losses.torn += 1,

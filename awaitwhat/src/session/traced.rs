@@ -127,6 +127,7 @@ impl Traced {
         let result = observer.take(bytes, |losses, seen| match seen {
             Seen::Task(record, chain) => account.visit(&record, chain),
             Seen::Opaque(_) => losses.opaque += 1,
+            Seen::TornTick => losses.torn += 1,
             Seen::Slice(slice) => {
                 losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
                 *is_replaced |= slice.status == SliceStatus::Replaced;
