@@ -1,5 +1,4 @@
 """The same as `forked_in_loop`, where asyncio has no `_asyncio` module."""
-# needs: 3.11
 import sys
 
 sys.modules["_asyncio"] = None
