@@ -42,8 +42,23 @@ impl TaskState {
 
 /// Bits of a record's flags.
 pub mod flags {
+    use crate::limits::MAX_LOOPS_PER_THREAD;
+
     /// The record comes from the thread's own context (a perf event), not from the task iterator.
     pub const IN_CONTEXT: u8 = 1 << 0;
+    /// From this bit on, which of its thread's loops the record is about ([`crate::plan::LoopId::slot`]).
+    pub const SLOT_SHIFT: u32 = 1;
+
+    /// The flags of a walk's records.
+    #[inline(always)]
+    pub const fn of_walk(in_context: bool, slot: u32) -> u8 {
+        in_context as u8 | ((slot & (MAX_LOOPS_PER_THREAD - 1)) << SLOT_SHIFT) as u8
+    }
+
+    /// The slot that flags name.
+    pub const fn slot(flags: u8) -> u32 {
+        (flags >> SLOT_SHIFT) as u32 & (MAX_LOOPS_PER_THREAD - 1)
+    }
 }
 
 /// Words of a task record before its frames.

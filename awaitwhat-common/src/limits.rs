@@ -21,6 +21,9 @@ pub const MAX_TASKS: u64 = 1 << 22;
 pub const MAX_LAYOUTS: usize = 256;
 /// Registries of one event-loop thread.
 pub const MAX_ROOTS: usize = 16;
+/// Event loops that run in one thread at the same time: interpreters that run within another's loop, and trio as a guest of asyncio. A
+/// power of two, since it is a mask.
+pub const MAX_LOOPS_PER_THREAD: u32 = 4;
 /// Event loops of other threads that a pass knows to leave alone.
 pub const MAX_FOREIGN_LOOPS: usize = 16;
 /// Awaitables that wrap another awaitable and have no frame of their own. A power of two, since it is a mask.

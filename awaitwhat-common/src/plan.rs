@@ -1,6 +1,24 @@
-//! What to walk for one event-loop thread.
+//! What to walk for one event loop.
 
 use crate::limits::{MAX_FOREIGN_LOOPS, MAX_ROOTS};
+
+/// An event loop, as records and plans name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoopId {
+    /// Id of its thread.
+    pub tid: u32,
+    /// Which of the thread's loops it is, from 0 on, below [`crate::limits::MAX_LOOPS_PER_THREAD`].
+    pub slot: u32,
+}
+
+/// The key of a plan, and of its walk by the iterator: the loop, with its thread's id in the initial PID namespace (bits 0..32).
+#[inline(always)]
+pub const fn loop_key(kernel_id: u32, slot: u32) -> u64 {
+    kernel_id as u64 | (slot as u64) << 33
+}
+
+/// What distinguishes the key of the sampler's walk from that of the iterator's.
+pub const IN_CONTEXT: u64 = 1 << 32;
 
 /// A registry of tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +33,14 @@ pub struct Root {
 }
 
 impl ThreadPlan {
+    /// The loop that this is about.
+    pub const fn loop_id(&self) -> LoopId {
+        LoopId {
+            tid: self.tid,
+            slot: self.slot,
+        }
+    }
+
     /// The key of the plan's layout among those of all processes.
     #[inline(always)]
     pub const fn layout_key(&self) -> u64 {
@@ -38,7 +64,7 @@ pub mod root_kind {
     pub const SET: u32 = 3;
 }
 
-/// What to walk for one event-loop thread, and how far.
+/// What to walk for one event loop in its thread, and how far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThreadPlan {
@@ -51,6 +77,10 @@ pub struct ThreadPlan {
     /// 1 where tasks are to be sent, as [`crate::status::TaskStatus::Opaque`], that are of another type than the layout knows, and
     /// not shown: they may be of a kind that user space has to learn about first. 0 where another thread's plan has that.
     pub sends_strangers: u32,
+    /// As [`LoopId::slot`].
+    pub slot: u32,
+    /// How many loops the thread has plans for: the sampler visits one of them at a time, of its own choice.
+    pub loops_of_thread: u32,
     /// Number of the address space that the plan is about; in another one, nothing is walked.
     pub address_space: u64,
     /// Address of the thread's `PyThreadState`.

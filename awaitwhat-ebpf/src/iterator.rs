@@ -2,20 +2,21 @@
 
 use awaitwhat_common::kernel::{KernelOffsets, PAGE_BYTES};
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
+use awaitwhat_common::plan::loop_key;
 use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record};
 use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query, bpf_seq_write};
 
 use crate::kernel::{Activity, TaskContext, address_space, context_word, offsets, read};
-use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, Page, RECORDS, THREADS, WALKS};
+use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
 use crate::slice::{deadline, now, run, send_record, send_slice};
 
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
 const AVAILABLE_DATA: u64 = 0;
 const RING_SIZE: u64 = 1;
 
-/// Walks one thread: the link that runs this names it. A thread without a plan is not walked; what the kernel calls it is written instead.
+/// Walks one event loop: the link that runs this names its thread, and [`SLOT`] which of the thread's loops it is. A thread without a plan is not walked; what the kernel calls it is written instead.
 ///
 /// User space knows threads by the ids of its own PID namespace, and so does the link. The programs, and the maps, know them by
 /// those of the initial namespace.
@@ -36,7 +37,8 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let offsets = offsets()?;
     let address = context_word(context, 1);
     let tid: u32 = read(address.wrapping_add(u64::from(offsets.task_pid)));
-    let Some(plan) = THREADS.get_ptr(tid) else {
+    let key = loop_key(tid, *SLOT.get(0)?);
+    let Some(plan) = PLANS.get_ptr(key) else {
         // SAFETY: the context's metadata is valid like itself, and the number is as long as the write.
         unsafe {
             bpf_seq_write(
@@ -47,7 +49,7 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         };
         return None;
     };
-    let walk = WALKS.get_ptr_mut(u64::from(tid))?;
+    let walk = WALKS.get_ptr_mut(key)?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
     let plan_of_thread = unsafe { &*plan };
     let layout = LAYOUTS.get_ptr(plan_of_thread.layout_key())?;

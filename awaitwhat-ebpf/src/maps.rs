@@ -10,8 +10,8 @@ use aya_ebpf::maps::{Array, HashMap, RingBuf};
 
 /// Layouts of all targets together.
 const MAX_LAYOUTS: u32 = 1024;
-/// Event-loop threads that are walked at the same time.
-const MAX_THREADS: u32 = 64;
+/// Event loops that are walked at the same time.
+const MAX_LOOPS: u32 = 64;
 /// Pages of the target that the iterator remembers while the thread does not run.
 pub const CACHED_PAGES: u32 = 1024;
 /// Size of the ring buffer in bytes; the loader may choose another one.
@@ -21,13 +21,17 @@ const RECORDS_BYTES: u32 = 4 << 20;
 #[map]
 pub static LAYOUTS: HashMap<u64, Layout> = HashMap::with_max_entries(MAX_LAYOUTS, 0);
 
-/// What to walk, by thread id in the initial PID namespace.
+/// What to walk, by [`awaitwhat_common::plan::loop_key`].
 #[map]
-pub static THREADS: HashMap<u32, ThreadPlan> = HashMap::with_max_entries(MAX_THREADS, 0);
+pub static PLANS: HashMap<u64, ThreadPlan> = HashMap::with_max_entries(MAX_LOOPS, 0);
 
-/// Walks by thread id in the initial PID namespace (bits 0..32) and who walks (bit 32: 1 is the sampler).
+/// Walks by the same key; the sampler's with [`awaitwhat_common::plan::IN_CONTEXT`].
 #[map]
-pub static WALKS: HashMap<u64, Walk> = HashMap::with_max_entries(2 * MAX_THREADS, 0);
+pub static WALKS: HashMap<u64, Walk> = HashMap::with_max_entries(2 * MAX_LOOPS, 0);
+
+/// Which of its thread's loops the iterator walks.
+#[map]
+pub static SLOT: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Task and slice records, for user space.
 #[map]

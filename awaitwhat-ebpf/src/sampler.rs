@@ -2,20 +2,18 @@
 
 use awaitwhat_common::kernel::PAGE_BYTES;
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
+use awaitwhat_common::plan::{IN_CONTEXT, loop_key};
 use awaitwhat_walker::{Host, Record};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32, bpf_probe_read_user};
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 
 use crate::kernel::{Activity, address_space, offsets};
-use crate::maps::{LAYOUTS, THREADS, WALKS};
+use crate::maps::{LAYOUTS, PLANS, WALKS};
 use crate::slice::{deadline, now, run, send_record};
 
-/// Bit of a walk's key: the sampler has its own position.
-const IN_CONTEXT: u64 = 1 << 32;
-
-/// Walks the current thread, if it is one to walk.
+/// Walks an event loop of the current thread, if there is one to walk.
 #[perf_event]
 pub fn sample_thread(_context: PerfEventContext) -> u32 {
     let _ = sample();
@@ -25,8 +23,17 @@ pub fn sample_thread(_context: PerfEventContext) -> u32 {
 #[inline(always)]
 fn sample() -> Option<()> {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let plan = THREADS.get_ptr(tid)?;
-    let walk = WALKS.get_ptr_mut(u64::from(tid) | IN_CONTEXT)?;
+    let mut key = loop_key(tid, 0);
+    let mut plan = PLANS.get_ptr(key)?;
+    // SAFETY: a pointer to a map value, which user space replaces as a whole only.
+    let loops = unsafe { (*plan).loops_of_thread };
+    if loops > 1 {
+        // One loop at a time, so that a sample costs the target what it always does. By chance: no rhythm of the target's can keep step.
+        // SAFETY: the helper has no preconditions.
+        key = loop_key(tid, unsafe { bpf_get_prandom_u32() } % loops);
+        plan = PLANS.get_ptr(key)?;
+    }
+    let walk = WALKS.get_ptr_mut(key | IN_CONTEXT)?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
     let (layout, budget) = unsafe { ((*plan).layout_key(), (*plan).context_budget_ns) };
     let layout = LAYOUTS.get_ptr(layout)?;

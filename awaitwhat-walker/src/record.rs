@@ -1,6 +1,6 @@
 //! The record of one task, while it is being built.
 
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, flags, kind, task};
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, task};
 use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::status::TaskStatus;
 
@@ -114,15 +114,11 @@ impl Record {
 
     /// Seals the record.
     #[inline(always)]
-    pub(crate) fn finish(&mut self, status: TaskStatus, state: TaskState, in_context: bool) {
-        let mut bits = 0;
-        if in_context {
-            bits |= flags::IN_CONTEXT;
-        }
+    pub(crate) fn finish(&mut self, status: TaskStatus, state: TaskState, flags: u32) {
         self.header[HEAD] = u64::from(kind::TASK)
             | (status as u64) << 8
             | (state as u64) << 16
-            | u64::from(bits) << 24
+            | u64::from(flags) << 24
             | u64::from(self.frames) << 32
             | u64::from(self.layout) << 48;
     }

@@ -91,6 +91,10 @@ impl Walk {
     pub(crate) fn visit_frame(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         self.thread_frames += 1;
         if self.object == 0 || self.thread_frames > MAX_RUNNING_FRAMES {
+            if layout.driver_code != 0 {
+                // What drives its tasks was not among the frames: whatever runs is none of them.
+                self.coroutine_frames = 0;
+            }
             return self.end_of_frames();
         }
         if self.is_over_budget() {

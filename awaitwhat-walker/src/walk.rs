@@ -189,7 +189,8 @@ pub struct Walk {
     pub(crate) thread_frames: u32,
     /// 1 while the record is that of whatever runs in the thread, made once at the start of a slice.
     pub(crate) is_tick: u32,
-    in_context: u32,
+    /// The flags of its records ([`flags`]).
+    flags: u32,
     /// Steps so far, of all slices.
     steps: u32,
     /// 1 when the slice's budget is used up.
@@ -256,7 +257,7 @@ impl Walk {
         base_frames: 0,
         thread_frames: 0,
         is_tick: 0,
-        in_context: 0,
+        flags: 0,
         steps: 0,
         is_over_budget: 0,
         slice_tasks: 0,
@@ -296,7 +297,7 @@ impl Walk {
             self.pass_is_whole = 0;
         }
         self.complete_is_whole = 0;
-        self.in_context = u32::from(in_context);
+        self.flags = u32::from(flags::of_walk(in_context, plan.slot));
         self.record
             .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
         self.record.set(task::TIME, time);
@@ -314,7 +315,7 @@ impl Walk {
     /// Begins a slice that walks nothing: the thread runs, or has not run since the last complete pass.
     #[inline(always)]
     pub fn begin_empty_slice(&mut self, plan: &ThreadPlan, time: u64, runtime: u64) {
-        self.in_context = 0;
+        self.flags = u32::from(flags::of_walk(false, plan.slot));
         self.record
             .set(task::THREAD, u64::from(plan.tid) | u64::from(plan.tgid) << 32);
         self.record.set(task::TIME, time);
@@ -436,13 +437,8 @@ impl Walk {
         if matches!(status, SliceStatus::PassComplete) {
             self.complete_is_whole = self.pass_is_whole;
         }
-        let bits = if self.in_context == 1 {
-            flags::IN_CONTEXT
-        } else {
-            0
-        };
         let mut words = [0; SLICE_WORDS];
-        words[HEAD] = u64::from(kind::SLICE) | (status as u64) << 8 | u64::from(bits) << 24;
+        words[HEAD] = u64::from(kind::SLICE) | (status as u64) << 8 | u64::from(self.flags) << 24;
         words[task::THREAD] = self.record.get(task::THREAD);
         words[task::TIME] = self.record.get(task::TIME);
         words[task::RUNTIME] = self.record.get(task::RUNTIME);
@@ -488,7 +484,7 @@ impl Walk {
             2 => TaskState::Created,
             _ => TaskState::Waiting,
         };
-        self.record.finish(status, state, self.in_context == 1);
+        self.record.finish(status, state, self.flags);
         if self.is_tick == 1 {
             // Nothing ran, unless it was too deep to be told.
             if self.record.frames() != 0 || !matches!(status, TaskStatus::Complete) {

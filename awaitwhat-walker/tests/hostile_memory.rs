@@ -69,6 +69,8 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
                 tid: 1,
                 layout: 0,
                 sends_strangers: 1,
+                slot: 0,
+                loops_of_thread: 1,
                 address_space: 1,
                 thread_state,
                 event_loop: 0,

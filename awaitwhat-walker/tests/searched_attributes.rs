@@ -122,6 +122,8 @@ impl Process {
             tid: 1,
             layout: 0,
             sends_strangers: 1,
+            slot: 0,
+            loops_of_thread: 1,
             address_space: 1,
             thread_state: 0,
             event_loop: LOOP,

@@ -4,6 +4,7 @@ use awaitwhat_common::event::{
     FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, slice, task,
 };
 use awaitwhat_common::limits::MAX_FRAMES;
+use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use bytes::Buf as _;
 
@@ -36,8 +37,8 @@ pub enum Record<'a> {
 /// Where and when a record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Thread of the event loop, and its process.
-    pub tid: u32,
+    /// The event loop, and its process.
+    pub event_loop: LoopId,
     pub pid: u32,
     /// Made in the thread's own context, by the sampler; else by the iterator, at rest.
     pub in_context: bool,
@@ -103,6 +104,12 @@ pub fn process_of(bytes: &[u8]) -> Option<u32> {
     is_long_enough.then(|| (word(bytes, task::THREAD) >> 32) as u32)
 }
 
+/// The event loop that a record is about, whatever else it holds: its process, thread and slot.
+pub fn loop_of(bytes: &[u8]) -> Option<(u32, LoopId)> {
+    let pid = process_of(bytes)?;
+    Some((pid, origin(bytes, word(bytes, HEAD)).event_loop))
+}
+
 /// The word with number `index`; 0 behind the end.
 fn word(bytes: &[u8], index: usize) -> u64 {
     bytes
@@ -112,10 +119,14 @@ fn word(bytes: &[u8], index: usize) -> u64 {
 }
 
 fn origin(bytes: &[u8], head: u64) -> Origin {
+    let bits = (head >> 24) as u8;
     Origin {
-        tid: word(bytes, task::THREAD) as u32,
+        event_loop: LoopId {
+            tid: word(bytes, task::THREAD) as u32,
+            slot: flags::slot(bits),
+        },
         pid: (word(bytes, task::THREAD) >> 32) as u32,
-        in_context: (head >> 24) as u8 & flags::IN_CONTEXT != 0,
+        in_context: bits & flags::IN_CONTEXT != 0,
         time: word(bytes, task::TIME),
         runtime: word(bytes, task::RUNTIME),
         pass: word(bytes, task::PASS),
@@ -190,11 +201,13 @@ pub fn frames_innermost_first(frame_bytes: &[u8], state: TaskState) -> Vec<(Addr
 
 #[cfg(test)]
 mod tests {
-    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, kind};
+    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, flags, kind};
+    use awaitwhat_common::limits::MAX_LOOPS_PER_THREAD;
+    use awaitwhat_common::plan::LoopId;
     use awaitwhat_common::status::TaskStatus;
     use proptest::prelude::{any, prop, proptest};
 
-    use super::{DecodeError, Record, decode};
+    use super::{DecodeError, Record, decode, loop_of};
     use crate::memory::Address;
 
     fn task_bytes(head: u64, rest: &[u64]) -> Vec<u8> {
@@ -226,6 +239,25 @@ mod tests {
             panic!("no task record")
         };
         assert_eq!(record.frames()[0].0, Address(0x10));
+    }
+
+    #[test]
+    fn a_record_names_its_loop() {
+        for slot in 0..MAX_LOOPS_PER_THREAD {
+            let head = u64::from(kind::TASK) | u64::from(flags::of_walk(true, slot)) << 24;
+            let mut bytes = task_bytes(head, &[]);
+            bytes[8..16].copy_from_slice(&(7 | 5_u64 << 32).to_le_bytes());
+            let event_loop = LoopId { tid: 7, slot };
+            assert_eq!(loop_of(&bytes), Some((5, event_loop)));
+            let Ok(Record::Task(record)) = decode(&bytes) else {
+                panic!("no task record")
+            };
+            assert_eq!(
+                (record.origin.event_loop, record.origin.in_context),
+                (event_loop, true)
+            );
+        }
+        assert_eq!(loop_of(&[0; 8]), None);
     }
 
     #[test]

@@ -34,6 +34,16 @@ def run(main, ready=None):
     trio.run(entered, main)
 
 
+def run_as_guest(loop, main):
+    """Runs `main()` as `run` does, as a guest of asyncio's `loop`, which runs in the calling thread; that goes on meanwhile."""
+    trio.lowlevel.start_guest_run(
+        entered,
+        main,
+        run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+        done_callback=lambda outcome: outcome.unwrap(),
+    )
+
+
 async def entered(main, *arguments):
     """Runs `main` in a run of trio that is part of the truth. Adds no frame to what others see of it: it is the outermost one."""
     enter()
@@ -90,14 +100,14 @@ def report_once_settled(ready=None, runs=1, others=list):
     threading.Thread(target=look, name="reporter", daemon=True).start()
 
 
-def report_blocked(ready):
-    """Reports from another thread once `ready()` holds and two looks saw the same: for a run that a task of its own blocks."""
+def report_blocked(ready, others=list):
+    """Reports from another thread once `ready()` holds and two looks saw the same: for a run whose thread is blocked. `others` is as above."""
 
     def look():
         before = None
         while True:
             time.sleep(SETTLING_SECONDS)
-            now = snapshot() if ready() else None
+            now = snapshot() + others() if ready() else None
             if now is not None and now == before:
                 announce({"tasks": now})
                 return

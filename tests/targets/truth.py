@@ -350,13 +350,18 @@ def kind_of(terminal, innermost):
 def running_stack(task, identity):
     """The Python frames of a running task, innermost first, down to the task's own coroutine."""
     outermost, _ = suspended_frame(coroutine_of(task))
-    frame, frames = sys._current_frames()[identity], []
+    frame, frames = current_frame(identity), []
     while frame is not None:
         frames.append(frame_entry(frame))
         if frame is outermost:
             return frames
         frame = frame.f_back
     raise AssertionError("the task's coroutine is not on its thread's stack")
+
+
+def current_frame(identity):
+    """The innermost frame of a thread."""
+    return sys._current_frames()[identity]
 
 
 def frame_entry(frame):

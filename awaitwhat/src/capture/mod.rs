@@ -1,7 +1,7 @@
 //! The only place that imports aya: loads the eBPF programs, points them at threads, and yields the bytes that they send.
 //!
 //! Lifetimes: a [`Capture`] is loaded once. A target's [`memory::LiveMemory`] lives as long as the target. A thread's
-//! [`Walker`](Capture::walk) and sampler live while the thread runs an event loop.
+//! [`Walker`](Capture::walk) and sampler live while the thread runs an event loop; the loops of one thread share them.
 
 mod error;
 mod features;
@@ -10,13 +10,13 @@ mod kernel_types;
 mod memory;
 mod plain;
 
-use std::collections::HashMap as Table;
+use std::collections::{BTreeSet, HashMap as Table};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use awaitwhat_common::layout::Layout;
-use awaitwhat_common::plan::{ThreadPlan, layout_key};
+use awaitwhat_common::plan::{IN_CONTEXT, LoopId, ThreadPlan, layout_key, loop_key};
 use awaitwhat_walker::Walk;
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::perf_event::{
@@ -35,25 +35,27 @@ use plain::Plain;
 /// The compiled programs: `cargo xtask build-ebpf` makes them, and `--check` proves it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/awaitwhat.bpf.o");
 
-/// The bit of a walk's key that tells the sampler's walk from the iterator's.
-const IN_CONTEXT: u64 = 1 << 32;
-
 /// A thread that is walked.
 struct Thread {
     iterator: TaskIterator,
     /// Its id in the initial PID namespace, by which the programs know it.
     kernel_id: u32,
+    /// Its loops that are walked.
+    slots: BTreeSet<u32>,
 }
 
 /// The loaded programs.
 pub struct Capture {
     ebpf: Ebpf,
     layouts: HashMap<MapData, u64, Plain<Layout>>,
-    threads: HashMap<MapData, u32, Plain<ThreadPlan>>,
+    plans: HashMap<MapData, u64, Plain<ThreadPlan>>,
     walks: HashMap<MapData, u64, Plain<Walk>>,
+    /// Which of a thread's loops the iterator walks, and what was written there last.
+    slot: Array<MapData, u32>,
+    walked_slot: u32,
     records: RingBuf<MapData>,
     pages: Rc<PageReader>,
-    iterators: Table<u32, Thread>,
+    threads: Table<u32, Thread>,
     samplers: Table<u32, PerfEventLinkId>,
 }
 
@@ -62,15 +64,15 @@ impl Capture {
     ///
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
-    /// `threads` is how many event-loop threads can be walked at the same time: 36 KB of the kernel's memory each.
-    pub fn load(ring_bytes: u32, threads: u32) -> Result<Self, CaptureError> {
+    /// `loops` is how many event loops can be walked at the same time: 36 KB of the kernel's memory each.
+    pub fn load(ring_bytes: u32, loops: u32) -> Result<Self, CaptureError> {
         // aya's loader reads the kernel's types for relocations, of which the object has none: they are given back before the next
         // step needs them, as they are the most memory that is ever used.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .map_max_entries("RECORDS", ring_bytes)
-            .map_max_entries("THREADS", threads)
-            .map_max_entries("WALKS", 2 * threads)
+            .map_max_entries("PLANS", loops)
+            .map_max_entries("WALKS", 2 * loops)
             .load(OBJECT)
             .map_err(|error| CaptureError::load("maps", &error))?;
         let offsets = load_iterators(&mut ebpf)?;
@@ -84,12 +86,14 @@ impl Capture {
         let pages = Rc::new(PageReader::new(request, program_fd(&mut ebpf, "read_memory")?));
         Ok(Self {
             layouts: take(&mut ebpf, "LAYOUTS")?,
-            threads: take(&mut ebpf, "THREADS")?,
+            plans: take(&mut ebpf, "PLANS")?,
             walks: take(&mut ebpf, "WALKS")?,
+            slot: take(&mut ebpf, "SLOT")?,
+            walked_slot: 0,
             records: take(&mut ebpf, "RECORDS")?,
             ebpf,
             pages,
-            iterators: Table::new(),
+            threads: Table::new(),
             samplers: Table::new(),
         })
     }
@@ -119,43 +123,61 @@ impl Capture {
         let _ = self.layouts.remove(&layout_key(pid, number));
     }
 
-    /// Begins to walk a thread, or changes its plan. A new plan starts both of its walks anew.
+    /// Begins to walk an event loop, or changes its plan. A new plan starts both of its walks anew.
     ///
     /// # Errors
     /// When the thread has ended, or there are too many.
-    pub fn set_thread(&mut self, plan: &ThreadPlan) -> Result<(), CaptureError> {
-        let kernel_id = match self.iterators.get(&plan.tid) {
-            Some(thread) => thread.kernel_id,
+    pub fn set_plan(&mut self, plan: &ThreadPlan) -> Result<(), CaptureError> {
+        let kernel_id = match self.threads.get_mut(&plan.tid) {
+            Some(thread) => {
+                thread.slots.insert(plan.slot);
+                thread.kernel_id
+            }
             None => {
                 let walker = program_fd(&mut self.ebpf, "walk_thread")?;
-                let thread = Thread::introduce(&walker, plan.tid)?;
-                self.iterators
-                    .entry(plan.tid)
-                    .insert_entry(thread)
-                    .get()
-                    .kernel_id
+                let thread = Thread::introduce(&walker, plan)?;
+                self.threads.entry(plan.tid).insert_entry(thread).get().kernel_id
             }
         };
-        for key in walk_keys(kernel_id) {
+        let key = loop_key(kernel_id, plan.slot);
+        for key in [key, key | IN_CONTEXT] {
             self.walks
                 .insert(key, Plain(Walk::NEW), 0)
                 .map_err(CaptureError::map)?;
         }
-        self.threads
-            .insert(kernel_id, Plain(*plan), 0)
-            .map_err(CaptureError::map)
+        self.insert_plan(key, plan)
     }
 
-    /// Ends the walks of a thread.
-    pub fn remove_thread(&mut self, tid: u32) {
-        self.stop_sampling(tid);
-        let Some(Thread { kernel_id, .. }) = self.iterators.remove(&tid) else {
+    /// Says how many loops there are besides one that is walked already; its walks go on.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn update_plan(&mut self, plan: &ThreadPlan) -> Result<(), CaptureError> {
+        let thread = self.threads.get(&plan.tid).ok_or(CaptureError::Gone)?;
+        self.insert_plan(loop_key(thread.kernel_id, plan.slot), plan)
+    }
+
+    fn insert_plan(&mut self, key: u64, plan: &ThreadPlan) -> Result<(), CaptureError> {
+        self.plans.insert(key, Plain(*plan), 0).map_err(CaptureError::map)
+    }
+
+    /// Ends the walks of an event loop; with the last one of its thread, the thread is looked at no longer.
+    pub fn remove_plan(&mut self, event_loop: LoopId) {
+        let LoopId { tid, slot } = event_loop;
+        let Some(thread) = self.threads.get_mut(&tid) else {
             return;
         };
+        thread.slots.remove(&slot);
+        let is_last = thread.slots.is_empty();
+        let key = loop_key(thread.kernel_id, slot);
         // Errors only mean that the entry is not there.
-        let _ = self.threads.remove(&kernel_id);
-        for key in walk_keys(kernel_id) {
+        let _ = self.plans.remove(&key);
+        for key in [key, key | IN_CONTEXT] {
             let _ = self.walks.remove(&key);
+        }
+        if is_last {
+            self.stop_sampling(tid);
+            self.threads.remove(&tid);
         }
     }
 
@@ -199,12 +221,16 @@ impl Capture {
         }
     }
 
-    /// Walks one slice of a thread that rests; its records wait in the ring buffer then.
+    /// Walks one slice of a loop whose thread rests; its records wait in the ring buffer then.
     ///
     /// # Errors
     /// When the thread has ended ([`CaptureError::Gone`]).
-    pub fn walk(&self, tid: u32) -> Result<(), CaptureError> {
-        let thread = self.iterators.get(&tid).ok_or(CaptureError::Gone)?;
+    pub fn walk(&mut self, event_loop: LoopId) -> Result<(), CaptureError> {
+        let thread = self.threads.get(&event_loop.tid).ok_or(CaptureError::Gone)?;
+        if event_loop.slot != self.walked_slot {
+            self.slot.set(0, event_loop.slot, 0).map_err(CaptureError::map)?;
+            self.walked_slot = event_loop.slot;
+        }
         thread.iterator.run(&mut []).map(|_| ())
     }
 
@@ -217,9 +243,9 @@ impl Capture {
 }
 
 impl Thread {
-    /// Binds `walker` to the thread `tid`, and learns from the program, which knows no plan for it yet, what the kernel calls it.
-    fn introduce(walker: &OwnedFd, tid: u32) -> Result<Self, CaptureError> {
-        let iterator = TaskIterator::of_thread(walker, tid)?;
+    /// Binds `walker` to the thread of `plan`, and learns from the program, which knows no plan for it yet, what the kernel calls it.
+    fn introduce(walker: &OwnedFd, plan: &ThreadPlan) -> Result<Self, CaptureError> {
+        let iterator = TaskIterator::of_thread(walker, plan.tid)?;
         let mut answer = [0; size_of::<u32>()];
         if iterator.run(&mut answer)? != answer.len() {
             // There was no thread to visit.
@@ -228,14 +254,9 @@ impl Thread {
         Ok(Self {
             iterator,
             kernel_id: u32::from_ne_bytes(answer),
+            slots: BTreeSet::from([plan.slot]),
         })
     }
-}
-
-/// Keys of a thread's two walks.
-fn walk_keys(kernel_id: u32) -> [u64; 2] {
-    let key = u64::from(kernel_id);
-    [key, key | IN_CONTEXT]
 }
 
 /// Loads the iterators, and returns the offsets inside the kernel's structures: both are found in the kernel's types.

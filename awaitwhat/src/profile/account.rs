@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use awaitwhat_common::event::TaskState;
+use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use crate::chains::ChainId;
@@ -36,7 +37,7 @@ struct Visit {
     chain: Option<ChainId>,
 }
 
-/// One kind of time of one thread.
+/// One kind of time of one loop.
 #[derive(Clone, Debug, Default)]
 struct Stratum {
     start: u64,
@@ -53,9 +54,9 @@ struct Stratum {
     running: Option<ChainId>,
 }
 
-/// One event-loop thread.
+/// One event loop, in its thread's time.
 #[derive(Clone, Debug)]
-struct Thread {
+struct Loop {
     /// Time and CPU time, in ns, of the first record, of the latest one, and of the latest one that was about tasks.
     first: (u64, u64),
     last: (u64, u64),
@@ -68,7 +69,7 @@ struct Thread {
 #[derive(Debug, Default)]
 pub struct Account {
     weights: Weights,
-    threads: HashMap<u32, Thread>,
+    loops: HashMap<LoopId, Loop>,
     pub samples: u64,
     pub task_visits: u64,
 }
@@ -89,7 +90,7 @@ impl Weights {
 impl Account {
     /// Takes one visit of a task whose chain was read.
     pub fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
-        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
         if record.address.is_null() {
             stratum.announced = Some(chain);
             return;
@@ -137,7 +138,7 @@ impl Account {
 
     /// Takes the end of a slice.
     pub fn slice(&mut self, record: &SliceRecord) {
-        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
         if matches!(record.status, SliceStatus::Running | SliceStatus::Replaced) {
             return;
         }
@@ -156,15 +157,15 @@ impl Account {
             self.forget_vanished(record);
         }
         if record.status != SliceStatus::RegistryTorn
-            && let Some(thread) = self.threads.get_mut(&record.origin.tid)
+            && let Some(of_loop) = self.loops.get_mut(&record.origin.event_loop)
         {
-            thread.last_visit = (record.origin.time, record.origin.runtime);
+            of_loop.last_visit = (record.origin.time, record.origin.runtime);
         }
     }
 
     /// Tasks that a complete pass did not meet ended after their last visit, and after nothing changed any more.
     fn forget_vanished(&mut self, record: &SliceRecord) {
-        let (clock, stratum) = stratum(&mut self.threads, &record.origin);
+        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
         let mut visits = std::mem::take(&mut stratum.visits);
         visits.retain(|_, visit| {
             let is_there = visit.pass >= record.origin.pass;
@@ -181,29 +182,29 @@ impl Account {
 
     /// Takes back what was seen of threads since their tasks were seen last: the target has ended, or runs another program.
     pub fn cut_to_last_visit(&mut self) {
-        for thread in self.threads.values_mut() {
-            thread.last = thread.last_visit;
+        for of_loop in self.loops.values_mut() {
+            of_loop.last = of_loop.last_visit;
         }
     }
 
     /// From the first sample to the last one, in seconds.
     pub fn duration_seconds(&self) -> f64 {
-        let first = self.threads.values().map(|thread| thread.first.0).min();
-        let last = self.threads.values().map(|thread| thread.last.0).max();
+        let first = self.loops.values().map(|it| it.first.0).min();
+        let last = self.loops.values().map(|it| it.last.0).max();
         last.unwrap_or(0).saturating_sub(first.unwrap_or(0)) as f64 / 1e9
     }
 
-    /// A thread's loop has ended, or the trace: what was seen last held until then.
-    pub fn end_thread(&mut self, tid: u32) {
-        if let Some(thread) = self.threads.get_mut(&tid) {
-            thread.settle(&mut self.weights);
+    /// A loop has ended, or is walked anew: what was seen last held until then.
+    pub fn end_loop(&mut self, event_loop: LoopId) {
+        if let Some(of_loop) = self.loops.get_mut(&event_loop) {
+            of_loop.settle(&mut self.weights);
         }
     }
 
-    /// Ends all threads.
+    /// Ends all loops.
     pub fn end(&mut self) {
-        for thread in self.threads.values_mut() {
-            thread.settle(&mut self.weights);
+        for of_loop in self.loops.values_mut() {
+            of_loop.settle(&mut self.weights);
         }
     }
 
@@ -232,28 +233,39 @@ impl Account {
 
     /// CPU time of all event-loop threads while they were traced, in seconds.
     pub fn busy_seconds(&self) -> f64 {
-        self.threads
+        self.thread_runtimes()
             .values()
-            .map(|thread| thread.last.1.saturating_sub(thread.first.1) as f64 / 1e9)
+            .map(|(first, last)| last.saturating_sub(*first) as f64 / 1e9)
             .sum()
     }
 
     /// Event-loop threads seen.
     pub fn threads(&self) -> usize {
-        self.threads.len()
+        self.thread_runtimes().len()
+    }
+
+    /// First and last CPU time (ns) of each thread: its loops share it.
+    fn thread_runtimes(&self) -> HashMap<u32, (u64, u64)> {
+        let mut threads = HashMap::new();
+        for (id, of_loop) in &self.loops {
+            let (first, last) = (of_loop.first.1, of_loop.last.1);
+            let thread = threads.entry(id.tid).or_insert((first, last));
+            *thread = (thread.0.min(first), thread.1.max(last));
+        }
+        threads
     }
 
     /// Tasks of the latest passes.
     pub fn tasks(&self) -> usize {
-        let of = |thread: &Thread| thread.resting.visits.len().max(thread.busy.visits.len());
-        self.threads.values().map(of).sum()
+        let of = |it: &Loop| it.resting.visits.len().max(it.busy.visits.len());
+        self.loops.values().map(of).sum()
     }
 }
 
 /// The clock of a record, and the kind of time that it belongs to.
-fn stratum<'a>(threads: &'a mut HashMap<u32, Thread>, origin: &Origin) -> (u64, &'a mut Stratum) {
+fn stratum<'a>(loops: &'a mut HashMap<LoopId, Loop>, origin: &Origin) -> (u64, &'a mut Stratum) {
     let resting = origin.time.saturating_sub(origin.runtime);
-    let thread = threads.entry(origin.tid).or_insert_with(|| Thread {
+    let of_loop = loops.entry(origin.event_loop).or_insert_with(|| Loop {
         first: (origin.time, origin.runtime),
         last: (origin.time, origin.runtime),
         last_visit: (origin.time, origin.runtime),
@@ -268,15 +280,15 @@ fn stratum<'a>(threads: &'a mut HashMap<u32, Thread>, origin: &Origin) -> (u64, 
             ..Stratum::default()
         },
     });
-    thread.last = thread.last.max((origin.time, origin.runtime));
+    of_loop.last = of_loop.last.max((origin.time, origin.runtime));
     if origin.in_context {
-        (origin.runtime, &mut thread.busy)
+        (origin.runtime, &mut of_loop.busy)
     } else {
-        (resting, &mut thread.resting)
+        (resting, &mut of_loop.resting)
     }
 }
 
-impl Thread {
+impl Loop {
     fn settle(&mut self, weights: &mut Weights) {
         let (time, runtime) = self.last;
         let resting_end = time.saturating_sub(runtime);

@@ -1,6 +1,7 @@
 //! The account of task time, fed by hand.
 
 use awaitwhat_common::event::{TASK_HEADER_WORDS, flags, kind, task};
+use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use super::Account;
@@ -31,13 +32,9 @@ impl Feed {
     ) -> T {
         let mut words = [0; TASK_HEADER_WORDS + 2];
         let state = u64::from(name.is_ascii_uppercase());
-        let context = if origin.in_context {
-            u64::from(flags::IN_CONTEXT)
-        } else {
-            0
-        };
-        words[0] = u64::from(kind::TASK) | state << 16 | context << 24 | 1 << 32;
-        words[task::THREAD] = u64::from(origin.tid);
+        let bits = u64::from(flags::of_walk(origin.in_context, origin.event_loop.slot));
+        words[0] = u64::from(kind::TASK) | state << 16 | bits << 24 | 1 << 32;
+        words[task::THREAD] = u64::from(origin.event_loop.tid);
         words[task::TIME] = origin.time;
         words[task::RUNTIME] = origin.runtime;
         words[task::PASS] = origin.pass;
@@ -93,7 +90,7 @@ fn nanoseconds(seconds: f64) -> u64 {
 fn origin(in_context: bool, time: u64, runtime: u64, pass: u64) -> Origin {
     Origin {
         pid: 1,
-        tid: 7,
+        event_loop: LoopId { tid: 7, slot: 0 },
         in_context,
         time: time + SECOND,
         runtime,
@@ -232,4 +229,42 @@ fn what_a_stale_chain_was_credited_with_is_dropped() {
     close(feed.account.confirm(&[stale]), 2.0e9);
     close(feed.seconds('a'), 3.0);
     close(feed.seconds('b'), 1.0);
+}
+
+#[test]
+fn loops_of_one_thread_share_its_time_and_have_tasks_of_their_own() {
+    let mut feed = Feed::default();
+    let of_loop = |slot, mut origin: Origin| {
+        origin.event_loop.slot = slot;
+        origin
+    };
+    for slot in 0..2 {
+        feed.slice(SliceStatus::PassComplete, of_loop(slot, origin(true, 0, 0, 1)));
+    }
+    // The same address in both: they are tasks of two interpreters' making, or of one after the other.
+    for tick in 1..=10 {
+        let origin = origin(
+            true,
+            nanoseconds(f64::from(tick)),
+            nanoseconds(f64::from(tick)),
+            2,
+        );
+        let (slot, running, waiting) = if tick % 2 == 0 {
+            (0, 'R', 'a')
+        } else {
+            (1, 'S', 'b')
+        };
+        feed.visit(running, 0, of_loop(slot, origin));
+        feed.visit(waiting, 1, of_loop(slot, origin));
+        feed.slice(SliceStatus::PassComplete, of_loop(slot, origin));
+    }
+    assert_eq!((feed.account.threads(), feed.account.tasks()), (1, 2));
+    let first = LoopId { tid: 7, slot: 0 };
+    feed.account.end_loop(first);
+    assert_eq!(feed.account.tasks(), 1);
+    feed.account.end();
+    close(feed.account.busy_seconds(), 10.0);
+    close(feed.seconds('R'), 10.0);
+    // It was seen last after 9 s.
+    close(feed.seconds('S'), 9.0);
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::plan::{LoopId, ThreadPlan};
 use awaitwhat_common::status::TaskStatus;
 
 use super::Options;
@@ -215,16 +215,16 @@ impl Observer {
     /// Looks at the target no longer.
     pub(super) fn detach(&mut self, capture: &mut Capture) {
         for plan in std::mem::take(&mut self.loops).plans {
-            capture.remove_thread(plan.tid);
+            capture.remove_plan(plan.loop_id());
         }
         for (number, _) in self.interpreter.layouts() {
             capture.remove_layout(self.pid, number);
         }
     }
 
-    /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns the threads whose
-    /// loops have gone.
-    pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<u32>, AttachError> {
+    /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns those that have
+    /// gone, or are walked anew.
+    pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<LoopId>, AttachError> {
         self.memory.forget();
         let loops = self
             .interpreter
@@ -232,15 +232,29 @@ impl Observer {
         Ok(self.follow(capture, loops)?)
     }
 
-    fn follow(&mut self, capture: &mut Capture, mut loops: EventLoops) -> Result<Vec<u32>, CaptureError> {
+    fn follow(&mut self, capture: &mut Capture, mut loops: EventLoops) -> Result<Vec<LoopId>, CaptureError> {
+        self.complete(&mut loops);
+        let is_kept = |plan: &ThreadPlan| loops.plans.iter().any(|it| is_same_walk(it, plan));
+        let (kept, gone): (Vec<ThreadPlan>, Vec<ThreadPlan>) = std::mem::take(&mut self.loops.plans)
+            .into_iter()
+            .partition(is_kept);
+        for plan in &gone {
+            capture.remove_plan(plan.loop_id());
+        }
+        self.loops = loops;
+        let unplanned = self.install(capture, &kept)?;
+        let left_out = self.loops.left_out as u64 + unplanned;
+        self.losses.incomplete = self.losses.incomplete.max(left_out);
+        Ok(gone.iter().map(ThreadPlan::loop_id).collect())
+    }
+
+    /// Fills in what only awaitwhat knows of plans: what threads are called here, and how far to look.
+    fn complete(&self, loops: &mut EventLoops) {
         let Manner {
             reading,
             iterator_budget,
             is_only_running,
         } = self.manner;
-        for (number, layout) in self.interpreter.layouts() {
-            capture.set_layout(self.pid, number, layout)?;
-        }
         let threads = self.process.thread_ids();
         for running in &mut loops.running {
             running.tid = threads.outer(running.tid);
@@ -259,39 +273,32 @@ impl Observer {
             loops.plans.clear();
         }
         if !iterator_budget.is_zero() {
-            leave_unknown_loops(&mut loops);
+            leave_unknown_loops(loops);
         }
-        let is_kept = |plan: &ThreadPlan| loops.plans.contains(plan);
-        let gone: Vec<u32> = self
-            .loops
-            .plans
-            .iter()
-            .filter(|plan| !is_kept(plan))
-            .map(|plan| plan.tid)
-            .collect();
-        for &tid in &gone {
-            capture.remove_thread(tid);
+    }
+
+    /// Tells the eBPF side of all layouts and plans. The walks of `known` plans go on; all others begin. Returns for how many loops there
+    /// was no room.
+    fn install(&self, capture: &mut Capture, known: &[ThreadPlan]) -> Result<u64, CaptureError> {
+        for (number, layout) in self.interpreter.layouts() {
+            capture.set_layout(self.pid, number, layout)?;
         }
-        let is_known = |plan: &ThreadPlan| self.loops.plans.contains(plan);
-        let new: Vec<ThreadPlan> = loops
-            .plans
-            .iter()
-            .filter(|plan| !is_known(plan))
-            .copied()
-            .collect();
-        let mut left_out = loops.left_out as u64;
-        for plan in &new {
-            match capture.set_thread(plan) {
+        let mut unplanned = 0;
+        for plan in &self.loops.plans {
+            let result = match known.iter().find(|it| is_same_walk(it, plan)) {
+                Some(known) if known == plan => Ok(()),
+                Some(_) => capture.update_plan(plan),
+                None => capture.set_plan(plan),
+            };
+            match result {
                 // A thread that has just ended has no tasks that wait.
                 Ok(()) | Err(CaptureError::Gone) => {}
                 // More event loops than there is room for.
-                Err(CaptureError::Map(_)) => left_out += 1,
+                Err(CaptureError::Map(_)) => unplanned += 1,
                 Err(error) => return Err(error),
             }
         }
-        self.losses.incomplete = self.losses.incomplete.max(left_out);
-        self.loops = loops;
-        Ok(gone)
+        Ok(unplanned)
     }
 
     /// Has records named by what the target's memory holds from now on: it has gone on since the last time.
@@ -375,15 +382,7 @@ impl Observer {
         }
         self.names.task_types.clear();
         self.names.ends.clear();
-        for (number, layout) in self.interpreter.layouts() {
-            capture.set_layout(self.pid, number, layout)?;
-        }
-        for plan in &self.loops.plans {
-            match capture.set_thread(plan) {
-                Ok(()) | Err(CaptureError::Gone | CaptureError::Map(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.install(capture, &[])?;
         Ok(true)
     }
 
@@ -419,11 +418,22 @@ impl Observer {
     }
 }
 
-/// Lets each thread's walk take the tasks of its own loop only. While a target is traced loops may begin unseen, and their tasks would
+/// Whether two plans are of the same walk, which may go on when the one replaces the other: the thread may have got another loop since.
+fn is_same_walk(one: &ThreadPlan, other: &ThreadPlan) -> bool {
+    let loops_of_thread = other.loops_of_thread;
+    let one = ThreadPlan {
+        loops_of_thread,
+        ..*one
+    };
+    one == *other
+}
+
+/// Lets each walk take the tasks of its own loop only. While a target is traced loops may begin unseen, and their tasks would
 /// pass for those of loops that run nowhere, without a thread whose rest could prove them.
 fn leave_unknown_loops(loops: &mut EventLoops) {
     for running in &loops.running {
-        for plan in loops.plans.iter_mut().filter(|plan| plan.tid == running.tid) {
+        let is_its = |plan: &&mut ThreadPlan| plan.loop_id() == running.id();
+        for plan in loops.plans.iter_mut().filter(is_its) {
             plan.event_loop = running.address.0;
             plan.foreign_loops = Default::default();
         }
@@ -459,11 +469,16 @@ impl Names {
         Ok(found)
     }
 
-    /// Whether what ran in a thread is a task. trio's loop uses generators itself, while no task runs; its tasks are coroutines.
+    /// Whether what ran in a thread is a task of the loop in question. trio's loop uses generators itself, while no task runs; its tasks
+    /// are coroutines. As a guest it runs within callbacks of asyncio, which are no tasks.
     fn runs_a_task(&self, interpreter: &Interpreter, tick: &TaskRecord<'_>, chain: ChainId) -> bool {
-        let outermost = self.chains.get(chain).stack.last().map(|frame| frame.kind);
-        interpreter.trio_types(tick.layout).is_none()
-            || matches!(outermost, Some(FrameKind::Coroutine | FrameKind::Unknown))
+        let chain = self.chains.get(chain);
+        if interpreter.trio_types(tick.layout).is_none() {
+            let outermost = chain.frames.last().map(|(code, _)| *code);
+            return !outermost.is_some_and(|code| interpreter.is_trio_driver(code));
+        }
+        let outermost = chain.stack.last().map(|frame| frame.kind);
+        matches!(outermost, Some(FrameKind::Coroutine | FrameKind::Unknown))
     }
 
     /// Whether something was learnt about what a chain ends with, so that it goes on there from the next pass on.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
 
 use super::assemble::{Gathering, assemble};
@@ -9,7 +10,7 @@ use super::observer::{AttachError, Manner, Observer, Seen};
 use super::roster::Roster;
 use super::{Error, Options};
 use crate::capture::{Capture, CaptureError};
-use crate::decode::{SliceRecord, process_of};
+use crate::decode::{SliceRecord, loop_of};
 use crate::selection::Selection;
 use crate::snapshot::{Losses, Snapshot};
 use crate::survey::Survey;
@@ -77,16 +78,15 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
     assemble(observer, gathered, captured_at, is_proven)
 }
 
-/// Walks the tasks of every thread. Also tells whether no thread has run since its pass.
+/// Walks the tasks of every loop. Also tells whether no thread has run since its pass.
 async fn all_passes(
     capture: &mut Capture,
     observer: &mut Observer,
 ) -> Result<(Vec<Gathering>, bool), AttachError> {
     let mut gathered = Vec::new();
     let mut is_proven = true;
-    let threads: Vec<u32> = observer.loops.plans.iter().map(|plan| plan.tid).collect();
-    for tid in threads {
-        match one_pass(capture, observer, tid).await {
+    for plan in observer.loops.plans.clone() {
+        match one_pass(capture, observer, &plan).await {
             Ok((gathering, proven)) => {
                 is_proven &= proven;
                 gathered.push(gathering);
@@ -114,7 +114,7 @@ impl Torn {
     }
 }
 
-/// The two ways to walk one thread's tasks: whichever completes its pass first counts.
+/// The two ways to walk one loop's tasks: whichever completes its pass first counts.
 #[derive(Default)]
 struct Passes {
     at_rest: Gathering,
@@ -128,9 +128,9 @@ impl Passes {
         &mut self,
         capture: &mut Capture,
         observer: &mut Observer,
-        tid: u32,
+        plan: &ThreadPlan,
     ) -> Result<Option<SliceStatus>, AttachError> {
-        capture.walk(tid)?;
+        capture.walk(plan.loop_id())?;
         let Self {
             at_rest,
             in_context,
@@ -153,8 +153,8 @@ impl Passes {
         observer.begin_drain();
         let mut result = Ok(());
         capture.drain(|bytes| {
-            // Of a process that was looked at before, something may have come too late.
-            if result.is_ok() && process_of(bytes) == Some(observer.pid) {
+            // Of one that was looked at before, something may have come too late; the sampler visits all loops of the thread.
+            if result.is_ok() && loop_of(bytes) == Some((observer.pid, plan.loop_id())) {
                 result = observer.take(bytes, |_, seen| receive(seen));
             }
         });
@@ -179,20 +179,25 @@ impl Passes {
     }
 }
 
-/// Walks the tasks of one thread. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
+/// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
 /// context, slice by slice. Both go on until either has made a complete pass.
 ///
 /// Also tells whether the thread has provably not run since its pass.
 async fn one_pass(
     capture: &mut Capture,
     observer: &mut Observer,
-    tid: u32,
+    plan: &ThreadPlan,
 ) -> Result<(Gathering, bool), AttachError> {
+    let tid = plan.tid;
+    if plan.loops_of_thread > 1 {
+        // The sampler may have visited it with another loop of its thread: this pass begins with its first task.
+        capture.set_plan(plan)?;
+    }
     let mut passes = Passes::default();
     let started = Instant::now();
     let mut is_sampling = false;
     loop {
-        let ended = passes.look(capture, observer, tid)?;
+        let ended = passes.look(capture, observer, plan)?;
         if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
             break;
         }
@@ -207,7 +212,7 @@ async fn one_pass(
     }
     capture.stop_sampling(tid);
     if passes.at_rest.is_complete {
-        let is_unchanged = passes.look(capture, observer, tid)? == Some(SliceStatus::Unchanged);
+        let is_unchanged = passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged);
         return Ok((passes.at_rest, is_unchanged));
     }
     if !passes.in_context.is_complete {

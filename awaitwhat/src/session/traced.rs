@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awaitwhat_common::event::TaskState;
+use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
@@ -45,10 +46,10 @@ pub(super) struct Traced {
     checked: Instant,
     /// When a loop was last found to have come or gone.
     changed: Option<Instant>,
-    /// Records lost so far by each walk: thread, and whether it is the sampler's.
-    lost: HashMap<(u32, bool), u64>,
-    /// Threads whose last look ended before its pass did.
-    unfinished: HashSet<u32>,
+    /// Records lost so far by each walk: its loop, and whether it is the sampler's.
+    lost: HashMap<(LoopId, bool), u64>,
+    /// Loops whose last look ended before its pass did.
+    unfinished: HashSet<LoopId>,
     /// The process is another program now.
     is_replaced: bool,
     /// Refreshes that failed in a row.
@@ -87,7 +88,7 @@ impl Traced {
         self.observer.process.has_ended()
     }
 
-    /// Whether the first pass over some thread's tasks has begun and is not complete.
+    /// Whether the first pass over some loop's tasks has begun and is not complete.
     pub(super) fn is_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
     }
@@ -97,10 +98,10 @@ impl Traced {
         (self.account.samples, self.account.tasks() as u64)
     }
 
-    /// Has every thread that rests be walked.
-    pub(super) fn walk_all(&self, capture: &Capture) -> Result<(), AttachError> {
+    /// Has every loop be walked whose thread rests.
+    pub(super) fn walk_all(&self, capture: &mut Capture) -> Result<(), AttachError> {
         for plan in &self.observer.loops.plans {
-            match capture.walk(plan.tid) {
+            match capture.walk(plan.loop_id()) {
                 // The thread has ended; the next refresh finds out.
                 Ok(()) | Err(CaptureError::Gone) => {}
                 Err(error) => return Err(error.into()),
@@ -132,14 +133,14 @@ impl Traced {
                 losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
                 *is_replaced |= slice.status == SliceStatus::Replaced;
                 let so_far = lost
-                    .entry((slice.origin.tid, slice.origin.in_context))
+                    .entry((slice.origin.event_loop, slice.origin.in_context))
                     .or_default();
                 losses.ring_buffer_full += slice.lost.saturating_sub(*so_far);
                 *so_far = slice.lost;
                 if slice.status == SliceStatus::Budget && !slice.origin.in_context {
-                    unfinished.insert(slice.origin.tid);
+                    unfinished.insert(slice.origin.event_loop);
                 } else if !slice.origin.in_context {
-                    unfinished.remove(&slice.origin.tid);
+                    unfinished.remove(&slice.origin.event_loop);
                 }
                 account.slice(&slice);
             }
@@ -188,7 +189,12 @@ impl Traced {
     fn refresh(&mut self, capture: &mut Capture, options: &TraceOptions) -> Result<End, AttachError> {
         let before = self.observer.loops.plans.clone();
         match self.observer.refresh(capture) {
-            Ok(gone) => gone.iter().for_each(|&tid| self.account.end_thread(tid)),
+            Ok(gone) => gone.into_iter().for_each(|gone| {
+                self.account.end_loop(gone);
+                // What begins anew has lost nothing yet, and is unfinished once it is looked at.
+                self.lost.retain(|(event_loop, _), _| *event_loop != gone);
+                self.unfinished.remove(&gone);
+            }),
             Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
                 self.failures += 1;
                 let is_over = self.failures >= MAX_FAILURES || self.observer.process.has_ended();

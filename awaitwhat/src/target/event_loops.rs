@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
-use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
+use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
+use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
 
 use super::asyncio::{Asyncio, AsyncioError};
 use super::{Interpreter, thread_id};
@@ -25,12 +25,13 @@ const LOOP_KEY: &str = "__asyncio_running_event_loop__";
 pub struct EventLoops {
     /// What to walk, and in which thread's context; budgets and `tgid` are 0, and `tid` is as in [`EventLoop::tid`].
     ///
-    /// One plan for each thread that runs an event loop. Where none does, but tasks are left over from loops that were
-    /// stopped, there is one plan, for the main thread.
+    /// One plan for each event loop that runs. Where none does in an interpreter, but tasks are left over from loops that were
+    /// stopped, there is one plan, for its main thread. The plans of one thread have different slots, from 0 on.
     pub plans: Vec<ThreadPlan>,
     /// The loops that are running. A task of any other loop belongs to no thread.
     pub running: Vec<EventLoop>,
-    /// Registries and loops of other threads that no plan had room for: tasks of theirs may be missing, or seen twice.
+    /// Loops of one thread that were too many, and registries and loops of other threads that no plan had room for: tasks of theirs may
+    /// be missing, or seen twice.
     pub left_out: usize,
 }
 
@@ -41,6 +42,18 @@ pub struct EventLoop {
     pub address: Address,
     /// Id of its thread, in the target's own PID namespace; 0 where it is not known.
     pub tid: u32,
+    /// The slot of its plan.
+    pub slot: u32,
+}
+
+impl EventLoop {
+    /// What its plan calls it.
+    pub const fn id(&self) -> LoopId {
+        LoopId {
+            tid: self.tid,
+            slot: self.slot,
+        }
+    }
 }
 
 /// A thread of an interpreter.
@@ -116,6 +129,7 @@ impl Interpreter {
                 result.add(self.plan_trio(memory, layout, trio, &of_state)?);
             }
         }
+        result.count_loops();
         Ok(result)
     }
 
@@ -283,6 +297,7 @@ impl Interpreter {
                 result.running.push(EventLoop {
                     address,
                     tid: thread.tid,
+                    slot: 0,
                 });
                 result.add_plan(layout, thread, asyncio, &lists);
             }
@@ -326,30 +341,44 @@ impl Interpreter {
 }
 
 impl EventLoops {
-    /// Adds those of another interpreter, or of another library. A thread is walked by one plan only: where it runs an interpreter
-    /// within another, or trio as a guest of asyncio, the loop of the second one is left out; and so are tasks that no loop runs.
+    /// Adds those of another interpreter, or of another library. A thread may be in it already: it runs an interpreter within another, or
+    /// trio as a guest of asyncio. Where it has no slot left, a loop that runs takes that of tasks that no loop runs.
     fn add(&mut self, other: Self) {
         self.left_out += other.left_out;
-        for plan in other.plans {
-            let loop_of_plan = other.running.iter().find(|running| running.tid == plan.tid);
-            let known = self.plans.iter().position(|known| known.tid == plan.tid);
-            match (known, loop_of_plan) {
-                (None, _) => self.plans.push(plan),
-                (Some(known), Some(_)) if !self.runs_in(plan.tid) => {
-                    self.plans[known] = plan;
-                    self.left_out += 1;
-                }
-                (Some(_), _) => {
-                    self.left_out += 1;
+        // Where loops run there is a plan for each, in the same order.
+        let mut running = other.running.into_iter();
+        for mut plan in other.plans {
+            let event_loop = running.next();
+            plan.slot = self.plans.iter().filter(|it| it.tid == plan.tid).count() as u32;
+            if plan.slot < MAX_LOOPS_PER_THREAD {
+                self.plans.push(plan);
+            } else {
+                self.left_out += 1;
+                let is_idle = |it: &ThreadPlan| it.tid == plan.tid && !self.runs(it.loop_id());
+                let idle = self.plans.iter().position(is_idle);
+                let Some(at) = idle.filter(|_| event_loop.is_some()) else {
                     continue;
-                }
+                };
+                plan.slot = self.plans[at].slot;
+                self.plans[at] = plan;
             }
-            self.running.extend(loop_of_plan);
+            self.running.extend(event_loop.map(|it| EventLoop {
+                slot: plan.slot,
+                ..it
+            }));
         }
     }
 
-    fn runs_in(&self, tid: u32) -> bool {
-        self.running.iter().any(|running| running.tid == tid)
+    fn runs(&self, event_loop: LoopId) -> bool {
+        self.running.iter().any(|running| running.id() == event_loop)
+    }
+
+    /// Tells each plan how many there are of its thread.
+    fn count_loops(&mut self) {
+        let threads: Vec<u32> = self.plans.iter().map(|plan| plan.tid).collect();
+        for plan in &mut self.plans {
+            plan.loops_of_thread = threads.iter().filter(|tid| **tid == plan.tid).count() as u32;
+        }
     }
 
     fn add_plan(&mut self, layout: u32, thread: &Thread, asyncio: &Asyncio, lists: &[Root]) {
@@ -366,6 +395,8 @@ impl EventLoops {
             tid: thread.tid,
             layout,
             sends_strangers: 0,
+            slot: 0,
+            loops_of_thread: 1,
             address_space: 0,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
@@ -426,6 +457,8 @@ fn list_root(address: Address) -> Root {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::python::image::MemoryImage;
     use crate::python::waits::FutureTypes;
@@ -481,6 +514,68 @@ mod tests {
         let roots: Vec<u64> = plan.roots.iter().map(|root| root.address).collect();
         assert_eq!(roots[..5], [2, 0x500, 1, 7, 0]);
         assert_eq!(plan.root_count, 4);
+    }
+
+    /// What one library of one interpreter has in these threads: a loop with that address each, or tasks that none runs (0).
+    fn found(layout: u32, threads: &[(u64, u64)]) -> EventLoops {
+        let mut loops = EventLoops::default();
+        for &(number, event_loop) in threads {
+            loops.add_plan(layout, &thread(number, event_loop), &asyncio(), &[]);
+            if event_loop != 0 {
+                loops.running.push(EventLoop {
+                    address: Address(event_loop),
+                    tid: number as u32,
+                    slot: 0,
+                });
+            }
+        }
+        loops
+    }
+
+    /// All of what several have: thread, slot, layout, and how many loops the thread has; and in which slots loops run.
+    fn together(all: &[EventLoops]) -> (Vec<[u32; 4]>, Vec<[u32; 2]>, usize) {
+        let mut loops = EventLoops::default();
+        all.iter().cloned().for_each(|it| loops.add(it));
+        loops.count_loops();
+        let plans = loops
+            .plans
+            .iter()
+            .map(|plan| [plan.tid, plan.slot, plan.layout, plan.loops_of_thread]);
+        let running = loops.running.iter().map(|it| [it.tid, it.slot]);
+        (plans.collect(), running.collect(), loops.left_out)
+    }
+
+    #[test]
+    fn loops_of_one_thread_have_a_slot_each() {
+        let (plans, running, left_out) =
+            together(&[found(0, &[(1, 101), (2, 102)]), found(1, &[(2, 202), (3, 203)])]);
+        assert_eq!(plans, [[1, 0, 0, 1], [2, 0, 0, 2], [2, 1, 1, 2], [3, 0, 1, 1]]);
+        assert_eq!(running, [[1, 0], [2, 0], [2, 1], [3, 0]]);
+        assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn tasks_that_no_loop_runs_have_a_slot_too() {
+        let (plans, running, left_out) = together(&[found(0, &[(1, 0)]), found(1, &[(1, 201)])]);
+        assert_eq!(plans, [[1, 0, 0, 2], [1, 1, 1, 2]]);
+        assert_eq!((running.as_slice(), left_out), ([[1, 1]].as_slice(), 0));
+    }
+
+    #[test]
+    fn loops_beyond_the_last_slot_are_counted() {
+        let idle = found(0, &[(1, 0)]);
+        let all: Vec<EventLoops> = (1..=5)
+            .map(|layout| found(layout, &[(1, 100 + u64::from(layout))]))
+            .collect();
+        let (plans, running, left_out) = together(&all);
+        assert_eq!(plans.len(), MAX_LOOPS_PER_THREAD as usize);
+        assert_eq!((running.len(), left_out), (4, 1));
+        // One that runs comes before tasks that wait for nothing to come; those do not come instead of any.
+        let (plans, running, left_out) = together(&[&all[..3], from_ref(&idle), &all[3..4]].concat());
+        assert_eq!(plans[3], [1, 3, 4, 4]);
+        assert_eq!((running, left_out), (vec![[1, 0], [1, 1], [1, 2], [1, 3]], 1));
+        let (plans, _, left_out) = together(&[&all[..4], from_ref(&idle)].concat());
+        assert_eq!((plans[3][2], left_out), (4, 1));
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl Interpreter {
         Ok(Some((trio, layout)))
     }
 
+    /// Whether `code` is that of what drives trio's tasks, in any interpreter: what runs above it is none of asyncio's.
+    pub fn is_trio_driver(&self, code: Address) -> bool {
+        let is_driver = |layout: &Layout| layout.driver_code == code.0;
+        !code.is_null() && self.layouts().any(|(_, layout)| is_driver(layout))
+    }
+
     /// A plan for each of `threads` that runs trio.
     pub(super) fn plan_trio(
         &self,
@@ -153,6 +159,7 @@ impl Interpreter {
             result.running.push(EventLoop {
                 address: runner,
                 tid: thread.tid,
+                slot: 0,
             });
             result.plans.push(plan(layout, thread, runner, tasks));
         }
@@ -174,6 +181,8 @@ fn plan(layout: u32, thread: &ThreadId, runner: Address, tasks: Address) -> Thre
         tid: thread.tid,
         layout,
         sends_strangers: 0,
+        slot: 0,
+        loops_of_thread: 1,
         address_space: 0,
         thread_state: thread.state.0,
         event_loop: runner.0,

@@ -71,7 +71,9 @@ fn write_header(profile: &Profile, max_frames: usize, output: &mut impl Write) -
     let loops = match profile.threads {
         0 => "no event loop seen".to_owned(),
         1 => format!("event loop on a CPU {busy:.1} % of the time"),
-        threads => format!("{threads} event loops, on a CPU {busy:.1} % of the time each on average"),
+        threads => {
+            format!("{threads} threads with event loops, on a CPU {busy:.1} % of the time each on average")
+        }
     };
     writeln!(
         output,
@@ -260,7 +262,7 @@ mod tests {
         short.threads = 2;
         insta::assert_snapshot!(drawn(&short, None), @"
         Process 4711 (CPython 3.14.10), traced for 10.0 s
-        990 samples, 9900 task visits, 0.1 tasks on average; 2 event loops, on a CPU 2.5 % of the time each on average
+        990 samples, 9900 task visits, 0.1 tasks on average; 2 threads with event loops, on a CPU 2.5 % of the time each on average
         Not shown: 3 of 9901 task visits truncated (chain deeper than 512 frames)
         Not shown: 1 of 9901 task visits left out (changed while it was read)
         The process ended, or became another program, before the time was over: this is what was seen until then.
