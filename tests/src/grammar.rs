@@ -1,4 +1,4 @@
-//! The possible chains of `busy_tasks.py` and `trio_busy_tasks.py`, as they announce them.
+//! The possible chains of `busy_tasks.py`, `pure_busy_tasks.py` and `trio_busy_tasks.py`, as they announce them.
 
 use std::collections::BTreeMap;
 

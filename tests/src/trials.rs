@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -22,6 +22,7 @@ const OTHERS: [&str; 17] = [
     "trio_paced_server.py",
     "busy_families.py",
     "busy_tasks.py",
+    "pure_busy_tasks.py",
     "trio_busy_tasks.py",
     "hostile.py",
     "changes.py",

@@ -26,13 +26,31 @@ async def main():
 
 def announce_grammar():
     every = [main] + busy_families.own_functions() + library()
-    functions = busy_families.by_name((truth.function_name(it.__code__), busy_families.rules(it)) for it in every)
+    functions = busy_families.by_name((truth.function_name(it.__code__), rules(it)) for it in every)
     truth.announce({"tasks": TASKS + 1, "others": {"main": "Task-1"}, "functions": functions})
+
+
+# Futures that are written in Python are awaited by a frame of their own.
+PURE = asyncio.Future is asyncio.futures._PyFuture
+AWAIT = asyncio.futures._PyFuture.__await__
+
+
+def rules(function):
+    """What may follow at each line of a function."""
+    found = busy_families.rules(function)
+    if function is AWAIT:
+        lines = range(found["first_line"], found["last_line"] + 1)
+        found["awaits"] = {str(line): [None] for line in lines}
+    elif PURE and function is not asyncio.tasks.__sleep0:
+        for line, names in found["awaits"].items():
+            found["awaits"][line] = [AWAIT.__name__ if it is None else it for it in names]
+    return found
 
 
 def library():
     """The functions of the standard library that the own ones lead into."""
-    return [asyncio.sleep, asyncio.tasks.__sleep0, asyncio.Lock.__aenter__, asyncio.Lock.acquire]
+    functions = [asyncio.sleep, asyncio.tasks.__sleep0, asyncio.Lock.__aenter__, asyncio.Lock.acquire]
+    return functions + [AWAIT] * PURE
 
 
 def sample():

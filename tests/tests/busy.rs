@@ -33,9 +33,13 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             ("trace", check_trace),
         ];
         let mut files = vec![("asyncio", "busy_tasks.py")];
-        // It takes its time, and the walk is the same: every second version has to do.
+        // These take their time, and the walk is the same: every second version has to do, or one for each of its ways.
         if python.has_package("trio") && python.version.1.is_multiple_of(2) && !python.label.contains('-') {
             files.push(("trio", "trio_busy_tasks.py"));
+        }
+        // Attributes are searched for, or have their places.
+        if matches!(python.version, (3, 10 | 12)) {
+            files.push(("pure", "pure_busy_tasks.py"));
         }
         for (library, file) in files {
             for (name, check) in checks {
