@@ -1,6 +1,12 @@
-"""What servers with known shares have in common: an account of task-seconds, and a load that fills a share of the time."""
+"""What servers with known shares have in common: their tasks, an account of task-seconds, and a load that fills a share of the time."""
 
+import functools
+import random
+import sys
 import time
+
+CLIENTS, LOCKS, PRODUCERS, CONSUMERS, HOGS = 120, 4, 4, 40, 10
+HOG_SECONDS = 0.0005
 
 # How often the share of busy time is corrected.
 CONTROL_SECONDS = 0.25
@@ -53,30 +59,116 @@ def compute(seconds):
         pass
 
 
-def lines(file, points):
-    """The line of every await point: that of the comment `point: NAME`."""
-    with open(file, encoding="utf-8") as source:
-        texts = list(source)
+class Server:
+    """Tasks of either library: clients think, then fight over locks; producers fill a queue, which consumers empty. The first argument of the program is the share
+    of a core that they are to use, in percent; at 100 there are hogs too, so that the loop never rests.
+
+    `sleep` is the library's, `locks` are of a class of its own, `put` and `get` are those of a queue.
+    """
+
+    def __init__(self, sleep, lock_class, put, get):
+        self.sleep, self.put, self.get = sleep, put, get
+        self.is_saturated = float(sys.argv[1]) >= 100
+        self.load = Load(0.0 if self.is_saturated else float(sys.argv[1]) / 100)
+        self.locks = [lock_class() for _ in range(LOCKS)]
+        # Rounds of each client.
+        self.rounds = [0] * CLIENTS
+
+    def jobs(self):
+        """What to run in a task each: coroutine functions without parameters."""
+        for number in range(CLIENTS):
+            yield functools.partial(self.client, number)
+        yield from [self.produce] * PRODUCERS
+        yield from [self.consume] * CONSUMERS
+        yield from [self.hog] * (HOGS if self.is_saturated else 0)
+
+    def is_mixed(self):
+        """Whether every client has been through a round."""
+        return all(self.rounds)
+
+    async def client(self, number):
+        # Clients that start at different times stay spread out.
+        await self.think(random.uniform(0, 1.5))
+        while True:
+            await self.use_lock(self.locks[number % LOCKS])
+            self.load.step()
+            self.rounds[number] += 1
+            await self.think(random.uniform(0.5, 1.5))
+
+    async def think(self, seconds):
+        with Wait("think"):
+            await self.sleep(seconds)  # point: think
+
+    async def use_lock(self, lock):
+        wait = Wait("lock")
+        wait.__enter__()
+        async with lock:  # point: lock
+            wait.__exit__()
+            with Wait("hold"):
+                await self.sleep(0.05)  # point: hold
+
+    async def produce(self):
+        while True:
+            self.put(None)
+            self.load.step()
+            with Wait("pace"):
+                await self.sleep(random.uniform(0.02, 0.06))  # point: pace
+
+    async def consume(self):
+        while True:
+            with Wait("get"):
+                await self.get()  # point: get
+            self.load.step()
+            await self.serve()
+
+    async def serve(self):
+        with Wait("serve"):
+            await self.sleep(0.2)  # point: serve
+
+    async def hog(self):
+        while True:
+            compute(HOG_SECONDS)
+            with Wait("yield"):
+                await self.sleep(0)  # point: yield
+
+    def points(self):
+        """Its await points: function, and what is awaited there. The line is that of the comment `point: NAME`."""
+        sleep, get, lock = (it.__qualname__ for it in (self.sleep, self.get, type(self.locks[0]).__aenter__))
+        return {
+            "think": ("Server.think", sleep),
+            "lock": ("Server.use_lock", lock),
+            "hold": ("Server.use_lock", sleep),
+            "get": ("Server.consume", get),
+            "serve": ("Server.serve", sleep),
+            "pace": ("Server.produce", sleep),
+            "yield": ("Server.hog", sleep),
+        }
+
+
+def marked_lines(files):
+    """File and line of every await point: those of the comment `point: NAME`."""
     found = {}
-    for number, text in enumerate(texts, 1):
-        _, marker, point = text.partition("# point: ")
-        if marker and point.strip() in points:
-            found[point.strip()] = number
+    for file in files:
+        with open(file, encoding="utf-8") as source:
+            for number, text in enumerate(source, 1):
+                _, marker, point = text.partition("  # point: ")
+                if marker:
+                    found[point.strip()] = file, number
     return found
 
 
-def account(file, points, shown_name):
-    """The account so far. `points` has function and awaited function by name, as they are called from 3.11 on."""
+def account(points, file, shown_name):
+    """The account so far. `points` has function and awaited function by name, as they are called from 3.11 on; they are here or in `file`."""
     now = time.perf_counter()
     seconds = dict(dict.fromkeys(points, 0.0), **Wait.seconds)
     for wait in Wait.open:
         seconds[wait.point] += now - wait.since
-    at = lines(file, points)
+    places = marked_lines([__file__, file])
     entries = [
         {
             "function": shown_name(function),
-            "file": file,
-            "line": at[point],
+            "file": places[point][0],
+            "line": places[point][1],
             "awaits": shown_name(awaits),
             "task_seconds": seconds[point],
         }
