@@ -274,7 +274,14 @@ fn counts_what_lacks_an_attribute_as_opaque() {
         items[missing] = (0, 0);
         assert_eq!(status(Process::new(&dict(&items))), TaskStatus::Opaque);
     }
-    let many = vec![(OTHER, FINISHED); MAX_ATTRIBUTES as usize + 1];
+}
+
+#[test]
+fn counts_what_has_too_many_attributes_as_opaque() {
+    let mut many = WAITING.to_vec();
+    many.resize(MAX_ATTRIBUTES as usize, (OTHER, FINISHED));
+    assert_found(Process::new(&dict(&many)), WAITER);
+    many.push((OTHER, FINISHED));
     assert_eq!(status(Process::new(&dict(&many))), TaskStatus::Opaque);
 }
 
