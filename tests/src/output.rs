@@ -96,6 +96,8 @@ pub struct Profile {
     pub duration_seconds: f64,
     pub samples: u64,
     pub mean_tasks: f64,
+    /// Share of the time that the loops' threads were on a CPU.
+    pub busy_share: f64,
     pub target_exited: bool,
     pub chains: Vec<Chain>,
     pub await_points: Vec<AwaitPoint>,

@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 19] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -20,6 +20,7 @@ const OTHERS: [&str; 18] = [
     "pacing.py",
     "paced_server.py",
     "trio_paced_server.py",
+    "guest_paced_server.py",
     "busy_families.py",
     "busy_tasks.py",
     "pure_busy_tasks.py",

@@ -49,7 +49,7 @@ multiply.children = 0
 
 def report(server):
     points = dict(server.points(), gather=("main", "_GatheringFuture"))
-    account = pacing.account(points, __file__, truth.shown_name)
+    account = pacing.account(points, [__file__], truth.shown_name)
     tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))
     truth.announce(dict(account, tasks=tasks, children=multiply.children))
 

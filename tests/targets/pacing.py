@@ -53,10 +53,20 @@ class Load:
         self.cpu, self.wall, self.steps = cpu, wall, 0
 
 
+class Work:
+    """What tasks have computed so far: how long it took, and how much of that on a CPU."""
+
+    seconds = 0.0
+    cpu_seconds = 0.0
+
+
 def compute(seconds):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+    begun, cpu = time.perf_counter(), time.thread_time()
+    now = begun
+    while now < begun + seconds:
+        now = time.perf_counter()
+    Work.seconds += now - begun
+    Work.cpu_seconds += time.thread_time() - cpu
 
 
 class Server:
@@ -157,13 +167,13 @@ def marked_lines(files):
     return found
 
 
-def account(points, file, shown_name):
-    """The account so far. `points` has function and awaited function by name, as they are called from 3.11 on; they are here or in `file`."""
+def account(points, files, shown_name):
+    """The account so far. `points` has function and awaited function by name, as they are called from 3.11 on; they are here or in `files`."""
     now = time.perf_counter()
     seconds = dict(dict.fromkeys(points, 0.0), **Wait.seconds)
     for wait in Wait.open:
         seconds[wait.point] += now - wait.since
-    places = marked_lines([__file__, file])
+    places = marked_lines([__file__, *files])
     entries = [
         {
             "function": shown_name(function),
@@ -174,4 +184,5 @@ def account(points, file, shown_name):
         }
         for point, (function, awaits) in points.items()
     ]
-    return {"at": now, "cpu_seconds": time.process_time(), "points": entries}
+    work = {"seconds": Work.seconds, "cpu_seconds": Work.cpu_seconds}
+    return {"at": now, "cpu_seconds": time.process_time(), "work": work, "points": entries}

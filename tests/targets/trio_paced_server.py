@@ -34,15 +34,22 @@ async def control(server):
             await trio.sleep(pacing.CONTROL_SECONDS)  # point: control
 
 
+def points(server):
+    return dict(server.points(), **POINTS)
+
+
 def report(server, runner):
-    account = pacing.account(dict(server.points(), **POINTS), __file__, trio_truth.shown_name)
+    account = pacing.account(points(server), [__file__], trio_truth.shown_name)
     trio_truth.announce(dict(account, tasks=len(runner.tasks)))
 
 
-async def main():
-    token, runner = trio.lowlevel.current_trio_token(), trio.lowlevel.current_task()._runner
+def make_server():
     sender, receiver = trio.open_memory_channel(float("inf"))
-    server = pacing.Server(trio.sleep, trio.Lock, sender.send_nowait, receiver.receive)
+    return pacing.Server(trio.sleep, trio.Lock, sender.send_nowait, receiver.receive)
+
+
+async def main(server):
+    token, runner = trio.lowlevel.current_trio_token(), trio.lowlevel.current_task()._runner
     trio_truth.end_with_stdin(lambda line: token.run_sync_soon(report, server, runner))
     wait = pacing.Wait("nursery")
     async with trio.open_nursery() as nursery:  # point: nursery
@@ -52,4 +59,5 @@ async def main():
         wait.__enter__()
 
 
-trio.run(main)
+if __name__ == "__main__":
+    trio.run(main, make_server())

@@ -13,6 +13,8 @@ const SECONDS: u32 = 10;
 const RATE: u32 = 99;
 /// How far a share may be from the truth.
 const TOLERANCE: f64 = 0.03;
+/// How far the time at work may be from the truth: what runs is told by a hundred samples a second, which the loops of a thread share.
+const WORK_TOLERANCE: f64 = 0.1;
 
 /// The coroutine of the loops that a server's children run.
 const IN_CHILD: &str = "in_child";
@@ -54,11 +56,16 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
         // What differs with trio are chains, and not how time is counted: one version has to do.
         if python.version == TRIO_VERSION && python.has_package("trio") {
-            for busy_percent in [5, 100] {
-                let name = format!("{}::trio_paced_server_{busy_percent}_percent_busy", python.label);
+            for (server, busy_percent) in [
+                ("trio_paced_server", 5),
+                ("trio_paced_server", 100),
+                ("guest_paced_server", 20),
+                ("guest_paced_server", 100),
+            ] {
+                let name = format!("{}::{server}_{busy_percent}_percent_busy", python.label);
                 let python = python.clone();
                 list.push(trials::trial(name, move || {
-                    check(&python, "trio_paced_server.py", busy_percent)
+                    check(&python, &format!("{server}.py"), busy_percent)
                 }));
             }
         }
@@ -72,11 +79,19 @@ struct Account {
     /// Seconds on a clock of its own.
     at: f64,
     cpu_seconds: f64,
+    work: Work,
     tasks: f64,
     /// How many it has had so far.
     #[serde(default)]
     children: u64,
     points: Vec<Point>,
+}
+
+/// What its tasks have computed.
+#[derive(Debug, Deserialize)]
+struct Work {
+    seconds: f64,
+    cpu_seconds: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,7 +115,7 @@ fn check(python: &Python, file: &str, busy_percent: u32) -> anyhow::Result<()> {
     let before = account(server.ask("report")?)?;
     let profile = tool::profile(server.pid, SECONDS, RATE)?;
     let after = account(server.ask("report")?)?;
-    agree(python, busy_percent, &before, after, &profile)
+    agree(python, busy_percent, &before, &after, &profile)
 }
 
 /// Children that come and go, and have copies of its tasks, change nothing in what is told of their parent, whether they are traced or not.
@@ -124,7 +139,7 @@ fn check_forking(python: &Python, busy_percent: u32) -> anyhow::Result<()> {
             of_child.is_none(),
             "a child's task is told of its parent: {of_child:?}"
         );
-        agree(python, busy_percent, &before, after, &profile)
+        agree(python, busy_percent, &before, &after, &profile)
             .with_context(|| format!("with children: {with_children}"))?;
     }
     Ok(())
@@ -159,7 +174,7 @@ fn agree(
     python: &Python,
     busy_percent: u32,
     before: &Account,
-    after: Account,
+    after: &Account,
     profile: &Profile,
 ) -> anyhow::Result<()> {
     let period = after.at - before.at;
@@ -169,7 +184,7 @@ fn agree(
         python.label,
         busy * 100.0
     );
-    let truth = difference(before, after.points);
+    let truth = difference(before, after.points.clone());
     let found = compare(&truth, &profile.await_points);
     let mut found = found.with_context(|| format!("the truth is {truth:#?}"))?;
     if (profile.mean_tasks / before.tasks - 1.0).abs() > TOLERANCE {
@@ -178,6 +193,7 @@ fn agree(
             before.tasks, profile.mean_tasks
         ));
     }
+    found.extend(compare_running(before, after, busy_percent == 100, profile));
     if !found.is_empty() {
         bail!(
             "{}\nlost: {:?}, {} samples",
@@ -199,6 +215,42 @@ fn difference(before: &Account, mut points: Vec<Point>) -> Vec<Point> {
         point.task_seconds -= earlier.task_seconds;
     }
     points
+}
+
+/// How the time on a CPU differs, and that of running tasks: no task is credited with another's, however many loops share a thread.
+fn compare_running(before: &Account, after: &Account, is_saturated: bool, profile: &Profile) -> Vec<String> {
+    let period = after.at - before.at;
+    let busy = (after.cpu_seconds - before.cpu_seconds) / period;
+    let work = (after.work.seconds - before.work.seconds) / period;
+    let work_cpu = (after.work.cpu_seconds - before.work.cpu_seconds) / period;
+    // On a machine with other work everything takes longer than its time on a CPU; what never rests then takes all the time.
+    let at_work = if is_saturated {
+        1.0
+    } else if work_cpu > 0.0 {
+        busy * work / work_cpu
+    } else {
+        busy
+    };
+    let running: f64 = profile
+        .chains
+        .iter()
+        .filter(|chain| chain.state == "running")
+        .map(|chain| chain.task_seconds / profile.duration_seconds)
+        .sum();
+    let mut found = Vec::new();
+    if (profile.busy_share - busy).abs() > WORK_TOLERANCE {
+        found.push(format!(
+            "on a CPU {busy:.3} of the time, shown {:.3}",
+            profile.busy_share
+        ));
+    }
+    // Tasks run while they compute, and at most all the time that the thread is at work.
+    if running < work - WORK_TOLERANCE || running > at_work + WORK_TOLERANCE {
+        found.push(format!(
+            "tasks compute {work:.3} of the time, the thread is at work {at_work:.3}, shown as running {running:.3}"
+        ));
+    }
+    found
 }
 
 /// Shares that differ; both are shares of all waiting.
