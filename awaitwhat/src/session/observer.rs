@@ -18,7 +18,7 @@ use crate::python::ReadError;
 use crate::python::waits::WaitReader;
 use crate::snapshot::{FrameKind, Losses, Stack};
 use crate::symbolize::CodeCache;
-use crate::target::{AsyncioError, EventLoops, FindError, Interpreter, find_interpreter};
+use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
 
 /// Size of the ring buffer in bytes: room for some 16,000 tasks with ten frames each. It counts twice as memory of the process, since
 /// a record that wraps around is read in one piece.
@@ -52,7 +52,7 @@ pub(crate) enum AttachError {
     #[error(transparent)]
     Find(#[from] FindError),
     #[error(transparent)]
-    Asyncio(#[from] AsyncioError),
+    Scheduler(#[from] SchedulerError),
     #[error(
         "/proc does not belong to the PID namespace that awaitwhat runs in, so that its numbers mean other processes\n\
          mount one that does, as container runtimes do (`unshare --mount-proc`, or `mount -t proc proc /proc`)"
@@ -65,7 +65,7 @@ pub(crate) enum AttachError {
 impl AttachError {
     /// Whether its memory went away while it was read: it has become another program, or is about to end.
     pub(super) fn is_gone(&self) -> bool {
-        let (Self::Find(FindError::Read(error)) | Self::Asyncio(AsyncioError::Read(error))) = self else {
+        let (Self::Find(FindError::Read(error)) | Self::Scheduler(SchedulerError::Read(error))) = self else {
             return false;
         };
         *error == ReadError::Fault(Fault::Gone)
@@ -80,7 +80,7 @@ impl AttachError {
                 | FindError::Unnamed { .. }
                 | FindError::NotPython { .. },
             )
-            | Self::Asyncio(AsyncioError::Read(_)) => true,
+            | Self::Scheduler(SchedulerError::Read(_)) => true,
             // What a program looks like while it replaces itself by another.
             Self::NoMemory => true,
             _ => false,

@@ -195,7 +195,7 @@ impl Traced {
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
                 self.unfinished.remove(&gone);
             }),
-            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Asyncio(_)) => {
+            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Scheduler(_)) => {
                 self.failures += 1;
                 let is_over = self.failures >= MAX_FAILURES || self.observer.process.has_ended();
                 return Ok(if is_over { End::Exit } else { End::Time });

@@ -6,53 +6,15 @@ use awaitwhat_common::plan::{Root, root_kind};
 
 use super::Interpreter;
 use super::data::scan_data;
+use super::scheduler::SchedulerError;
 use super::self_check::ASYNCIO_FUNCTIONS;
-use super::trio::TrioError;
-use crate::layout::{AsyncioDebug, Registry, Version, find_asyncio_debug};
-use crate::memory::{Address, Fault, Memory};
+use crate::layout::{AsyncioDebug, Registry, find_asyncio_debug};
+use crate::memory::{Address, Memory};
 use crate::python::waits::FutureTypes;
 use crate::python::{Objects, ReadError};
 
 /// Words of the module state of `_asyncio` that are searched for a type.
 const MAX_STATE_WORDS: u64 = 32;
-
-/// Why the tasks of a program that uses asyncio cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AsyncioError {
-    #[error("asyncio's memory cannot be read: {0}")]
-    Read(#[from] ReadError),
-    #[error(
-        "`_asyncio.Task` of CPython {version} should have the type name `_asyncio.Task`, and has `{found}`"
-    )]
-    NotATask { version: Version, found: String },
-    #[error(
-        "`_asyncio.Task` of CPython {version} has {found} bytes: that is no layout of a task that awaitwhat knows"
-    )]
-    TaskSize { version: Version, found: u64 },
-    #[error(
-        "the `_asyncio` module of CPython {version} does not publish the layout of its tasks where it is expected to"
-    )]
-    NoDebugOffsets { version: Version },
-    #[error(
-        "asyncio is not laid out like that of a standard build of CPython {version}: {what} should be {expected}, and is {found}"
-    )]
-    SelfCheck {
-        version: Version,
-        what: String,
-        expected: String,
-        found: String,
-    },
-    #[error("the layout of CPython {version}'s tasks is outside what the walker can read")]
-    OutOfBounds { version: Version },
-    #[error(transparent)]
-    Trio(#[from] TrioError),
-}
-
-impl From<Fault> for AsyncioError {
-    fn from(fault: Fault) -> Self {
-        Self::Read(fault.into())
-    }
-}
 
 /// Types of awaitables that wrap another one; they have no symbols.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,7 +111,7 @@ impl Interpreter {
         &self,
         memory: &dyn Memory,
         state: Address,
-    ) -> Result<Option<(Asyncio, Layout)>, AsyncioError> {
+    ) -> Result<Option<(Asyncio, Layout)>, SchedulerError> {
         let objects = self.objects(memory);
         let Some([accelerator, tasks]) = self.asyncio_modules(memory, state)? else {
             return Ok(None);
@@ -184,7 +146,7 @@ impl Interpreter {
         if let Some(fact) = self.functions(memory, tasks, &ASYNCIO_FUNCTIONS)?
             && !fact.holds
         {
-            return Err(AsyncioError::SelfCheck {
+            return Err(SchedulerError::SelfCheck {
                 version: self.version,
                 what: fact.what,
                 expected: fact.expected,
@@ -197,7 +159,7 @@ impl Interpreter {
         };
         self.add_wrappers(&objects, accelerator, &mut walk);
         if !walk.is_within_bounds() {
-            return Err(AsyncioError::OutOfBounds {
+            return Err(SchedulerError::OutOfBounds {
                 version: self.version,
             });
         }
@@ -284,11 +246,11 @@ impl Interpreter {
         memory: &dyn Memory,
         accelerator: Address,
         task_type: Address,
-    ) -> Result<(Option<AsyncioDebug>, Layout), AsyncioError> {
+    ) -> Result<(Option<AsyncioDebug>, Layout), SchedulerError> {
         let version = self.version;
         let found = self.objects(memory).full_type_name(task_type)?;
         if found != "_asyncio.Task" {
-            return Err(AsyncioError::NotATask { version, found });
+            return Err(SchedulerError::NotATask { version, found });
         }
         let mut walk = Layout {
             task_type: task_type.0,
@@ -299,14 +261,14 @@ impl Interpreter {
         if self.offsets.registry == Registry::ThreadLists {
             let definition = memory.read_address(accelerator.offset(self.offsets.module.definition))?;
             let found = find_asyncio_debug(memory, definition, size)
-                .ok_or(AsyncioError::NoDebugOffsets { version })?;
+                .ok_or(SchedulerError::NoDebugOffsets { version })?;
             found.apply(&mut walk);
             debug = Some(found);
         }
         if !self.offsets.tasks.is_empty() {
             let known = self.offsets.tasks.iter().find(|task| task.size == size);
             known
-                .ok_or(AsyncioError::TaskSize { version, found: size })?
+                .ok_or(SchedulerError::TaskSize { version, found: size })?
                 .apply(&mut walk);
         }
         let last = if walk.task_name == ABSENT {
@@ -315,7 +277,7 @@ impl Interpreter {
             walk.task_name.max(walk.task_coro)
         };
         if u64::from(last) + 8 > size {
-            return Err(AsyncioError::TaskSize { version, found: size });
+            return Err(SchedulerError::TaskSize { version, found: size });
         }
         Ok((debug, walk))
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
 use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
 
-use super::asyncio::{Asyncio, AsyncioError};
+use super::asyncio::Asyncio;
+use super::scheduler::SchedulerError;
 use super::{Interpreter, thread_id};
 use crate::layout::{NativeId, RunningLoop};
 use crate::memory::{Address, Fault, Memory};
@@ -88,7 +89,7 @@ impl Interpreter {
         &mut self,
         memory: &dyn Memory,
         thread_ids: &dyn Fn() -> BTreeSet<u32>,
-    ) -> Result<EventLoops, AsyncioError> {
+    ) -> Result<EventLoops, SchedulerError> {
         let mut attempt = 1;
         loop {
             match self.try_event_loops(memory, thread_ids) {
@@ -105,7 +106,7 @@ impl Interpreter {
         &mut self,
         memory: &dyn Memory,
         thread_ids: &dyn Fn() -> BTreeSet<u32>,
-    ) -> Result<EventLoops, AsyncioError> {
+    ) -> Result<EventLoops, SchedulerError> {
         let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
         let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
         let mut result = EventLoops::default();
@@ -164,7 +165,7 @@ impl Interpreter {
         memory: &dyn Memory,
         interpreter: Address,
         limit: usize,
-    ) -> Result<Vec<ThreadId>, AsyncioError> {
+    ) -> Result<Vec<ThreadId>, SchedulerError> {
         let offsets = &self.offsets.thread;
         let head = interpreter.offset(self.offsets.interpreter.threads_head);
         let mut previous = Address::NULL;
@@ -199,7 +200,7 @@ impl Interpreter {
         asyncio: &Asyncio,
         interpreter: Address,
         threads: &[ThreadId],
-    ) -> Result<Vec<Thread>, AsyncioError> {
+    ) -> Result<Vec<Thread>, SchedulerError> {
         let debug = asyncio.debug.as_ref();
         let thread = |&ThreadId { state, tid }: &ThreadId| {
             Ok(Thread {
@@ -289,7 +290,7 @@ impl Interpreter {
         layout: u32,
         asyncio: &Asyncio,
         threads: &[Thread],
-    ) -> Result<EventLoops, AsyncioError> {
+    ) -> Result<EventLoops, SchedulerError> {
         let mut result = EventLoops::default();
         let lists = self.used_lists(memory, threads)?;
         for thread in threads {
@@ -424,11 +425,11 @@ impl EventLoops {
 
 /// Whether the next look may succeed: structures that change while they are read (a thread that ends, a dict that grows)
 /// contradict themselves.
-fn is_transient(error: &AsyncioError) -> bool {
+fn is_transient(error: &SchedulerError) -> bool {
     matches!(
         error,
-        AsyncioError::Read(ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }))
-            | AsyncioError::SelfCheck { .. }
+        SchedulerError::Read(ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }))
+            | SchedulerError::SelfCheck { .. }
     )
 }
 

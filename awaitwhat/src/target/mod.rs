@@ -23,11 +23,11 @@ use std::collections::HashMap;
 
 use awaitwhat_common::layout::Layout;
 
-pub use self::asyncio::AsyncioError;
 use self::asyncio::Wrappers;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
 use self::scheduler::Scheduler;
+pub use self::scheduler::SchedulerError;
 pub use self::self_check::Fact;
 pub use self::task_shapes::TaskFields;
 pub use self::trio::TrioError;

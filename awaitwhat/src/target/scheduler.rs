@@ -4,10 +4,49 @@ use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::MAX_LAYOUTS;
 
 use super::Interpreter;
-use super::asyncio::{Asyncio, AsyncioError};
-use super::trio::Trio;
-use crate::memory::{Address, Memory};
+use super::asyncio::Asyncio;
+use super::trio::{Trio, TrioError};
+use crate::layout::Version;
+use crate::memory::{Address, Fault, Memory};
 use crate::python::ReadError;
+
+/// Why the tasks of a program that uses asyncio or trio cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchedulerError {
+    #[error("asyncio's memory cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error(
+        "`_asyncio.Task` of CPython {version} should have the type name `_asyncio.Task`, and has `{found}`"
+    )]
+    NotATask { version: Version, found: String },
+    #[error(
+        "`_asyncio.Task` of CPython {version} has {found} bytes: that is no layout of a task that awaitwhat knows"
+    )]
+    TaskSize { version: Version, found: u64 },
+    #[error(
+        "the `_asyncio` module of CPython {version} does not publish the layout of its tasks where it is expected to"
+    )]
+    NoDebugOffsets { version: Version },
+    #[error(
+        "asyncio is not laid out like that of a standard build of CPython {version}: {what} should be {expected}, and is {found}"
+    )]
+    SelfCheck {
+        version: Version,
+        what: String,
+        expected: String,
+        found: String,
+    },
+    #[error("the layout of CPython {version}'s tasks is outside what the walker can read")]
+    OutOfBounds { version: Version },
+    #[error(transparent)]
+    Trio(#[from] TrioError),
+}
+
+impl From<Fault> for SchedulerError {
+    fn from(fault: Fault) -> Self {
+        Self::Read(fault.into())
+    }
+}
 
 /// One library in one interpreter.
 #[derive(Clone, Debug)]
@@ -96,7 +135,7 @@ impl Interpreter {
         &mut self,
         memory: &dyn Memory,
         state: Address,
-    ) -> Result<Option<u32>, AsyncioError> {
+    ) -> Result<Option<u32>, SchedulerError> {
         let known = self.known(state, Self::asyncio);
         // An interpreter that has ended may have left its address to another one.
         if let Some((number, asyncio)) = known
@@ -116,7 +155,7 @@ impl Interpreter {
         &mut self,
         memory: &dyn Memory,
         state: Address,
-    ) -> Result<Option<u32>, AsyncioError> {
+    ) -> Result<Option<u32>, SchedulerError> {
         let known = self.known(state, Self::trio);
         if let Some((number, trio)) = known
             && self.is_same_trio(memory, state, trio)?

@@ -8,8 +8,8 @@ use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 
 use super::Interpreter;
-use super::asyncio::AsyncioError;
 use super::event_loops::{EventLoop, EventLoops, ThreadId};
+use super::scheduler::SchedulerError;
 use crate::memory::{Address, Memory};
 use crate::python::ReadError;
 use crate::python::trio::TrioTypes;
@@ -64,7 +64,7 @@ impl Interpreter {
         &self,
         memory: &dyn Memory,
         state: Address,
-    ) -> Result<Option<(Trio, Layout)>, AsyncioError> {
+    ) -> Result<Option<(Trio, Layout)>, SchedulerError> {
         let Some(module) = self.module(memory, state, MODULE)? else {
             return Ok(None);
         };
@@ -85,9 +85,9 @@ impl Interpreter {
             return Err(TrioError::NotATask { found }.into());
         }
         let slot = |attribute| {
-            let offset = objects.slot(task, attribute).map_err(AsyncioError::Read)?;
+            let offset = objects.slot(task, attribute).map_err(SchedulerError::Read)?;
             let class = "Task";
-            offset.ok_or(AsyncioError::Trio(TrioError::NoSlot { class, attribute }))
+            offset.ok_or(SchedulerError::Trio(TrioError::NoSlot { class, attribute }))
         };
         let layout = Layout {
             task_coro: slot("coro")?,
@@ -132,7 +132,7 @@ impl Interpreter {
         layout: u32,
         trio: &Trio,
         threads: &[ThreadId],
-    ) -> Result<EventLoops, AsyncioError> {
+    ) -> Result<EventLoops, SchedulerError> {
         let objects = self.objects(memory);
         let mut result = EventLoops::default();
         for thread in threads {
@@ -142,7 +142,7 @@ impl Interpreter {
                 if objects.thread_local_is_empty(trio.context, thread.state)? {
                     continue;
                 }
-                return Err(AsyncioError::Read(ReadError::Malformed {
+                return Err(SchedulerError::Read(ReadError::Malformed {
                     what: "thread-local object",
                     address: trio.context,
                 }));
@@ -151,7 +151,7 @@ impl Interpreter {
                 continue;
             };
             if !objects.is_exactly(tasks, self.types.set)? {
-                return Err(AsyncioError::Read(ReadError::Malformed {
+                return Err(SchedulerError::Read(ReadError::Malformed {
                     what: "set",
                     address: tasks,
                 }));
