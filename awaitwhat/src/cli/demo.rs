@@ -43,8 +43,8 @@ pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<
     let seen = look(program.pid(), reading).await;
     program.terminate().await?;
     let (snapshot, profile) = seen?;
-    show(&snapshot, &profile, reading.max_frames)?;
     write_flame_graph(&profile, file)?;
+    show(&snapshot, &profile, reading.max_frames)?;
     writeln!(
         people_stdout(),
         "\nThe same as a flame graph, for a browser: {}",
