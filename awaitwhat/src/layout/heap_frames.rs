@@ -93,6 +93,7 @@ pub(super) const OFFSETS: Offsets = Offsets {
     tasks: &[],
     running_loop: RunningLoop::Holder(16),
     registry: Registry::AllTasks,
+    has_anext: false,
 };
 
 /// `PyFrameObject` and `PyGenObject` of 3.7 to 3.9; a task's fields depend on its size.

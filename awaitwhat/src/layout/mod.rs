@@ -159,6 +159,8 @@ pub struct Offsets {
     pub running_loop: RunningLoop,
     /// Where tasks are registered.
     pub registry: Registry,
+    /// Whether there is a type `anext_awaitable` (`Objects/iterobject.c`, since 3.10).
+    pub has_anext: bool,
 }
 
 impl Offsets {

@@ -32,6 +32,7 @@ pub(super) const TABLE: Table = Table {
             code: 176,
         }),
         tasks: &TASKS,
+        has_anext: true,
         ..heap_frames::OFFSETS
     },
     walk: Layout {

@@ -98,6 +98,7 @@ const OFFSETS: Offsets = Offsets {
     tasks: &[],
     running_loop: RunningLoop::Holder(16),
     registry: Registry::AllTasks,
+    has_anext: true,
 };
 
 const WALK: Layout = Layout {

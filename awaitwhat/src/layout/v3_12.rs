@@ -98,6 +98,7 @@ const OFFSETS: Offsets = Offsets {
     tasks: &[],
     running_loop: RunningLoop::ThreadDict,
     registry: Registry::ScheduledAndEager,
+    has_anext: true,
 };
 
 const WALK: Layout = Layout {

@@ -111,6 +111,7 @@ const OFFSETS: Offsets = Offsets {
     tasks: &[],
     running_loop: RunningLoop::ThreadState(304),
     registry: Registry::ScheduledAndEager,
+    has_anext: true,
 };
 
 const WALK: Layout = Layout {

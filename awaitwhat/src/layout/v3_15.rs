@@ -111,6 +111,7 @@ const OFFSETS: Offsets = Offsets {
     tasks: &[],
     running_loop: RunningLoop::Published,
     registry: Registry::ThreadLists,
+    has_anext: true,
 };
 
 /// The offsets of a task follow when `_asyncio` is imported.

@@ -23,6 +23,7 @@ pub(super) struct Wrappers {
 }
 
 impl Wrappers {
+    /// The last one is not in every version.
     const NAMES: [&str; 4] = [
         "coroutine_wrapper",
         "async_generator_asend",
@@ -33,11 +34,17 @@ impl Wrappers {
     /// Searches the interpreter's data for the static types.
     pub(super) fn find(objects: &Objects<'_>) -> Self {
         let mut types = [Address::NULL; Self::NAMES.len()];
+        // One that the version does not have would be searched for to the end.
+        let wanted = Self::NAMES.len() - usize::from(!objects.offsets.has_anext);
         scan_data(objects.memory, objects.types.coroutine, |address, word| {
             let (type_object, name) = static_type_at(objects, address, word)?;
             let index = Self::NAMES.iter().position(|known| *known == name)?;
             *types.get_mut(index)? = type_object;
-            types.iter().all(|found| !found.is_null()).then_some(())
+            types
+                .iter()
+                .take(wanted)
+                .all(|found| !found.is_null())
+                .then_some(())
         });
         Self { types }
     }
