@@ -63,6 +63,8 @@ struct Loop {
     last_visit: (u64, u64),
     resting: Stratum,
     busy: Stratum,
+    /// Nothing is known of the time from the last record on until the next one: there was no loop.
+    is_over: bool,
 }
 
 /// Task time per chain, while it is being summed up.
@@ -194,8 +196,16 @@ impl Account {
         last.unwrap_or(0).saturating_sub(first.unwrap_or(0)) as f64 / 1e9
     }
 
-    /// A loop has ended, or is walked anew: what was seen last held until then.
+    /// A loop has ended: what was seen last held until then. Another one may come in its place.
     pub fn end_loop(&mut self, event_loop: LoopId) {
+        self.begin_anew(event_loop);
+        if let Some(of_loop) = self.loops.get_mut(&event_loop) {
+            of_loop.is_over = true;
+        }
+    }
+
+    /// A loop goes on, but is walked anew.
+    pub fn begin_anew(&mut self, event_loop: LoopId) {
         if let Some(of_loop) = self.loops.get_mut(&event_loop) {
             of_loop.settle(&mut self.weights);
         }
@@ -279,7 +289,12 @@ fn stratum<'a>(loops: &'a mut HashMap<LoopId, Loop>, origin: &Origin) -> (u64, &
             last_slice: origin.runtime,
             ..Stratum::default()
         },
+        is_over: false,
     });
+    if std::mem::take(&mut of_loop.is_over) {
+        of_loop.resting.begin(resting);
+        of_loop.busy.begin(origin.runtime);
+    }
     of_loop.last = of_loop.last.max((origin.time, origin.runtime));
     if origin.in_context {
         (origin.runtime, &mut of_loop.busy)
@@ -297,10 +312,8 @@ impl Loop {
         // Too short a time of one kind to have met a task in it: it did there what it did in the other.
         self.resting.fill_in(resting_end, &self.busy, weights);
         self.busy.fill_in(runtime, &self.resting, weights);
-        for stratum in [&mut self.resting, &mut self.busy] {
-            stratum.visits.clear();
-            stratum.running = None;
-        }
+        self.resting.begin(resting_end);
+        self.busy.begin(runtime);
     }
 }
 
@@ -311,6 +324,16 @@ impl Stratum {
         let possible = clock.saturating_sub(since.max(self.constant_until.min(clock)));
         let longest = if self.period == 0 { possible } else { self.period };
         possible.min(longest) as f64 / 2.0
+    }
+
+    /// Goes on at `clock` with nothing seen yet.
+    fn begin(&mut self, clock: u64) {
+        *self = Self {
+            start: clock,
+            last_slice: clock,
+            period: self.period,
+            ..Self::default()
+        };
     }
 
     fn settle(&mut self, end: u64, weights: &mut Weights) {

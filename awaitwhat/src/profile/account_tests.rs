@@ -268,3 +268,46 @@ fn loops_of_one_thread_share_its_time_and_have_tasks_of_their_own() {
     // It was seen last after 9 s.
     close(feed.seconds('S'), 9.0);
 }
+
+/// A loop that rests from 0 to 4 s, and another one that comes in its place at 10 s, with a task that only the sampler meets.
+fn one_loop_after_another(goes_on: bool) -> Feed {
+    let event_loop = LoopId { tid: 7, slot: 0 };
+    let mut feed = Feed::default();
+    for (time, pass) in [(0.0, 1), (4.0, 2)] {
+        feed.pass(&[(1, 'a')], time, pass);
+    }
+    if goes_on {
+        feed.account.begin_anew(event_loop);
+    } else {
+        feed.account.end_loop(event_loop);
+    }
+    for (time, pass) in [(10.0, 1), (12.0, 2)] {
+        let at = origin(false, nanoseconds(time), 0, pass);
+        feed.visit('R', 0, at);
+        feed.visit('b', 2, at);
+        feed.slice(SliceStatus::PassComplete, at);
+    }
+    let busy = origin(true, nanoseconds(12.0), 0, 1);
+    feed.visit('c', 3, busy);
+    feed.slice(SliceStatus::PassComplete, busy);
+    feed.account.end();
+    feed
+}
+
+#[test]
+fn the_time_between_two_loops_belongs_to_neither() {
+    let mut feed = one_loop_after_another(false);
+    close(feed.seconds('a'), 4.0);
+    close(feed.seconds('b'), 2.0);
+    close(feed.seconds('R'), 2.0);
+    // It is taken to have been there all the time of its own loop, and no longer.
+    close(feed.seconds('c'), 2.0);
+}
+
+#[test]
+fn a_loop_that_is_walked_anew_has_gone_on_meanwhile() {
+    let mut feed = one_loop_after_another(true);
+    close(feed.seconds('a'), 4.0);
+    close(feed.seconds('b'), 8.0);
+    close(feed.seconds('R'), 8.0);
+}

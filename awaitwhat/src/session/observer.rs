@@ -223,8 +223,8 @@ impl Observer {
     }
 
     /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns those that have
-    /// gone, or are walked anew.
-    pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<LoopId>, AttachError> {
+    /// gone, or go on but are walked anew (`true`).
+    pub(super) fn refresh(&mut self, capture: &mut Capture) -> Result<Vec<(LoopId, bool)>, AttachError> {
         self.memory.forget();
         let loops = self
             .interpreter
@@ -232,7 +232,11 @@ impl Observer {
         Ok(self.follow(capture, loops)?)
     }
 
-    fn follow(&mut self, capture: &mut Capture, mut loops: EventLoops) -> Result<Vec<LoopId>, CaptureError> {
+    fn follow(
+        &mut self,
+        capture: &mut Capture,
+        mut loops: EventLoops,
+    ) -> Result<Vec<(LoopId, bool)>, CaptureError> {
         self.complete(&mut loops);
         let is_kept = |plan: &ThreadPlan| loops.plans.iter().any(|it| is_same_walk(it, plan));
         let (kept, gone): (Vec<ThreadPlan>, Vec<ThreadPlan>) = std::mem::take(&mut self.loops.plans)
@@ -245,7 +249,8 @@ impl Observer {
         let unplanned = self.install(capture, &kept)?;
         let left_out = self.loops.left_out as u64 + unplanned;
         self.losses.incomplete = self.losses.incomplete.max(left_out);
-        Ok(gone.iter().map(ThreadPlan::loop_id).collect())
+        let goes_on = |plan: &ThreadPlan| self.loops.plans.iter().any(|it| is_same_loop(it, plan));
+        Ok(gone.iter().map(|plan| (plan.loop_id(), goes_on(plan))).collect())
     }
 
     /// Fills in what only awaitwhat knows of plans: what threads are called here, and how far to look.
@@ -426,6 +431,12 @@ fn is_same_walk(one: &ThreadPlan, other: &ThreadPlan) -> bool {
         ..*one
     };
     one == *other
+}
+
+/// Whether two plans are of the same loop.
+fn is_same_loop(one: &ThreadPlan, other: &ThreadPlan) -> bool {
+    let loop_of = |it: &ThreadPlan| (it.loop_id(), it.layout, it.thread_state, it.event_loop);
+    loop_of(one) == loop_of(other)
 }
 
 /// Lets each walk take the tasks of its own loop only. While a target is traced loops may begin unseen, and their tasks would

@@ -189,8 +189,12 @@ impl Traced {
     fn refresh(&mut self, capture: &mut Capture, options: &TraceOptions) -> Result<End, AttachError> {
         let before = self.observer.loops.plans.clone();
         match self.observer.refresh(capture) {
-            Ok(gone) => gone.into_iter().for_each(|gone| {
-                self.account.end_loop(gone);
+            Ok(gone) => gone.into_iter().for_each(|(gone, goes_on)| {
+                if goes_on {
+                    self.account.begin_anew(gone);
+                } else {
+                    self.account.end_loop(gone);
+                }
                 // What begins anew has lost nothing yet, and is unfinished once it is looked at.
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
                 self.unfinished.remove(&gone);
