@@ -78,6 +78,21 @@ fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64
     }
 }
 
+/// Passes that are begun: the thread that told the truth may be about to end, and takes its tasks from one list to another by that.
+const MAX_PASSES: u32 = 10;
+
+/// The records of a pass in which no registry changed.
+fn whole_pass(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<Vec<Vec<u64>>> {
+    for _ in 0..MAX_PASSES {
+        match walk(memory, layout, plan) {
+            (records, SliceStatus::PassComplete) => return Ok(records),
+            (_, SliceStatus::RegistryTorn) => {}
+            (_, status) => bail!("the walk ended with {status:?}"),
+        }
+    }
+    bail!("the registries changed in each of {MAX_PASSES} passes")
+}
+
 /// The layout that a plan refers to.
 fn layout_of<'a>(interpreter: &'a Interpreter, plan: &ThreadPlan) -> Result<&'a Layout> {
     let mut layouts = interpreter.layouts();
@@ -99,7 +114,8 @@ fn pythons() -> Vec<Python> {
 
 fn find(target: &Target) -> Result<(PeerMemory, Interpreter)> {
     let memory = PeerMemory::new(target.pid)?;
-    let interpreter = find_interpreter(&memory, &mappings(target.pid)?)?;
+    let mut interpreter = find_interpreter(&memory, &mappings(target.pid)?)?;
+    interpreter.process_id = Some(target.pid);
     Ok((memory, interpreter))
 }
 
@@ -135,16 +151,12 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
     let mut look = Look::new(&memory, &interpreter, &loops.running);
     let mut tasks = Vec::new();
     for plan in &loops.plans {
-        let layout = layout_of(&interpreter, plan)?;
-        let (records, status) = walk(&memory, layout, plan);
-        ensure!(
-            status == SliceStatus::PassComplete,
-            "the walk ended with {status:?}"
-        );
-        for record in records {
+        for record in whole_pass(&memory, layout_of(&interpreter, plan)?, plan)? {
             tasks.extend(look.task(&record)?);
         }
     }
+    let torn = target.announced["torn"].as_u64().unwrap_or(0);
+    ensure!(look.torn == torn, "{torn} tasks are torn, seen {}", look.torn);
     ensure!(look.code.take_unreadable() == 0, "code objects could not be read");
     ensure!(
         look.code.revalidate(&interpreter.objects(&memory))?.is_empty(),
@@ -325,6 +337,8 @@ struct Look<'a> {
     waits: WaitReader,
     /// Who (first) waits for whom.
     edges: BTreeSet<(Address, Address)>,
+    /// Tasks that cannot be told.
+    torn: u64,
 }
 
 impl<'a> Look<'a> {
@@ -336,6 +350,7 @@ impl<'a> Look<'a> {
             code: CodeCache::default(),
             waits: WaitReader::default(),
             edges: BTreeSet::new(),
+            torn: 0,
         }
     }
 
@@ -352,14 +367,16 @@ impl<'a> Look<'a> {
             return Ok(None);
         }
         let [_, status, state, _, low, high, ..] = word(HEAD).to_le_bytes();
-        if TaskStatus::from_u8(status) == Some(TaskStatus::Opaque) {
-            return Ok(None);
+        match TaskStatus::from_u8(status) {
+            Some(TaskStatus::Opaque) => return Ok(None),
+            Some(TaskStatus::Torn) => {
+                self.torn += 1;
+                return Ok(None);
+            }
+            Some(TaskStatus::Complete | TaskStatus::Truncated) => {}
+            Some(TaskStatus::Fault) | None => bail!("status {status}"),
         }
         let frame_count = usize::from(u16::from_le_bytes([low, high]));
-        ensure!(
-            TaskStatus::from_u8(status).is_some_and(|it| it != TaskStatus::Fault),
-            "status {status}"
-        );
         let is_running = TaskState::from_u8(state) == Some(TaskState::Running);
         let objects = self.interpreter.objects(self.memory);
         let mut stack = Vec::new();

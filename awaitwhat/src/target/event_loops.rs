@@ -292,7 +292,7 @@ impl Interpreter {
         threads: &[Thread],
     ) -> Result<EventLoops, SchedulerError> {
         let mut result = EventLoops::default();
-        let lists = self.used_lists(memory, threads)?;
+        let lists = used_lists(memory, threads)?;
         for thread in threads {
             if let Some(address) = thread.event_loop {
                 result.running.push(EventLoop {
@@ -312,22 +312,6 @@ impl Interpreter {
         }
         result.share_tasks_without_thread();
         Ok(result)
-    }
-
-    /// The linked lists that have members.
-    fn used_lists(&self, memory: &dyn Memory, threads: &[Thread]) -> Result<Vec<Root>, Fault> {
-        let mut lists = Vec::new();
-        for root in threads
-            .iter()
-            .flat_map(|thread| [thread.own, thread.lingering])
-            .flatten()
-        {
-            let head = Address(root.address);
-            if !lists.contains(&root) && memory.read_address(head)? != head {
-                lists.push(root);
-            }
-        }
-        Ok(lists)
     }
 
     /// Whether a registry that all threads share has members.
@@ -446,6 +430,27 @@ fn list(memory: &dyn Memory, head: Address, next: u64, limit: usize) -> Result<V
         link = state.offset(next);
     }
     Ok(found)
+}
+
+/// The linked lists that have members.
+///
+/// A thread that ended since the threads were listed has none any more. What is at the place of its head then leads nowhere, as a rule
+/// (debug builds see to that), and the next look knows better.
+fn used_lists(memory: &dyn Memory, threads: &[Thread]) -> Result<Vec<Root>, Fault> {
+    let mut lists = Vec::new();
+    for root in threads
+        .iter()
+        .flat_map(|thread| [thread.own, thread.lingering])
+        .flatten()
+    {
+        let head = Address(root.address);
+        let first = memory.read_address(head)?;
+        if !lists.contains(&root) && first != head {
+            memory.read_address(first)?;
+            lists.push(root);
+        }
+    }
+    Ok(lists)
 }
 
 fn list_root(address: Address) -> Root {
@@ -586,6 +591,26 @@ mod tests {
         assert_eq!((found.plans[0].root_count, found.left_out), (16, 4));
         let many = MAX_FOREIGN_LOOPS as u64 + 3;
         assert_eq!(loops(many, &[]).left_out, 2);
+    }
+
+    #[test]
+    fn looks_again_where_a_thread_has_left_garbage() {
+        const HEADS: [u64; 3] = [0x1000, 0x2000, 0x3000];
+        let threads = HEADS.map(|head| Thread {
+            own: Some(list_root(Address(head))),
+            ..thread(head, 0)
+        });
+        let mut image = MemoryImage::default();
+        image.write_words(HEADS[0], &[HEADS[0]]);
+        image.write_words(HEADS[1], &[0x5000]);
+        image.write_words(0x5000, &[HEADS[1]]);
+        image.write_words(HEADS[2], &[HEADS[2]]);
+        let used = used_lists(&image, &threads);
+        assert_eq!(used, Ok(vec![list_root(Address(HEADS[1]))]));
+        // What debug builds write over memory that is given back (`Objects/obmalloc.c`, `PYMEM_DEADBYTE`).
+        image.write_words(HEADS[2], &[0xdddd_dddd_dddd_dddd]);
+        let error = used_lists(&image, &threads).expect_err("the third thread is gone");
+        assert!(is_transient(&error.into()));
     }
 
     #[test]
