@@ -7,7 +7,8 @@
  *   -DLINKED -DTHREAD   the same, in another thread
  *   -DPLUGIN=PATH       libpython is loaded at run time; with -DBYSTANDER=PATH another one is loaded as well, and left alone,
  *                       or initialised with -DBYSTANDER_HOME=PATH
- * and optionally -DMAIN=NAME, the function that runs a command line.
+ * and optionally -DMAIN=NAME, the function that runs a command line, and, where linked, -DBUILTIN_ASYNCIO: the module `_asyncio` is linked
+ * as well, and is one of `sys.builtin_module_names`.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -29,7 +30,19 @@ struct arguments {
 
 #ifdef LINKED
 int MAIN(int, char **);
+#ifdef BUILTIN_ASYNCIO
+void *PyInit__asyncio(void);
+int PyImport_AppendInittab(const char *, void *(*)(void));
+
+static int interpreter(int count, char **values)
+{
+    if (PyImport_AppendInittab("_asyncio", PyInit__asyncio) != 0)
+        return 1;
+    return MAIN(count, values);
+}
+#else
 #define interpreter MAIN
+#endif
 #else
 static void *load(const char *path, int mode)
 {

@@ -52,10 +52,15 @@ const IDLE_SECOND: &str = "beside_an_idle_one";
 /// Gives the compiler's arguments for an interpreter, and one that stands by.
 type Builder = fn(&Kit, &Kit) -> anyhow::Result<Vec<String>>;
 
-const BUILDS: [(&str, Builder); 8] = [
+const BUILDS: [(&str, Builder); 9] = [
     ("shared", |kit, _| kit.linked(&["-DLINKED"], &kit.shared())),
     ("thread", |kit, _| {
         kit.linked(&["-DLINKED", "-DTHREAD"], &kit.shared())
+    }),
+    ("builtin_asyncio", |kit, _| {
+        let mut libraries = kit.shared();
+        libraries.push(kit.asyncio());
+        kit.linked(&["-DLINKED", "-DBUILTIN_ASYNCIO"], &libraries)
     }),
     ("static", |kit, _| {
         kit.linked(&["-DLINKED", "-no-pie", "-rdynamic", "-s"], &kit.archived("")?)
@@ -121,6 +126,11 @@ impl Kit {
             self.settings.library().display().to_string(),
             format!("-Wl,-rpath,{}", self.get("LIBDIR")),
         ]
+    }
+
+    /// The extension module `_asyncio`.
+    fn asyncio(&self) -> String {
+        format!("{}/_asyncio{}", self.get("DESTSHARED"), self.get("EXT_SUFFIX"))
     }
 
     /// The archive, of position-independent code where there is one of its own, and what it needs.
