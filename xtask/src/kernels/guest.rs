@@ -37,11 +37,12 @@ pub struct Report {
 pub fn run(kernel: &Kernel, image: &Path) -> Result<Report> {
     eprintln!("Booting the kernel of Debian {}", kernel.suite);
     let console = repo::cache("kernels")?.join(&kernel.suite).join("console.log");
-    // The emulated cmpxchg16b of QEMU 7.2 damages the flags, which 6.12 and later do not survive: take it away.
+    // The emulated cmpxchg16b of QEMU 7.2 damages the flags, which 6.12 and later do not survive: take it away. And where CPUs are emulated in a
+    // thread each, one may execute a breakpoint by which another patches the kernel's code after it has been taken back, which no kernel survives.
     let mut child = Command::new("qemu-system-x86_64")
         .args([
             "-accel",
-            "tcg",
+            "tcg,thread=single",
             "-cpu",
             "Haswell-noTSX,-cx16",
             "-smp",
