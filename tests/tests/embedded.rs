@@ -28,7 +28,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     // One in another root has no compiler, and is not of this system's C library.
     let pythons: Vec<Python> = environment::pythons()?
         .into_iter()
-        .filter(|python| python.command.len() == 1)
+        .filter(|python| python.command.len() == 1 && !python.is_debug())
         .collect();
     let mut list = Vec::new();
     for (index, python) in pythons.iter().enumerate() {

@@ -95,6 +95,12 @@ pub fn provide() -> Result<Provided> {
             .missing
             .push(format!("CPython from a Debian root: {error:#}")),
     }
+    let debug_build = system_debug_build().and_then(|path| add_installed(&mut provided, &path));
+    if let Err(error) = debug_build {
+        provided
+            .missing
+            .push(format!("the debug build of the system's interpreter: {error:#}"));
+    }
     if let Err(error) = need_library() {
         provided
             .missing
@@ -124,9 +130,20 @@ fn installed() -> Vec<PathBuf> {
     paths
 }
 
+/// The debug build of the system's own interpreter, which is installed where it is not there.
+fn system_debug_build() -> Result<PathBuf> {
+    let (major, minor) = version_of(Path::new(SYSTEM)).with_context(|| format!("{SYSTEM} is no CPython"))?;
+    let name = format!("python{major}.{minor}{}", root::DEBUG_BUILD);
+    let path = Path::new("/usr/bin").join(&name);
+    if !path.exists() {
+        debian::install(&name)?;
+    }
+    Ok(path)
+}
+
 /// Sees to it that programs can be linked with the system's interpreter; pyenv's have what that takes.
 fn need_library() -> Result<()> {
-    let path = Path::new("/usr/bin/python3");
+    let path = Path::new(SYSTEM);
     let Some((major, minor)) = version_of(path) else {
         return Ok(());
     };
@@ -159,15 +176,16 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
     if !is_wanted || !is_system && provided.pythons.iter().any(|it| it.version == version) {
         return Ok(());
     }
-    let label = format!("{}.{}", version.0, version.1);
+    let is_debug = path.to_string_lossy().ends_with(root::DEBUG_BUILD);
+    let (suffix, build) = match (is_system, is_debug) {
+        (true, true) => (root::DEBUG_BUILD, "Debian's own debug build"),
+        (true, false) => ("-system", "Debian's own"),
+        (false, _) => ("", "pyenv's"),
+    };
     provided.pythons.push(Python {
-        label: if is_system {
-            format!("{label}-system")
-        } else {
-            label
-        },
+        label: format!("{}.{}{suffix}", version.0, version.1),
         version,
-        build: if is_system { "Debian's own" } else { "pyenv's" }.to_owned(),
+        build: build.to_owned(),
         command: vec![path.to_str().context("the path is not UTF-8")?.to_owned()],
         targets: repo::root()?.join("tests/targets"),
         packages: None,
