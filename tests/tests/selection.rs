@@ -566,7 +566,11 @@ fn traced_children_come_and_go(python: &Python) -> anyhow::Result<()> {
             child.target_exited
         );
     }
-    ensure!(found.len() == 4, "{} profiles", found.len());
+    let seen: Vec<_> = found
+        .iter()
+        .map(|profile| (profile.pid, profile.mean_tasks))
+        .collect();
+    ensure!(found.len() == 4, "other profiles than those of four: {seen:?}");
     Ok(())
 }
 

@@ -112,6 +112,14 @@ impl LiveMemory {
         self.address_space.get()
     }
 
+    /// Whether what was read here is the process's memory no longer: it has become another program, or is about to end.
+    pub fn is_gone(&self) -> bool {
+        self.forget();
+        // Whichever page it is, the answer names the address space.
+        let page = self.mappings.first().map_or(0, |mapping| mapping.start.0) & !(PAGE - 1);
+        self.fetch(page, page) == Err(Fault::Gone)
+    }
+
     /// Makes later reads see what the target has changed since.
     pub fn forget(&self) {
         self.pages.borrow_mut().clear();

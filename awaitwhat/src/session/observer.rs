@@ -161,15 +161,24 @@ impl Found {
         if memory.mappings().is_empty() {
             return Err(AttachError::NoMemory);
         }
-        let mut interpreter = find_interpreter(&memory, memory.mappings())?;
+        match Self::read(&memory, process) {
+            Ok((interpreter, loops)) => Ok(Self {
+                memory,
+                interpreter,
+                loops,
+            }),
+            // What went away in the middle of a search is missed there, and does not fit together.
+            Err(_) if memory.is_gone() => Err(FindError::from(Fault::Gone).into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(memory: &LiveMemory, process: &Process) -> Result<(Interpreter, EventLoops), AttachError> {
+        let mut interpreter = find_interpreter(memory, memory.mappings())?;
         interpreter.process_id = process.own_id();
         let pid = process.pid();
-        let loops = interpreter.event_loops(&memory, &|| own_thread_ids(pid))?;
-        Ok(Self {
-            memory,
-            interpreter,
-            loops,
-        })
+        let loops = interpreter.event_loops(memory, &|| own_thread_ids(pid))?;
+        Ok((interpreter, loops))
     }
 }
 
@@ -411,6 +420,11 @@ impl Observer {
         let stale = self.names.chains.retire(&changed);
         self.losses.stale += stale.len() as u64;
         Ok(stale)
+    }
+
+    /// Whether the target is a child, in which only loops count that it runs itself.
+    pub(super) fn is_child(&self) -> bool {
+        self.manner.is_only_running
     }
 
     /// The thread that runs `event_loop`.

@@ -9,10 +9,13 @@ use crate::capture::{Capture, CaptureError};
 use crate::processes::{Identity, Processes};
 use crate::selection::{Candidate, Reason, Search, Selection};
 use crate::survey::Refused;
-use crate::target::FindError;
+use crate::target::{FindError, SchedulerError};
 
 /// How long a process that looks as if it had only just started is given until there is an interpreter in it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a child that is no Python may take to become one: between `exec` and its first instruction it has no interpreter in it.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What to do with a process that could not be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +140,17 @@ impl<'a> Roster<'a> {
 
     fn verdict(&self, reason: Reason, error: &AttachError, since: Instant) -> Verdict {
         let is_named = reason == Reason::Named;
+        if reason == Reason::Child && error.is_no_python() && since.elapsed() < SETTLING {
+            return Verdict::Retry;
+        }
         let may_become = match error {
             AttachError::Find(FindError::NotInitialised) => self.just_started || !is_named,
+            // A child that was forked a moment ago still has much that is its parent's, and contradicts itself.
+            AttachError::Find(FindError::Read(_)) | AttachError::Scheduler(SchedulerError::Read(_))
+                if !is_named =>
+            {
+                !error.is_over()
+            }
             _ => self.just_started && is_named && error.is_too_early(),
         };
         if may_become && since.elapsed() < PATIENCE {
@@ -156,7 +168,10 @@ impl<'a> Roster<'a> {
     pub(super) fn refused(mut self, is_nothing: bool) -> Result<Vec<Refused>, Error> {
         let selection = self.search.selection();
         if is_nothing {
-            let doubtful = std::mem::take(&mut self.doubtful).into_iter();
+            let just_started = self.just_started;
+            let doubtful = std::mem::take(&mut self.doubtful)
+                .into_iter()
+                .filter(|(_, (_, error))| just_started || !error.is_no_python());
             let never_ready =
                 doubtful.map(|(pid, (_, error))| (pid, self.search.processes().command(pid), error));
             self.refused.extend(never_ready);

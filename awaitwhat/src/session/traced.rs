@@ -54,6 +54,9 @@ pub(super) struct Traced {
     is_replaced: bool,
     /// Refreshes that failed in a row.
     failures: u32,
+    /// The loops that were found belong to the target. In a child that has just been forked its parent's pass for running, until the child's
+    /// own hooks have run (`asyncio.events`, 3.12 and later): a second look tells.
+    is_proven: bool,
 }
 
 impl Traced {
@@ -75,7 +78,9 @@ impl Traced {
             unfinished: HashSet::new(),
             is_replaced: false,
             failures: 0,
+            is_proven: false,
         };
+        traced.is_proven = !traced.observer.is_child();
         traced.start_sampling(capture, options)?;
         // Finding the interpreter took hundreds of pages, which hundreds of targets should not hold at once.
         traced.observer.memory.forget();
@@ -177,7 +182,7 @@ impl Traced {
     /// Until loops are looked for again: not long where there is none, or they come and go.
     fn pause(&self) -> Duration {
         let is_restless = self.changed.is_some_and(|changed| changed.elapsed() < RESTLESS);
-        if self.observer.loops.plans.is_empty() || self.failures > 0 || is_restless {
+        if self.observer.loops.plans.is_empty() || self.failures > 0 || is_restless || !self.is_proven {
             REFRESH_IDLE
         } else {
             REFRESH
@@ -207,6 +212,10 @@ impl Traced {
             Err(error) => return Err(error),
         }
         self.failures = 0;
+        let is_proven = std::mem::replace(&mut self.is_proven, true);
+        if !is_proven && self.observer.loops.plans.is_empty() {
+            self.account = Account::default();
+        }
         if self.observer.loops.plans != before {
             self.changed = Some(Instant::now());
         }
