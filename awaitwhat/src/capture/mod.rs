@@ -60,11 +60,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Loads the programs. `ring_bytes` is the size of the ring buffer, a power of two and a multiple of the page size.
+    /// Loads the programs. `ring_bytes` is the size of the ring buffer, a power of two and a multiple of the page size; `loops` is how
+    /// many event loops can be walked at the same time: 36 KB of the kernel's memory each.
     ///
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
-    /// `loops` is how many event loops can be walked at the same time: 36 KB of the kernel's memory each.
     pub fn load(ring_bytes: u32, loops: u32) -> Result<Self, CaptureError> {
         // aya's loader reads the kernel's types for relocations, of which the object has none: they are given back before the next
         // step needs them, as they are the most memory that is ever used.

@@ -63,27 +63,28 @@ pub(crate) enum AttachError {
 }
 
 impl AttachError {
+    /// Why its memory could not be read, or did not fit together, if that is what it is.
+    pub(super) fn read_error(&self) -> Option<&ReadError> {
+        match self {
+            Self::Find(FindError::Read(error)) | Self::Scheduler(SchedulerError::Read(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether its memory went away while it was read: it has become another program, or is about to end.
     pub(super) fn is_gone(&self) -> bool {
-        let (Self::Find(FindError::Read(error)) | Self::Scheduler(SchedulerError::Read(error))) = self else {
-            return false;
-        };
-        *error == ReadError::Fault(Fault::Gone)
+        self.read_error() == Some(&ReadError::Fault(Fault::Gone))
     }
 
     /// Whether the process was only just started and may become readable.
     pub(super) fn is_too_early(&self) -> bool {
         match self {
             Self::Find(
-                FindError::Read(_)
-                | FindError::NotInitialised
-                | FindError::Unnamed { .. }
-                | FindError::NotPython { .. },
-            )
-            | Self::Scheduler(SchedulerError::Read(_)) => true,
+                FindError::NotInitialised | FindError::Unnamed { .. } | FindError::NotPython { .. },
+            ) => true,
             // What a program looks like while it replaces itself by another.
             Self::NoMemory => true,
-            _ => false,
+            _ => self.read_error().is_some(),
         }
     }
 }

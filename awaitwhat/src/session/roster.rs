@@ -9,7 +9,7 @@ use crate::capture::{Capture, CaptureError};
 use crate::processes::{Identity, Processes};
 use crate::selection::{Candidate, Reason, Search, Selection};
 use crate::survey::Refused;
-use crate::target::{FindError, SchedulerError};
+use crate::target::FindError;
 
 /// How long a process that looks as if it had only just started is given until there is an interpreter in it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -146,11 +146,7 @@ impl<'a> Roster<'a> {
         let may_become = match error {
             AttachError::Find(FindError::NotInitialised) => self.just_started || !is_named,
             // A child that was forked a moment ago still has much that is its parent's, and contradicts itself.
-            AttachError::Find(FindError::Read(_)) | AttachError::Scheduler(SchedulerError::Read(_))
-                if !is_named =>
-            {
-                !error.is_over()
-            }
+            _ if !is_named && error.read_error().is_some() => !error.is_over(),
             _ => self.just_started && is_named && error.is_too_early(),
         };
         if may_become && since.elapsed() < PATIENCE {
@@ -167,14 +163,14 @@ impl<'a> Roster<'a> {
     /// Those that were refused; where nothing was found at all (`is_nothing`), that is an error.
     pub(super) fn refused(mut self, is_nothing: bool) -> Result<Vec<Refused>, Error> {
         let selection = self.search.selection();
-        if is_nothing {
-            let just_started = self.just_started;
-            let doubtful = std::mem::take(&mut self.doubtful)
-                .into_iter()
-                .filter(|(_, (_, error))| just_started || !error.is_no_python());
-            let never_ready =
-                doubtful.map(|(pid, (_, error))| (pid, self.search.processes().command(pid), error));
-            self.refused.extend(never_ready);
+        // Those that never got ready are told where there is nothing else to tell; one that could not be read, always.
+        let just_started = self.just_started;
+        for (pid, (_, error)) in std::mem::take(&mut self.doubtful) {
+            let processes = self.search.processes();
+            let is_left = error.read_error().is_some() && processes.identity(pid).is_some();
+            if is_left || is_nothing && (just_started || !error.is_no_python()) {
+                self.refused.push((pid, processes.command(pid), error));
+            }
         }
         if is_nothing
             && !selection.has_rules()
