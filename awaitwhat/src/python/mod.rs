@@ -42,6 +42,17 @@ pub enum ReadError {
     Exhausted { what: &'static str },
 }
 
+impl ReadError {
+    /// Whether it may be owed to what the target changed meanwhile (a thread that ends, a dict that grows), so that the next look may
+    /// succeed.
+    pub const fn is_momentary(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed { .. } | Self::Fault(Fault::Unreadable { .. })
+        )
+    }
+}
+
 /// Addresses of type objects and singletons of one interpreter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Types {

@@ -63,17 +63,22 @@ pub(crate) enum AttachError {
 }
 
 impl AttachError {
-    /// Why its memory could not be read, or did not fit together, if that is what it is.
-    pub(super) fn read_error(&self) -> Option<&ReadError> {
+    /// Whether the next look may succeed: what was read may have been changing.
+    pub(super) const fn is_momentary(&self) -> bool {
         match self {
-            Self::Find(FindError::Read(error)) | Self::Scheduler(SchedulerError::Read(error)) => Some(error),
-            _ => None,
+            Self::Find(error) => error.is_momentary(),
+            Self::Scheduler(error) => error.is_momentary(),
+            _ => false,
         }
     }
 
     /// Whether its memory went away while it was read: it has become another program, or is about to end.
     pub(super) fn is_gone(&self) -> bool {
-        self.read_error() == Some(&ReadError::Fault(Fault::Gone))
+        matches!(
+            self,
+            Self::Find(FindError::Read(ReadError::Fault(Fault::Gone)))
+                | Self::Scheduler(SchedulerError::Read(ReadError::Fault(Fault::Gone)))
+        )
     }
 
     /// Whether the process was only just started and may become readable.
@@ -84,7 +89,7 @@ impl AttachError {
             ) => true,
             // What a program looks like while it replaces itself by another.
             Self::NoMemory => true,
-            _ => self.read_error().is_some(),
+            _ => self.is_momentary() || self.is_gone(),
         }
     }
 }

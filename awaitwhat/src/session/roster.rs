@@ -146,8 +146,8 @@ impl<'a> Roster<'a> {
         let may_become = match error {
             AttachError::Find(FindError::NotInitialised) => self.just_started || !is_named,
             // A child that was forked a moment ago still has much that is its parent's, and contradicts itself.
-            _ if !is_named && error.read_error().is_some() => !error.is_over(),
-            _ => self.just_started && is_named && error.is_too_early(),
+            _ if !is_named => error.is_momentary(),
+            _ => self.just_started && error.is_too_early(),
         };
         if may_become && since.elapsed() < PATIENCE {
             return Verdict::Retry;
@@ -167,7 +167,7 @@ impl<'a> Roster<'a> {
         let just_started = self.just_started;
         for (pid, (_, error)) in std::mem::take(&mut self.doubtful) {
             let processes = self.search.processes();
-            let is_left = error.read_error().is_some() && processes.identity(pid).is_some();
+            let is_left = error.is_momentary() && processes.identity(pid).is_some();
             if is_left || is_nothing && (just_started || !error.is_no_python()) {
                 self.refused.push((pid, processes.command(pid), error));
             }

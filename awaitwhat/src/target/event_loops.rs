@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
 use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
 
+use super::again::look_again;
 use super::asyncio::Asyncio;
 use super::scheduler::SchedulerError;
 use super::{Interpreter, thread_id};
@@ -16,8 +17,6 @@ use crate::python::{Objects, ReadError};
 const MAX_INTERPRETERS: usize = 256;
 /// Threads of all interpreters that are looked at.
 const MAX_THREADS: usize = 16_384;
-/// Looks at the threads, until one is not disturbed by what the target does meanwhile.
-const MAX_ATTEMPTS: u32 = 16;
 /// The key of a thread's dict under which its running loop is (3.7 to 3.12).
 const LOOP_KEY: &str = "__asyncio_running_event_loop__";
 
@@ -90,16 +89,9 @@ impl Interpreter {
         memory: &dyn Memory,
         thread_ids: &dyn Fn() -> BTreeSet<u32>,
     ) -> Result<EventLoops, SchedulerError> {
-        let mut attempt = 1;
-        loop {
-            match self.try_event_loops(memory, thread_ids) {
-                Err(error) if is_transient(&error) && attempt < MAX_ATTEMPTS => {
-                    attempt += 1;
-                    memory.forget();
-                }
-                result => return result,
-            }
-        }
+        let is_doubtful =
+            |result: &Result<_, SchedulerError>| result.as_ref().is_err_and(SchedulerError::is_momentary);
+        look_again(memory, is_doubtful, || self.try_event_loops(memory, thread_ids))
     }
 
     fn try_event_loops(
@@ -407,16 +399,6 @@ impl EventLoops {
     }
 }
 
-/// Whether the next look may succeed: structures that change while they are read (a thread that ends, a dict that grows)
-/// contradict themselves.
-fn is_transient(error: &SchedulerError) -> bool {
-    matches!(
-        error,
-        SchedulerError::Read(ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }))
-            | SchedulerError::SelfCheck { .. }
-    )
-}
-
 /// Follows a linked list of states from the pointer at `head`, at most `limit` of them.
 fn list(memory: &dyn Memory, head: Address, next: u64, limit: usize) -> Result<Vec<Address>, Fault> {
     let mut found = Vec::new();
@@ -610,7 +592,7 @@ mod tests {
         // What debug builds write over memory that is given back (`Objects/obmalloc.c`, `PYMEM_DEADBYTE`).
         image.write_words(HEADS[2], &[0xdddd_dddd_dddd_dddd]);
         let error = used_lists(&image, &threads).expect_err("the third thread is gone");
-        assert!(is_transient(&error.into()));
+        assert!(ReadError::from(error).is_momentary());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Finds the interpreter in a process, and its event loops, from memory and mappings alone.
 
+mod again;
 mod asyncio;
 mod awaitables;
 pub(crate) mod data;
@@ -92,6 +93,17 @@ pub enum FindError {
 impl From<Fault> for FindError {
     fn from(fault: Fault) -> Self {
         Self::Read(fault.into())
+    }
+}
+
+impl FindError {
+    /// Whether the next look may succeed: an interpreter that has just begun, or a child that was forked a moment ago, contradicts itself.
+    pub(crate) const fn is_momentary(&self) -> bool {
+        match self {
+            Self::UnknownBuild { .. } | Self::SelfCheck { .. } => true,
+            Self::Read(error) => error.is_momentary(),
+            _ => false,
+        }
     }
 }
 

@@ -42,6 +42,17 @@ pub enum SchedulerError {
     Trio(#[from] TrioError),
 }
 
+impl SchedulerError {
+    /// Whether the next look may succeed: what was read may have been changing.
+    pub(crate) const fn is_momentary(&self) -> bool {
+        match self {
+            Self::SelfCheck { .. } => true,
+            Self::Read(error) => error.is_momentary(),
+            _ => false,
+        }
+    }
+}
+
 impl From<Fault> for SchedulerError {
     fn from(fault: Fault) -> Self {
         Self::Read(fault.into())

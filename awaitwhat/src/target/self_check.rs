@@ -7,12 +7,11 @@ use std::fmt::Display;
 
 use awaitwhat_common::layout::quirks;
 
+use super::again::look_again;
 use super::{FindError, Interpreter};
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{ReadError, Text};
 
-/// Looks at the facts, until one finds all of them to hold: what a process that works changes meanwhile may disagree.
-const MAX_ATTEMPTS: u32 = 16;
 /// Threads whose frames are looked at.
 const MAX_THREADS: usize = 8;
 /// Frames of one thread that are looked at, until one belongs to Python code.
@@ -80,27 +79,19 @@ impl Fact {
 impl Interpreter {
     /// Refuses the interpreter unless all facts hold.
     pub(super) fn check(&self, memory: &dyn Memory) -> Result<(), FindError> {
-        let mut attempt = 1;
-        loop {
-            match self.first_wrong(memory) {
-                Ok(None) => return Ok(()),
-                Ok(Some(_))
-                | Err(FindError::Read(
-                    ReadError::Malformed { .. } | ReadError::Fault(Fault::Unreadable { .. }),
-                )) if attempt < MAX_ATTEMPTS => {
-                    attempt += 1;
-                    memory.forget();
-                }
-                Ok(Some(fact)) => {
-                    return Err(FindError::SelfCheck {
-                        version: self.version,
-                        what: fact.what,
-                        expected: fact.expected,
-                        found: fact.found,
-                    });
-                }
-                Err(error) => return Err(error),
-            }
+        // What a process that works changes meanwhile may disagree.
+        let is_doubtful = |wrong: &Result<Option<Fact>, FindError>| match wrong {
+            Ok(wrong) => wrong.is_some(),
+            Err(error) => error.is_momentary(),
+        };
+        match look_again(memory, is_doubtful, || self.first_wrong(memory))? {
+            None => Ok(()),
+            Some(fact) => Err(FindError::SelfCheck {
+                version: self.version,
+                what: fact.what,
+                expected: fact.expected,
+                found: fact.found,
+            }),
         }
     }
 

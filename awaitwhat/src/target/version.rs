@@ -1,6 +1,7 @@
 //! Which version of CPython an interpreter is.
 
 use super::FindError;
+use super::again::look_again;
 use crate::layout::{Table, Version};
 use crate::memory::{Address, Fault, Memory};
 use crate::python::{Objects, ReadError, Types};
@@ -14,6 +15,19 @@ pub(super) fn by_symbol(memory: &dyn Memory, symbol: Address) -> Result<Version,
 /// The version of an interpreter that has no such symbol, with its table: the one by which one finds `sys.hexversion`, and that it is of this
 /// version.
 pub(super) fn by_table(
+    memory: &dyn Memory,
+    types: &Types,
+    runtime: Address,
+    image: &str,
+) -> Result<(Version, Table), FindError> {
+    // One that has just begun adds to the dicts on the way to its version.
+    let is_doubtful = |result: &Result<_, FindError>| result.as_ref().is_err_and(FindError::is_momentary);
+    look_again(memory, is_doubtful, || {
+        try_by_table(memory, types, runtime, image)
+    })
+}
+
+fn try_by_table(
     memory: &dyn Memory,
     types: &Types,
     runtime: Address,
@@ -71,4 +85,92 @@ fn hex_version(objects: &Objects<'_>, runtime: Address) -> Result<Option<Version
     }
     let hex = objects.integer(hex)?.and_then(|hex| u32::try_from(hex).ok());
     Ok(hex.map(Version::from_hex))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::python::image::{Heap, MemoryImage};
+
+    /// More than a runtime's or an interpreter's state has in front of what is looked at.
+    const STATE_WORDS: usize = 512;
+
+    /// A process that has got as far as `sys.hexversion`, and where the version is found from.
+    struct Begun {
+        heap: Heap,
+        runtime: Address,
+        sys_keys: Address,
+    }
+
+    impl Begun {
+        fn new(table: &Table, hex: u64) -> Self {
+            let mut heap = Heap::new(table.offsets);
+            let offsets = table.offsets;
+            let [runtime, main] = [(); 2].map(|()| heap.allocate(STATE_WORDS as u64 * 8));
+            // The tables of other versions lead to something else.
+            for state in [runtime, main] {
+                heap.image.write_words(state.0, &[1; STATE_WORDS]);
+            }
+            let version = heap.object(heap.types.long, 32);
+            heap.set(version, offsets.long.digits - 8, 1);
+            heap.set(version, offsets.long.digits, hex);
+            let names = heap.dict(&[("hexversion", version)]);
+            let sys = heap.object(heap.types.module, 64);
+            heap.set(sys, offsets.module.dict, names.0);
+            let modules = heap.dict(&[("sys", sys)]);
+            heap.set(runtime, offsets.runtime_interpreters_head, main.0);
+            heap.set(main, offsets.interpreter.modules, modules.0);
+            let sys_keys = heap.image.read_address(names.offset(offsets.dict.keys));
+            Self {
+                heap,
+                runtime,
+                sys_keys: sys_keys.expect("it was written"),
+            }
+        }
+
+        fn version(&self, memory: &dyn Memory) -> Result<Version, FindError> {
+            by_table(memory, &self.heap.types, self.runtime, "python").map(|(version, _)| version)
+        }
+    }
+
+    /// Memory in which a keys object is half made until it was looked at `looks` times more.
+    struct Changing<'a> {
+        image: &'a MemoryImage,
+        keys: Address,
+        looks: Cell<u32>,
+    }
+
+    impl Memory for Changing<'_> {
+        fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
+            self.image.read(address, buffer)?;
+            if address == self.keys && self.looks.get() > 0 {
+                buffer.fill(0xff);
+            }
+            Ok(())
+        }
+
+        fn forget(&self) {
+            self.looks.set(self.looks.get().saturating_sub(1));
+        }
+    }
+
+    #[test]
+    fn looks_again_at_an_interpreter_that_has_just_begun() {
+        for ((major, minor), table) in Table::without_version_symbol() {
+            let hex = u64::from(major) << 24 | u64::from(minor) << 16 | 0x05f0;
+            let begun = Begun::new(&table, hex);
+            let expected = Version::from_hex(hex as u32);
+            for (looks, is_known) in [(0, true), (5, true), (12, true), (1000, false)] {
+                let memory = Changing {
+                    image: &begun.heap.image,
+                    keys: begun.sys_keys,
+                    looks: Cell::new(looks),
+                };
+                let found = begun.version(&memory);
+                assert_eq!(found.as_ref().ok(), is_known.then_some(&expected), "{found:?}");
+            }
+        }
+    }
 }
