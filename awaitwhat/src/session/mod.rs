@@ -4,6 +4,7 @@ mod assemble;
 mod observer;
 mod once;
 mod process;
+mod rests;
 mod roster;
 mod traced;
 mod tracer;

@@ -10,6 +10,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
+use super::rests::Rests;
 use crate::capture::{Capture, CaptureError};
 use crate::chains::{Chain as SeenChain, ChainTable};
 use crate::memory::Fault;
@@ -50,6 +51,9 @@ pub(super) struct Traced {
     lost: HashMap<(LoopId, bool), u64>,
     /// Loops whose last look ended before its pass did.
     unfinished: HashSet<LoopId>,
+    rests: Rests,
+    /// No thread with an event loop has run between the last two ticks.
+    is_still: bool,
     /// The process is another program now.
     is_replaced: bool,
     /// Refreshes that failed in a row.
@@ -68,6 +72,8 @@ impl Traced {
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
         let mut traced = Self {
+            rests: Rests::new(observer.pid),
+            is_still: false,
             observer,
             account: Account::default(),
             started: now,
@@ -89,8 +95,9 @@ impl Traced {
         Ok(traced)
     }
 
+    /// Whether the process has ended. One whose threads have not run has not.
     pub(super) fn has_ended(&self) -> bool {
-        self.observer.process.has_ended()
+        !self.is_still && self.observer.process.has_ended()
     }
 
     /// Whether the first pass over some loop's tasks has begun and is not complete.
@@ -103,9 +110,15 @@ impl Traced {
         (self.account.samples, self.account.tasks() as u64)
     }
 
-    /// Has every loop be walked whose thread rests.
-    pub(super) fn walk_all(&self, capture: &mut Capture) -> Result<(), AttachError> {
+    /// Has every loop be walked whose thread rests, and has run since it was walked last.
+    pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
+        self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {
+            if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
+                self.account.slice(&unchanged);
+                continue;
+            }
+            self.is_still = false;
             match capture.walk(plan.loop_id()) {
                 // The thread has ended; the next refresh finds out.
                 Ok(()) | Err(CaptureError::Gone) => {}
@@ -127,6 +140,7 @@ impl Traced {
             account,
             lost,
             unfinished,
+            rests,
             is_replaced,
             ..
         } = self;
@@ -147,6 +161,7 @@ impl Traced {
                 } else if !slice.origin.in_context {
                     unfinished.remove(&slice.origin.event_loop);
                 }
+                rests.note(&slice);
                 account.slice(&slice);
             }
         });
@@ -166,7 +181,9 @@ impl Traced {
         if self.is_replaced {
             return Ok(End::Exit);
         }
-        self.observer.apply_lessons(capture)?;
+        if self.observer.apply_lessons(capture)? {
+            self.rests.forget_all();
+        }
         if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);
         }
@@ -203,6 +220,7 @@ impl Traced {
                 // What begins anew has lost nothing yet, and is unfinished once it is looked at.
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
                 self.unfinished.remove(&gone);
+                self.rests.forget(gone);
             }),
             Err(AttachError::Capture(CaptureError::Gone) | AttachError::Scheduler(_)) => {
                 self.failures += 1;

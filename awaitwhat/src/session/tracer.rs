@@ -146,6 +146,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
 
     /// Looks at every thread once, takes what the samplers have sent meanwhile, and sees who has come and gone.
     fn tick(&mut self) -> Result<(), Error> {
+        self.look()?;
         let ended: Vec<u32> = self
             .targets
             .iter()
@@ -153,7 +154,6 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .map(|(pid, _)| *pid)
             .collect();
         ended.into_iter().for_each(|pid| self.end(pid));
-        self.look()?;
         if self.told.elapsed() >= PROGRESS {
             self.tell_progress();
         }
