@@ -1,6 +1,6 @@
 //! What to walk for one event loop.
 
-use crate::limits::{MAX_FOREIGN_LOOPS, MAX_ROOTS};
+use crate::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
 
 /// An event loop, as records and plans name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,22 +32,6 @@ pub struct Root {
     pub address: u64,
 }
 
-impl ThreadPlan {
-    /// The loop that this is about.
-    pub const fn loop_id(&self) -> LoopId {
-        LoopId {
-            tid: self.tid,
-            slot: self.slot,
-        }
-    }
-
-    /// The key of the plan's layout among those of all processes.
-    #[inline(always)]
-    pub const fn layout_key(&self) -> u64 {
-        layout_key(self.tgid, self.layout)
-    }
-}
-
 /// The key of a process's layout among those of all processes.
 #[inline(always)]
 pub const fn layout_key(tgid: u32, layout: u32) -> u64 {
@@ -65,7 +49,7 @@ pub mod root_kind {
 }
 
 /// What to walk for one event loop in its thread, and how far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThreadPlan {
     /// Process id, as user space knows it.
@@ -99,4 +83,31 @@ pub struct ThreadPlan {
     pub context_budget_ns: u64,
     /// How long one slice by the task iterator may take, in ns; 0 is without limit.
     pub iterator_budget_ns: u64,
+}
+
+impl ThreadPlan {
+    /// A plan of whatever loop is the only one of its thread: to walk `roots`, as many as there is room for, and all frames.
+    pub fn of(roots: &[Root]) -> Self {
+        Self {
+            loops_of_thread: 1,
+            roots: core::array::from_fn(|index| roots.get(index).copied().unwrap_or_default()),
+            root_count: roots.len().min(MAX_ROOTS) as u32,
+            max_frames: MAX_FRAMES as u32,
+            ..Self::default()
+        }
+    }
+
+    /// The loop that this is about.
+    pub const fn loop_id(&self) -> LoopId {
+        LoopId {
+            tid: self.tid,
+            slot: self.slot,
+        }
+    }
+
+    /// The key of the plan's layout among those of all processes.
+    #[inline(always)]
+    pub const fn layout_key(&self) -> u64 {
+        layout_key(self.tgid, self.layout)
+    }
 }

@@ -63,26 +63,16 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
         max_frames,
         image::address(),
     )
-        .prop_map(|(roots, root_count, max_frames, thread_state)| {
-            let mut plan = ThreadPlan {
-                tgid: 1,
-                tid: 1,
-                layout: 0,
-                sends_strangers: 1,
-                slot: 0,
-                loops_of_thread: 1,
-                address_space: 1,
-                thread_state,
-                event_loop: 0,
-                foreign_loops: [u64::MAX; MAX_FOREIGN_LOOPS],
-                roots: [Root::default(); MAX_ROOTS],
-                root_count,
-                max_frames,
-                context_budget_ns: 0,
-                iterator_budget_ns: 0,
-            };
-            plan.roots.copy_from_slice(&roots);
-            plan
+        .prop_map(|(roots, root_count, max_frames, thread_state)| ThreadPlan {
+            tgid: 1,
+            tid: 1,
+            sends_strangers: 1,
+            address_space: 1,
+            thread_state,
+            foreign_loops: [u64::MAX; MAX_FOREIGN_LOOPS],
+            root_count,
+            max_frames,
+            ..ThreadPlan::of(&roots)
         })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use awaitwhat_common::event::{HEAD, task};
 use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, attribute, quirks, sized_keys};
-use awaitwhat_common::limits::{MAX_ATTRIBUTE_SLOTS, MAX_ATTRIBUTES, MAX_FOREIGN_LOOPS, WINDOW_WORDS};
+use awaitwhat_common::limits::{MAX_ATTRIBUTE_SLOTS, MAX_ATTRIBUTES, WINDOW_WORDS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use awaitwhat_walker::{Flow, Host, Record, Walk};
@@ -117,27 +117,19 @@ impl Process {
 
     /// Walks the whole process, and returns the records.
     fn walk(mut self) -> Vec<Vec<u64>> {
-        let mut plan = ThreadPlan {
-            tgid: 1,
-            tid: 1,
-            layout: 0,
-            sends_strangers: 1,
-            slot: 0,
-            loops_of_thread: 1,
-            address_space: 1,
-            thread_state: 0,
-            event_loop: LOOP,
-            foreign_loops: [0; MAX_FOREIGN_LOOPS],
-            roots: Default::default(),
-            root_count: 1,
-            max_frames: 8,
-            context_budget_ns: 0,
-            iterator_budget_ns: 0,
-        };
-        plan.roots[0] = Root {
+        let list = Root {
             kind: root_kind::LIST,
             reserved: 0,
             address: LIST,
+        };
+        let plan = ThreadPlan {
+            tgid: 1,
+            tid: 1,
+            sends_strangers: 1,
+            address_space: 1,
+            event_loop: LOOP,
+            max_frames: 8,
+            ..ThreadPlan::of(&[list])
         };
         let layout = layout();
         assert!(layout.is_within_bounds());

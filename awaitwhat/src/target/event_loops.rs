@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
+use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
 use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
 
 use super::again::look_again;
@@ -368,21 +368,11 @@ impl EventLoops {
         roots.extend(lists.iter().filter(|root| Some(**root) != thread.own));
         self.left_out += roots.len().saturating_sub(MAX_ROOTS);
         self.plans.push(ThreadPlan {
-            tgid: 0,
             tid: thread.tid,
             layout,
-            sends_strangers: 0,
-            slot: 0,
-            loops_of_thread: 1,
-            address_space: 0,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
-            foreign_loops: [0; MAX_FOREIGN_LOOPS],
-            roots: std::array::from_fn(|index| roots.get(index).copied().unwrap_or_default()),
-            root_count: roots.len().min(MAX_ROOTS) as u32,
-            max_frames: MAX_FRAMES as u32,
-            context_budget_ns: 0,
-            iterator_budget_ns: 0,
+            ..ThreadPlan::of(&roots)
         });
     }
 

@@ -4,7 +4,6 @@
 //! be known by its number.
 
 use awaitwhat_common::layout::{ABSENT, Layout};
-use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 
 use super::Interpreter;
@@ -174,23 +173,11 @@ fn plan(layout: u32, thread: &ThreadId, runner: Address, tasks: Address) -> Thre
         reserved: 0,
         address: tasks.0,
     };
-    let mut roots = [Root::default(); MAX_ROOTS];
-    roots[0] = root;
     ThreadPlan {
-        tgid: 0,
         tid: thread.tid,
         layout,
-        sends_strangers: 0,
-        slot: 0,
-        loops_of_thread: 1,
-        address_space: 0,
         thread_state: thread.state.0,
         event_loop: runner.0,
-        foreign_loops: [0; MAX_FOREIGN_LOOPS],
-        roots,
-        root_count: 1,
-        max_frames: MAX_FRAMES as u32,
-        context_budget_ns: 0,
-        iterator_budget_ns: 0,
+        ..ThreadPlan::of(&[root])
     }
 }
