@@ -326,54 +326,36 @@ impl Observer {
         self.memory.forget();
     }
 
-    /// Takes one record of this target, and hands it over where it tells something. What was lost on the way is counted.
-    pub(super) fn take(
-        &mut self,
-        bytes: &[u8],
-        receive: impl FnOnce(&mut Losses, Seen<'_>),
-    ) -> Result<(), Fault> {
-        let Self {
-            memory,
-            interpreter,
-            names,
-            losses,
-            ..
-        } = self;
-        let Ok(record) = decode(bytes) else {
-            losses.undecodable += 1;
-            return Ok(());
-        };
-        let task = match record {
-            Record::Slice(slice) => {
-                receive(losses, Seen::Slice(slice));
-                return Ok(());
+    /// Takes one record of this target: what it tells, if anything. What was lost on the way is counted.
+    pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Seen<'a>>, Fault> {
+        match decode(bytes) {
+            Ok(Record::Slice(slice)) => Ok(Some(Seen::Slice(slice))),
+            Ok(Record::Task(task)) => self.take_task(task),
+            Err(_) => {
+                self.losses.undecodable += 1;
+                Ok(None)
             }
-            Record::Task(task) => task,
-        };
-        match names.task_type(interpreter, memory, &task)? {
+        }
+    }
+
+    fn take_task<'a>(&mut self, task: TaskRecord<'a>) -> Result<Option<Seen<'a>>, Fault> {
+        let losses = &mut self.losses;
+        match self.names.task_type(&mut self.interpreter, &self.memory, &task)? {
             TaskType::Known => {}
-            TaskType::Learnt => return Ok(()),
-            TaskType::Opaque => {
-                receive(losses, Seen::Opaque(task));
-                return Ok(());
-            }
+            TaskType::Learnt => return Ok(None),
+            TaskType::Opaque => return Ok(Some(Seen::Opaque(task))),
             TaskType::Nothing => {
                 losses.faults += 1;
-                return Ok(());
+                return Ok(None);
             }
         }
         match task.status {
             TaskStatus::Opaque => {
                 // Of a subclass of the ordinary tasks, it is just not one of those to be shown.
-                if interpreter.is_learnt(task.layout, task.task_type) {
-                    receive(losses, Seen::Opaque(task));
-                }
-                return Ok(());
+                let is_one = self.interpreter.is_learnt(task.layout, task.task_type);
+                return Ok(is_one.then_some(Seen::Opaque(task)));
             }
-            TaskStatus::Torn if task.address.is_null() => {
-                receive(losses, Seen::TornTick);
-                return Ok(());
-            }
+            TaskStatus::Torn if task.address.is_null() => return Ok(Some(Seen::TornTick)),
             TaskStatus::Torn => losses.torn += 1,
             TaskStatus::Fault => losses.faults += 1,
             TaskStatus::Truncated => losses.truncated += 1,
@@ -382,17 +364,29 @@ impl Observer {
         let is_cut_tick =
             task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
         if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
-            return Ok(());
+            return Ok(None);
         }
+        self.name(task)
+    }
+
+    /// Names the chain of a task that was read.
+    fn name<'a>(&mut self, task: TaskRecord<'a>) -> Result<Option<Seen<'a>>, Fault> {
+        let Self {
+            memory,
+            interpreter,
+            names,
+            losses,
+            ..
+        } = self;
         if names.learns_end(interpreter, memory, &task)? {
-            return Ok(());
+            return Ok(None);
         }
-        match names.chain_of(interpreter, memory, &task)? {
-            Some(chain) if task.address.is_null() && !names.runs_a_task(interpreter, &task, chain) => {}
-            Some(chain) => receive(losses, Seen::Task(task, chain)),
-            None => losses.undecodable += 1,
-        }
-        Ok(())
+        let Some(chain) = names.chain_of(interpreter, memory, &task)? else {
+            losses.undecodable += 1;
+            return Ok(None);
+        };
+        let is_told = !task.address.is_null() || names.runs_a_task(interpreter, &task, chain);
+        Ok(is_told.then_some(Seen::Task(task, chain)))
     }
 
     /// Tells the walker about types of tasks that were learnt since the last time, and has it begin anew. False where there were none.

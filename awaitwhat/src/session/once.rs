@@ -155,7 +155,9 @@ impl Passes {
         capture.drain(|bytes| {
             // Of one that was looked at before, something may have come too late; the sampler visits all loops of the thread.
             if result.is_ok() && loop_of(bytes) == Some((observer.pid, plan.loop_id())) {
-                result = observer.take(bytes, |_, seen| receive(seen));
+                result = observer
+                    .take(bytes)
+                    .map(|seen| seen.into_iter().for_each(&mut receive));
             }
         });
         result.map_err(|fault| AttachError::Find(fault.into()))?;

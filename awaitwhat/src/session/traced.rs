@@ -13,6 +13,7 @@ use super::observer::{AttachError, Observer, Seen};
 use super::rests::Rests;
 use crate::capture::{Capture, CaptureError};
 use crate::chains::{Chain as SeenChain, ChainTable};
+use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
 use crate::profile::{Account, Chain, ChainState, Process, Profile, merged_chains};
@@ -135,41 +136,41 @@ impl Traced {
 
     /// Takes one record of this target.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), AttachError> {
-        let Self {
-            observer,
-            account,
-            lost,
-            unfinished,
-            rests,
-            is_replaced,
-            ..
-        } = self;
-        let result = observer.take(bytes, |losses, seen| match seen {
-            Seen::Task(record, chain) => account.visit(&record, chain),
-            Seen::Opaque(_) => losses.opaque += 1,
-            Seen::TornTick => losses.torn += 1,
-            Seen::Slice(slice) => {
-                losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
-                *is_replaced |= slice.status == SliceStatus::Replaced;
-                let so_far = lost
-                    .entry((slice.origin.event_loop, slice.origin.in_context))
-                    .or_default();
-                losses.ring_buffer_full += slice.lost.saturating_sub(*so_far);
-                *so_far = slice.lost;
-                if slice.status == SliceStatus::Budget && !slice.origin.in_context {
-                    unfinished.insert(slice.origin.event_loop);
-                } else if !slice.origin.in_context {
-                    unfinished.remove(&slice.origin.event_loop);
-                }
-                rests.note(&slice);
-                account.slice(&slice);
-            }
-        });
-        match result {
+        let seen = match self.observer.take(bytes) {
+            Ok(seen) => seen,
             // The process watcher tells that it has ended.
-            Ok(()) | Err(Fault::Gone) => Ok(()),
-            Err(fault) => Err(AttachError::Find(fault.into())),
+            Err(Fault::Gone) => None,
+            Err(fault) => return Err(AttachError::Find(fault.into())),
+        };
+        match seen {
+            None => {}
+            Some(Seen::Task(record, chain)) => self.account.visit(&record, chain),
+            Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
+            Some(Seen::TornTick) => self.observer.losses.torn += 1,
+            Some(Seen::Slice(slice)) => self.take_slice(&slice),
         }
+        Ok(())
+    }
+
+    fn take_slice(&mut self, slice: &SliceRecord) {
+        let Origin {
+            event_loop,
+            in_context,
+            ..
+        } = slice.origin;
+        let losses = &mut self.observer.losses;
+        losses.restarts += u64::from(slice.status == SliceStatus::RegistryTorn);
+        self.is_replaced |= slice.status == SliceStatus::Replaced;
+        let so_far = self.lost.entry((event_loop, in_context)).or_default();
+        losses.ring_buffer_full += slice.lost.saturating_sub(*so_far);
+        *so_far = slice.lost;
+        if slice.status == SliceStatus::Budget && !in_context {
+            self.unfinished.insert(event_loop);
+        } else if !in_context {
+            self.unfinished.remove(&event_loop);
+        }
+        self.rests.note(slice);
+        self.account.slice(slice);
     }
 
     /// Finds loops that have come or gone, and checks names, when it is time to.
