@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 19] = [
+const OTHERS: [&str; 20] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -17,6 +17,7 @@ const OTHERS: [&str; 19] = [
     "c_task_subclass.py",
     "cython_coroutines.py",
     "trio_truth.py",
+    "interpreters.py",
     "pacing.py",
     "paced_server.py",
     "trio_paced_server.py",

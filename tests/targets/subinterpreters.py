@@ -1,25 +1,14 @@
 """Sub-interpreters with an event loop each, in threads of their own, with and without a GIL of their own, beside the main one."""
 # needs: 3.12
 import asyncio
-import json
 import os
-import pathlib
 import threading
 
+import interpreters
 import truth
 
-try:
-    import _interpreters
-except ImportError:
-    import _xxsubinterpreters as _interpreters
-
-# In each sub-interpreter: the truth about its own tasks goes through a pipe, as nothing else is shared.
+# In each sub-interpreter.
 PROGRAM = """
-import sys
-sys.path.insert(0, {folder!r})
-import asyncio, json, os
-import truth
-
 async def leaf():
     await truth.never()
 
@@ -44,11 +33,6 @@ async def main():
     reader = asyncio.create_task(reads(), name="reader {number}")
     await asyncio.gather(grouped, reader)
 
-def announce(answer):
-    os.write({pipe}, json.dumps(answer["tasks"]).encode() + b"\\n")
-
-truth.announce = announce
-truth.end_with_stdin = lambda answer=None: None
 edges = [("main", "group {number}"), ("main", "reader {number}")]
 edges += [("group {number}", "one of {number}"), ("group {number}", "sleeper of {number}")]
 truth.run(main, edges=edges)
@@ -57,24 +41,14 @@ truth.run(main, edges=edges)
 INTERPRETERS = 3
 
 
-def create(number):
-    """A sub-interpreter; the last one shares the main one's GIL."""
-    is_isolated = number + 1 < INTERPRETERS
-    if hasattr(_interpreters, "new_config"):
-        return _interpreters.create("isolated" if is_isolated else "legacy")
-    return _interpreters.create(isolated=is_isolated)
-
-
 def runs(number, pipe):
-    folder = str(pathlib.Path(__file__).parent)
-    program = PROGRAM.format(folder=folder, number=number, pipe=pipe)
-    failure = _interpreters.run_string(create(number), program)
-    raise SystemExit(f"interpreter {number} ended: {failure}")
+    # The last one shares the main one's GIL.
+    interpreters.run(PROGRAM.format(number=number), pipe, is_isolated=number + 1 < INTERPRETERS)
 
 
 def collects(lines):
     for _ in range(INTERPRETERS):
-        collected.append(json.loads(lines.readline()))
+        collected.append(interpreters.tasks(lines))
 
 
 def announce(answer):
