@@ -186,18 +186,22 @@ fn finds_items_of_dicts_whose_keys_are_not_all_text() {
     assert_eq!(heap.objects().dict_get(dict, "name"), Ok(Some(Address(7))));
 }
 
+fn refuses_keys(heap: &mut Heap, keys: Address) {
+    let dict = heap.object(heap.types.dict, 48);
+    heap.set(dict, heap.offsets.dict.keys, keys.0);
+    let malformed = ReadError::Malformed {
+        what: "dict",
+        address: keys,
+    };
+    assert_eq!(heap.objects().dict_get(dict, "name"), Err(malformed));
+}
+
 #[test]
 fn refuses_dicts_with_absurd_counts_or_kinds() {
     let mut heap = heap();
     for (kind, count) in [(1, u64::MAX), (0, 1 << 40), (9, 1)] {
         let keys = heap.keys(kind, count, &[0; 4]);
-        let dict = heap.object(heap.types.dict, 48);
-        heap.set(dict, heap.offsets.dict.keys, keys.0);
-        let malformed = ReadError::Malformed {
-            what: "dict",
-            address: keys,
-        };
-        assert_eq!(heap.objects().dict_get(dict, "name"), Err(malformed));
+        refuses_keys(&mut heap, keys);
     }
 }
 
@@ -231,13 +235,7 @@ fn refuses_dicts_with_an_impossible_index() {
     for (slots, count) in [(0, 0), (12, 1), (1 << 32, 1), (8, 9), (8, u64::MAX)] {
         let keys = heap.sized_keys(8, &[(Address(1), Address(2))]);
         heap.image.write_words(keys.0 + 8, &[slots, 0, 0, count]);
-        let dict = heap.object(heap.types.dict, 48);
-        heap.set(dict, heap.offsets.dict.keys, keys.0);
-        let malformed = ReadError::Malformed {
-            what: "dict",
-            address: keys,
-        };
-        assert_eq!(heap.objects().dict_get(dict, "name"), Err(malformed));
+        refuses_keys(&mut heap, keys);
     }
 }
 
