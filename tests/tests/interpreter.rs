@@ -1,7 +1,9 @@
 //! What user space finds in live interpreters, through `process_vm_readv`: versions, event loops, tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -198,12 +200,14 @@ fn learn_task_types(memory: &PeerMemory, interpreter: &mut Interpreter, plans: &
 /// How often a program is watched while it begins.
 const BEGINNINGS: u32 = 4;
 
+/// A program whose loop runs for good.
+const PROGRAM: &str = "import asyncio
+async def main(): await asyncio.get_running_loop().create_future()
+asyncio.run(main())";
+
 /// From the first moment on, a program that begins is either not there yet or read rightly.
 #[test]
 fn waits_for_an_interpreter_that_begins() -> Result<()> {
-    const PROGRAM: &str = "import asyncio
-async def main(): await asyncio.get_running_loop().create_future()
-asyncio.run(main())";
     for python in pythons() {
         for _ in 0..BEGINNINGS {
             let mut child = python
@@ -216,6 +220,42 @@ asyncio.run(main())";
             child.wait()?;
             begun.with_context(|| python.label.clone())?;
         }
+    }
+    Ok(())
+}
+
+/// The dynamic loader is held before it maps what the program needs: by a library to load first that is a pipe, which says nothing yet.
+#[test]
+fn tells_a_program_that_is_being_loaded() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let gate = folder.path().join("gate");
+    ensure!(Command::new("mkfifo").arg(&gate).status()?.success(), "no pipe");
+    // In another root there is no such pipe.
+    let is_here = |python: &Python| python.root() == Path::new("/");
+    for python in pythons().into_iter().filter(is_here) {
+        let mut child = python
+            .command()
+            .args(["-c", PROGRAM])
+            .env("LD_PRELOAD", &gate)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // Opened once the loader has opened the other end.
+        let held = File::options().write(true).open(&gate)?;
+        let early = find_interpreter(&PeerMemory::new(child.id())?, &mappings(child.id())?);
+        drop(held);
+        let begun = watch_beginning(child.id());
+        child.kill()?;
+        child.wait()?;
+        begun.with_context(|| python.label.clone())?;
+        let is_told = matches!(
+            early,
+            Err(FindError::NotPython {
+                is_without_libc: true,
+                ..
+            } | FindError::NotInitialised)
+        );
+        ensure!(is_told, "{}: {early:?}", python.label);
     }
     Ok(())
 }
@@ -318,7 +358,7 @@ fn refuses_programs_that_are_not_python() -> Result<()> {
     drop(child.stdin.take());
     child.wait()?;
     ensure!(
-        matches!(found, Err(FindError::NotPython { images }) if images > 1),
+        matches!(found, Err(FindError::NotPython { images, is_without_libc: false }) if images > 1),
         "{found:?}"
     );
     ensure!(

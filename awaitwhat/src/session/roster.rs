@@ -14,7 +14,7 @@ use crate::target::FindError;
 /// How long a process that looks as if it had only just started is given until there is an interpreter in it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a child that is no Python may take to become one: between `exec` and its first instruction it has no interpreter in it.
+/// How long a process that is no Python may take to become one: between `exec` and its first instruction it has no interpreter in it.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// What to do with a process that could not be attached to.
@@ -140,7 +140,12 @@ impl<'a> Roster<'a> {
 
     fn verdict(&self, reason: Reason, error: &AttachError, since: Instant) -> Verdict {
         let is_named = reason == Reason::Named;
-        if reason == Reason::Child && error.is_no_python() && since.elapsed() < SETTLING {
+        let is_settling = match reason {
+            Reason::Named => false,
+            Reason::Matched => error.is_being_loaded(),
+            Reason::Child => error.is_no_python(),
+        };
+        if is_settling && since.elapsed() < SETTLING {
             return Verdict::Retry;
         }
         let may_become = match error {
@@ -211,6 +216,17 @@ impl AttachError {
         )
     }
 
+    /// Whether the process may be between `exec` and the loading of what it needs.
+    fn is_being_loaded(&self) -> bool {
+        matches!(
+            self,
+            Self::Find(FindError::NotPython {
+                is_without_libc: true,
+                ..
+            })
+        )
+    }
+
     /// Whether it says of the process that it has ended, or is about to.
     fn is_over(&self) -> bool {
         matches!(
@@ -232,5 +248,79 @@ impl AttachError {
                         | CaptureError::Load { .. }
                 )
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_python(is_without_libc: bool) -> AttachError {
+        AttachError::Find(FindError::NotPython {
+            images: 2,
+            is_without_libc,
+        })
+    }
+
+    /// When there was the first try, if that was long ago.
+    fn long_ago() -> Instant {
+        let now = Instant::now();
+        now.checked_sub(SETTLING * 2).unwrap_or(now)
+    }
+
+    #[test]
+    fn what_may_still_become_python_is_tried_again() {
+        let selection = Selection {
+            all: true,
+            ..Selection::default()
+        };
+        let roster = Roster::new(&selection, false);
+        let (loading, loaded, over) = (no_python(true), no_python(false), AttachError::Ended);
+        for (reason, error, expected) in [
+            (Reason::Matched, &loading, Verdict::Retry),
+            (Reason::Matched, &loaded, Verdict::Skip),
+            (Reason::Child, &loading, Verdict::Retry),
+            (Reason::Child, &loaded, Verdict::Retry),
+            (Reason::Named, &loading, Verdict::Refuse),
+            (Reason::Named, &loaded, Verdict::Refuse),
+            (Reason::Matched, &over, Verdict::Skip),
+            (Reason::Child, &over, Verdict::Skip),
+        ] {
+            assert_eq!(
+                roster.verdict(reason, error, Instant::now()),
+                expected,
+                "{reason:?}, {error}"
+            );
+        }
+        for reason in [Reason::Matched, Reason::Child] {
+            assert_eq!(
+                roster.verdict(reason, &loading, long_ago()),
+                Verdict::Skip,
+                "{reason:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_tried_again_unless_it_was_named() {
+        let selection = Selection {
+            all: true,
+            ..Selection::default()
+        };
+        let roster = Roster::new(&selection, false);
+        let error = AttachError::Find(FindError::UnknownBuild {
+            image: "python".to_owned(),
+        });
+        for (reason, expected) in [
+            (Reason::Matched, Verdict::Retry),
+            (Reason::Child, Verdict::Retry),
+            (Reason::Named, Verdict::Refuse),
+        ] {
+            assert_eq!(
+                roster.verdict(reason, &error, Instant::now()),
+                expected,
+                "{reason:?}"
+            );
+        }
     }
 }

@@ -51,7 +51,11 @@ pub enum FindError {
         "no Python interpreter was found in the process: none of its {images} mapped files defines `_PyRuntime`, \
          and none has the offsets that CPython publishes since 3.13 (one before 3.13 that exports no symbols is not recognised)"
     )]
-    NotPython { images: usize },
+    NotPython {
+        images: usize,
+        /// The C library is not among them: it is no dynamic program, or one that is still being loaded, with what it needs.
+        is_without_libc: bool,
+    },
     #[error("the process runs PyPy; awaitwhat reads CPython {KNOWN}")]
     PyPy,
     #[error("the process runs Python 2 (`{image}`); awaitwhat reads CPython {KNOWN}")]
@@ -180,7 +184,10 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
             Some((runtime, mapping, version)) => {
                 Interpreter::without_symbols(memory, mapping, runtime, version)?.checked(memory)
             }
-            None => Err(FindError::NotPython { images: images.len() }),
+            None => Err(FindError::NotPython {
+                images: images.len(),
+                is_without_libc: !images.iter().any(|image| is_libc(&image.name)),
+            }),
         },
     }
 }
@@ -212,6 +219,11 @@ fn images(mappings: &[Mapping]) -> Vec<&Mapping> {
 
 fn is_libpython(mapping: &Mapping) -> bool {
     mapping.name.contains("libpython")
+}
+
+/// Whether it is the GNU C library, which the dynamic loader maps behind whatever a program names itself, libpython among it.
+fn is_libc(name: &str) -> bool {
+    name.starts_with("libc.so.") || name.starts_with("libc-2.")
 }
 
 impl Interpreter {
