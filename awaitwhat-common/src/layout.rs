@@ -18,6 +18,8 @@ pub mod quirks {
     pub const AWAIT_BY_OPCODE: u32 = 1 << 2;
     /// A frame is an object of its own, a `PyFrameObject` (3.7 to 3.10): a coroutine has a pointer to it, and it has one back.
     pub const HEAP_FRAME: u32 = 1 << 3;
+    /// The keys of a dict are laid out as [`super::sized_keys`] says (3.7 to 3.10), not as [`super::keys_of_kinds`] does.
+    pub const SIZED_KEYS: u32 = 1 << 4;
 }
 
 /// Offsets and quirks of one target.
@@ -128,7 +130,7 @@ pub struct Layout {
     pub wrappers: [Wrapper; MAX_WRAPPERS],
     /// Tasks that are written in Python; unused entries have type 0.
     pub task_shapes: [TaskShape; MAX_TASK_SHAPES],
-    /// Addresses of the names of such a task's attributes, by [`attribute`], for shapes that are searched. Names in programs are
+    /// Addresses of the names of such a task's attributes, by [`attribute`], for dicts that are searched. Names in programs are
     /// interned: each is one `str`. 0 where no task has had such an attribute yet.
     pub attribute_names: [u64; attribute::COUNT],
 }
@@ -164,30 +166,58 @@ pub mod sized_keys {
     pub const MAX_BYTE_SLOTS: u64 = 0xff;
     /// Up to so many of two.
     pub const MAX_SHORT_SLOTS: u64 = 0xffff;
-    /// Bytes of a `PyDictKeyEntry`: hash, key, value.
-    pub const ENTRY: u64 = 24;
-    /// Where in it the key is.
-    pub const KEY: u64 = 8;
-    /// Where in it the value is, unless the dict shares its keys with others.
-    pub const VALUE: u64 = 16;
 }
+
+/// `PyDictKeysObject` (`pycore_dict.h`), the same in 3.11 to 3.15: offsets of its fields in bytes. Behind the header come the index and
+/// the entries.
+pub mod keys_of_kinds {
+    /// `dk_log2_size` (one byte): slots of the index, as a power of two.
+    pub const LOG2_SLOTS: u64 = 8;
+    /// `dk_log2_index_bytes` (one byte): size of the index.
+    pub const LOG2_INDEX_BYTES: u64 = 9;
+    /// `dk_kind` (one byte).
+    pub const KIND: u64 = 10;
+    /// `dk_nentries`: entries that are, or were, in use.
+    pub const ENTRY_COUNT: u64 = 24;
+    /// `dk_indices`.
+    pub const INDEX: u64 = 32;
+    /// `PyDict_LOG_MINSIZE` (`Objects/dictobject.c`): the least number of slots.
+    pub const MIN_LOG2_SLOTS: u8 = 3;
+    /// With so many slots, or more, each of them is of two bytes (`new_keys_object`, `Objects/dictobject.c`).
+    pub const MIN_LOG2_SHORT_SLOTS: u8 = 8;
+    /// `DICT_KEYS_GENERAL`: entries are [`super::ENTRY`].
+    pub const GENERAL: u8 = 0;
+    /// `DICT_KEYS_UNICODE`: keys are strings, entries are [`super::UNICODE_ENTRY`].
+    pub const UNICODE: u8 = 1;
+    /// `DICT_KEYS_SPLIT`: as unicode, but the values are elsewhere.
+    pub const SPLIT: u8 = 2;
+}
+
+/// Bytes of a `PyDictKeyEntry`: hash, key, value. The value is not used where a dict shares its keys with others.
+pub const ENTRY: u64 = 24;
+/// Bytes of a `PyDictUnicodeEntry`: key, value.
+pub const UNICODE_ENTRY: u64 = 16;
+/// How many bytes before the end of an entry its key is.
+pub const KEY_BEFORE_END: u64 = 16;
+/// And its value.
+pub const VALUE_BEFORE_END: u64 = 8;
 
 /// A type of tasks that have their fields in attributes of an instance, as classes written in Python do.
 ///
 /// From 3.11 on instances of one class share the keys of their dicts, and an attribute's value is always in the same place of an array
 /// of values. What differs by version is how that array is reached, and whether the dict that it belongs to is there.
 ///
-/// Until 3.10 they share them only for a while: there each instance's dict is searched for the names.
+/// Until 3.10 they share them only for a while, and later on not all do: a dict with other keys is searched for the names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TaskShape {
     /// Address of the type object, 0 for an unused entry.
     pub type_address: u64,
-    /// Address of the keys that instances share: a dict with others has other places too.
+    /// Address of the keys that instances share: a dict with others has other places too. 0 until 3.10.
     pub keys: u64,
     /// Address of the `str` that `_state` is of a task that is not done; it may also have no value.
     pub pending: u64,
-    /// `_coro`, from the beginning of the values, as all attributes are.
+    /// `_coro`, from the beginning of the values, as all attributes are; not used where `is_searched`, as all of them are not.
     pub coro: u16,
     /// `_name`, or [`ABSENT`].
     pub name: u16,
@@ -209,8 +239,11 @@ pub struct TaskShape {
     pub dict_keys: u16,
     /// `PyDictObject.ma_values`.
     pub dict_values: u16,
-    /// 1 where the dict has to be searched for [`Layout::attribute_names`], and the places of attributes are not used.
-    pub is_searched: u32,
+    /// Where in a `PyDictValues` the first value is.
+    pub first_value: u16,
+    /// 1 where every instance has to be searched for [`Layout::attribute_names`]: attributes have no places that all share, or these do
+    /// not lie inside a window.
+    pub is_searched: u16,
 }
 
 /// `PyDictValues.valid` (3.13+).
@@ -218,7 +251,7 @@ pub const VALUES_VALID: u64 = 3;
 
 impl TaskShape {
     /// Whether everything lies inside a window.
-    fn is_within_bounds(&self) -> bool {
+    pub fn is_within_bounds(&self) -> bool {
         let base = if self.inline_values == ABSENT {
             0
         } else {
@@ -229,16 +262,22 @@ impl TaskShape {
             offset.is_multiple_of(8) && end <= WINDOW_BYTES
         };
         base.is_multiple_of(8)
-            && [self.coro, self.event_loop].into_iter().all(fits)
-            && [self.name, self.fut_waiter, self.state]
-                .into_iter()
-                .all(|offset| offset == ABSENT || fits(offset))
+            && (self.is_searched == 1 && fits(0) || self.has_places(fits))
             && [self.dict_keys, self.dict_values]
                 .into_iter()
                 .all(|offset| offset.is_multiple_of(8) && u64::from(offset) + 8 <= WINDOW_BYTES)
             && [self.values_pointer, self.dict_pointer]
                 .into_iter()
                 .all(|offset| offset % 8 == 0)
+            && self.first_value.is_multiple_of(8)
+    }
+
+    /// Whether all attributes have places that `fits` accepts, but for those that a task can do without.
+    fn has_places(&self, fits: impl Fn(u16) -> bool) -> bool {
+        [self.coro, self.event_loop].into_iter().all(&fits)
+            && [self.name, self.fut_waiter, self.state]
+                .into_iter()
+                .all(|offset| offset == ABSENT || fits(offset))
     }
 }
 

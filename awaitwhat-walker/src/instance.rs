@@ -29,7 +29,7 @@ impl Walk {
     }
 
     #[inline(always)]
-    fn shape<'layout>(&self, layout: &'layout Layout) -> &'layout TaskShape {
+    pub(crate) fn shape<'layout>(&self, layout: &'layout Layout) -> &'layout TaskShape {
         &layout.task_shapes[self.shape as usize & (MAX_TASK_SHAPES - 1)]
     }
 
@@ -41,11 +41,8 @@ impl Walk {
         self.record.begin(self.object, task_type, 0, 0, 0, 0);
         self.state = TaskState::Waiting as u32;
         let shape = self.shape(layout);
-        if shape.inline_values != ABSENT {
-            let values = u64::from(shape.inline_values);
-            if self.window().byte(values + VALUES_VALID) != 1 {
-                return self.end_task(TaskStatus::Opaque);
-            }
+        let values = u64::from(shape.inline_values);
+        if shape.inline_values != ABSENT && self.window().byte(values + VALUES_VALID) == 1 {
             // The window holds them already.
             self.phase = phase::VALUES;
         } else if shape.values_pointer != 0 {
@@ -85,27 +82,27 @@ impl Walk {
         Flow::Continue
     }
 
-    /// Goes on to the values of a dict, or to its keys where it has to be searched. Of the others, one that no longer shares its keys
-    /// has the attributes in other places.
+    /// Goes on to the values of a dict that shares the keys of its class, which have places, and to the keys of any other.
     #[inline(always)]
     pub(crate) fn follow_dict(&mut self, layout: &Layout) -> Flow {
         let shape = self.shape(layout);
         let keys = self.window().word(u64::from(shape.dict_keys));
         let values = self.window().word(u64::from(shape.dict_values));
-        let is_searched = shape.is_searched == 1;
-        if !self.is_loaded() || (!is_searched && (keys != shape.keys || values == 0)) {
+        if !self.is_loaded() {
             return self.end_task(TaskStatus::Opaque);
         }
-        if is_searched {
+        // Values inside an instance are reached without its dict: one that has others is rare.
+        let is_shared = keys == shape.keys && values != 0 && shape.inline_values == ABSENT;
+        if is_shared && shape.is_searched == 0 {
+            self.want(values, phase::VALUES);
+        } else {
             self.value = values;
             self.want(keys, phase::KEYS);
-        } else {
-            self.want(values, phase::VALUES);
         }
         Flow::Continue
     }
 
-    /// Takes the attributes from the values that the window holds.
+    /// Takes the attributes from the values that the window holds, or goes on to their keys where these have to be searched.
     #[inline(always)]
     pub(crate) fn visit_values(&mut self, layout: &Layout) -> Flow {
         if !self.is_loaded() {
@@ -117,6 +114,11 @@ impl Walk {
         } else {
             u64::from(shape.inline_values)
         };
+        if shape.is_searched == 1 {
+            self.value = self.window().base().wrapping_add(values);
+            self.want(shape.keys, phase::KEYS);
+            return Flow::Continue;
+        }
         let value = |offset: u16| {
             if offset == ABSENT {
                 0

@@ -165,9 +165,10 @@ pub struct Walk {
     pub(crate) attributes: [u64; ATTRIBUTE_WORDS],
     /// The attribute whose value is wanted.
     pub(crate) attribute: u32,
-    /// The part of the dict's entries that the window holds, and which of them comes next.
+    /// The part of the dict's entries that the window holds, where in it the next one is, and bytes of each.
     pub(crate) entries: u64,
-    pub(crate) entry: u32,
+    pub(crate) entry: u64,
+    pub(crate) entry_bytes: u64,
     /// Entries of the dict that are not yet looked at.
     pub(crate) entries_left: u64,
     /// Where the value of the next entry is, and bytes from one value to the next: they are apart from the keys where these are shared.
@@ -246,6 +247,7 @@ impl Walk {
         attribute: 0,
         entries: 0,
         entry: 0,
+        entry_bytes: 0,
         entries_left: 0,
         value: 0,
         value_stride: 0,
@@ -369,7 +371,7 @@ impl Walk {
             phase::DICT => self.follow_dict(layout),
             phase::WRAPPER => self.visit_wrapper(layout, plan),
             phase::VALUES => self.visit_values(layout),
-            phase::KEYS => self.find_entries(),
+            phase::KEYS => self.find_entries(layout),
             phase::ENTRY => self.visit_entry(layout),
             phase::ENTRY_VALUE => self.take_entry_value(),
             phase::ATTRIBUTES => self.take_attributes(layout, plan, host),

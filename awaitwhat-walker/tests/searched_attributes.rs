@@ -1,9 +1,11 @@
-//! Tasks written in Python whose dicts are searched for their attributes (3.7 to 3.10): each kind of dict, and what is none.
+//! Tasks written in Python whose dicts are searched for their attributes: each kind of dict, and what is none.
 
 use std::collections::BTreeMap;
 
 use awaitwhat_common::event::{HEAD, task};
-use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, attribute, quirks, sized_keys};
+use awaitwhat_common::layout::{
+    ABSENT, ENTRY, Layout, TaskShape, UNICODE_ENTRY, attribute, keys_of_kinds, quirks, sized_keys,
+};
 use awaitwhat_common::limits::{MAX_ATTRIBUTE_SLOTS, MAX_ATTRIBUTES, WINDOW_WORDS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
@@ -24,6 +26,7 @@ const PENDING: u64 = 0x10_a000;
 const FINISHED: u64 = 0x10_b000;
 const CODE: u64 = 0x10_c000;
 const KEYS: u64 = 0x11_0000;
+const SHARED_KEYS: u64 = 0x13_0000;
 const TASK_TYPE: u64 = 0x20_0000;
 const COROUTINE_TYPE: u64 = 0x20_1000;
 /// `str` objects: those of [`attribute`] from here on, in steps of a page; and another one.
@@ -31,6 +34,11 @@ const NAMES: u64 = 0x30_0000;
 const OTHER: u64 = 0x31_0000;
 
 const NODE: u64 = 32;
+const DICT_POINTER: u64 = 16;
+const VALUES_POINTER: u64 = 24;
+/// Where a task has values in itself, and where in them the first one is.
+const INLINE_VALUES: u64 = 48;
+const FIRST_VALUE: u64 = 8;
 const MAX_STEPS: u32 = 1000;
 
 fn name(attribute: usize) -> u64 {
@@ -62,7 +70,7 @@ fn layout() -> Layout {
         type_address: TASK_TYPE,
         pending: PENDING,
         inline_values: ABSENT,
-        dict_pointer: 16,
+        dict_pointer: DICT_POINTER as i16,
         dict_keys: 32,
         dict_values: 40,
         is_searched: 1,
@@ -72,17 +80,31 @@ fn layout() -> Layout {
 }
 
 /// The memory of a process with one task, and what was sent of it.
-#[derive(Default)]
 struct Process {
+    layout: Layout,
     words: BTreeMap<u64, u64>,
     records: Vec<Vec<u64>>,
 }
 
+/// The head of a dict's keys.
+#[derive(Clone, Copy, Debug)]
+enum Head {
+    Sized {
+        slots: u64,
+        /// Bytes of each slot.
+        slot_bytes: u64,
+    },
+    OfKind {
+        log2_slots: u8,
+        log2_index_bytes: u8,
+        kind: u8,
+    },
+}
+
 /// The dict of the task.
+#[derive(Clone, Copy)]
 struct Dict<'case> {
-    slots: u64,
-    /// Bytes of each slot.
-    slot_bytes: u64,
+    head: Head,
     /// Keys and values; a deleted entry has neither.
     items: &'case [(u64, u64)],
     /// Whether the values are apart.
@@ -92,22 +114,63 @@ struct Dict<'case> {
 impl Process {
     /// A process whose task, not yet begun, has this dict.
     fn new(dict: &Dict<'_>) -> Self {
-        let mut process = Self::default();
+        let mut process = Self {
+            layout: layout(),
+            words: BTreeMap::new(),
+            records: Vec::new(),
+        };
         process.set(LIST, &[TASK + NODE, TASK + NODE]);
         process.set(TASK, &[1, TASK_TYPE, DICT, 0, LIST, LIST]);
         process.set(DICT + 32, &[KEYS, if dict.is_split { VALUES } else { 0 }]);
-        process.set(KEYS, &[1, dict.slots, 0, 0, dict.items.len() as u64]);
-        let entries = KEYS + sized_keys::INDEX + dict.slots * dict.slot_bytes;
+        let entry_bytes = match dict.head {
+            Head::OfKind { kind, .. } if kind != keys_of_kinds::GENERAL => UNICODE_ENTRY,
+            Head::OfKind { .. } | Head::Sized { .. } => ENTRY,
+        };
+        let first_value = match dict.head {
+            Head::OfKind { .. } => {
+                process.layout.task_shapes[1].first_value = FIRST_VALUE as u16;
+                FIRST_VALUE
+            }
+            Head::Sized { .. } => 0,
+        };
+        let entries = process.set_head(dict);
+        process.set(VALUES, &[0]);
         for (at, (key, value)) in (0..).zip(dict.items) {
-            let in_entry = if dict.is_split { 0 } else { *value };
-            process.set(entries + at * sized_keys::ENTRY, &[u64::MAX, *key, in_entry]);
+            let words = [u64::MAX, *key, if dict.is_split { 0 } else { *value }];
+            let without_hash = usize::from(entry_bytes == UNICODE_ENTRY);
+            process.set(entries + at * entry_bytes, &words[without_hash..]);
             if dict.is_split {
-                process.set(VALUES + at * 8, &[*value]);
+                process.set(VALUES + first_value + at * 8, &[*value]);
             }
         }
         process.set(COROUTINE, &[1, COROUTINE_TYPE, FRAME]);
         process.set(FRAME, &[1, 0, CODE, COROUTINE, 0, 0, u64::from(u32::MAX), 0]);
         process
+    }
+
+    /// Writes the head of the keys, and returns where the entries begin.
+    fn set_head(&mut self, dict: &Dict<'_>) -> u64 {
+        let count = dict.items.len() as u64;
+        match dict.head {
+            Head::Sized { slots, slot_bytes } => {
+                self.layout.quirks |= quirks::SIZED_KEYS;
+                self.set(KEYS, &[1, slots, 0, 0, count]);
+                KEYS + sized_keys::INDEX + slots * slot_bytes
+            }
+            Head::OfKind {
+                log2_slots,
+                log2_index_bytes,
+                kind,
+            } => {
+                let bytes = u64::from_le_bytes([log2_slots, log2_index_bytes, kind, 0, 1, 2, 3, 4]);
+                self.set(KEYS, &[1, bytes, 0, count]);
+                KEYS + keys_of_kinds::INDEX + (1 << log2_index_bytes.min(31))
+            }
+        }
+    }
+
+    fn shape(&mut self) -> &mut TaskShape {
+        &mut self.layout.task_shapes[1]
     }
 
     fn set(&mut self, address: u64, words: &[u64]) {
@@ -131,7 +194,7 @@ impl Process {
             max_frames: 8,
             ..ThreadPlan::of(&[list])
         };
-        let layout = layout();
+        let layout = self.layout;
         assert!(layout.is_within_bounds());
         let mut walk = Box::new(Walk::NEW);
         walk.begin_slice(&layout, &plan, false, 0, 0, 0);
@@ -180,13 +243,34 @@ const WAITING: [(u64, u64); 6] = [
     (NAMES + attribute::CORO as u64 * 0x1000, COROUTINE),
 ];
 
-fn dict(items: &[(u64, u64)]) -> Dict<'_> {
-    Dict {
-        slots: 1 << 8,
-        slot_bytes: 2,
-        items,
-        is_split: false,
+/// Keys of 3.7 to 3.10, and of each kind since then, with values apart where such keys have them.
+const FORMS: [(Head, bool); 5] = [
+    (SIZED, false),
+    (SIZED, true),
+    (of_kind(8, 9, keys_of_kinds::GENERAL), false),
+    (of_kind(8, 9, keys_of_kinds::UNICODE), false),
+    (of_kind(8, 9, keys_of_kinds::SPLIT), true),
+];
+const SIZED: Head = Head::Sized {
+    slots: 1 << 8,
+    slot_bytes: 2,
+};
+
+const fn of_kind(log2_slots: u8, log2_index_bytes: u8, kind: u8) -> Head {
+    Head::OfKind {
+        log2_slots,
+        log2_index_bytes,
+        kind,
     }
+}
+
+/// Each form of a dict with these items.
+fn dicts(items: &[(u64, u64)]) -> impl Iterator<Item = Dict<'_>> {
+    FORMS.into_iter().map(move |(head, is_split)| Dict {
+        head,
+        items,
+        is_split,
+    })
 }
 
 /// The status of the only record.
@@ -217,10 +301,23 @@ fn finds_attributes_among_the_entries_or_apart() {
     for is_split in [false, true] {
         for (slots, slot_bytes) in [(8, 1), (1 << 7, 1), (1 << 8, 2), (MAX_ATTRIBUTE_SLOTS, 2)] {
             let dict = Dict {
-                slots,
-                slot_bytes,
+                head: Head::Sized { slots, slot_bytes },
                 items: &WAITING,
                 is_split,
+            };
+            assert_found(Process::new(&dict), WAITER);
+        }
+    }
+    for kind in [
+        keys_of_kinds::GENERAL,
+        keys_of_kinds::UNICODE,
+        keys_of_kinds::SPLIT,
+    ] {
+        for (log2_slots, log2_index_bytes) in [(3, 3), (7, 7), (8, 9), (15, 16)] {
+            let dict = Dict {
+                head: of_kind(log2_slots, log2_index_bytes, kind),
+                items: &WAITING,
+                is_split: kind == keys_of_kinds::SPLIT,
             };
             assert_found(Process::new(&dict), WAITER);
         }
@@ -229,14 +326,10 @@ fn finds_attributes_among_the_entries_or_apart() {
 
 #[test]
 fn finds_attributes_behind_many_others() {
-    for is_split in [false, true] {
-        for before in [9, 10, 11, 55, MAX_ATTRIBUTES as usize - WAITING.len()] {
-            let mut items = vec![(OTHER, FINISHED); before];
-            items.extend(WAITING);
-            let dict = Dict {
-                is_split,
-                ..dict(&items)
-            };
+    for before in [9, 10, 11, 15, 16, 17, 55, MAX_ATTRIBUTES as usize - WAITING.len()] {
+        let mut items = vec![(OTHER, FINISHED); before];
+        items.extend(WAITING);
+        for dict in dicts(&items) {
             assert_found(Process::new(&dict), WAITER);
         }
     }
@@ -246,17 +339,22 @@ fn finds_attributes_behind_many_others() {
 fn takes_none_for_no_future() {
     let mut items = WAITING;
     items[3].1 = NONE;
-    assert_found(Process::new(&dict(&items)), 0);
+    for dict in dicts(&items) {
+        assert_found(Process::new(&dict), 0);
+    }
 }
 
 #[test]
 fn leaves_out_tasks_that_are_done_or_of_another_loop() {
     let state = |state| [&WAITING[..], &[(name(attribute::STATE), state)]].concat();
-    assert_found(Process::new(&dict(&state(PENDING))), WAITER);
-    assert!(Process::new(&dict(&state(FINISHED))).walk().is_empty());
-    let mut items = WAITING;
-    items[0].1 = OTHER;
-    assert!(Process::new(&dict(&items)).walk().is_empty());
+    let (pending, finished, mut foreign) = (state(PENDING), state(FINISHED), WAITING);
+    foreign[0].1 = OTHER;
+    for dict in dicts(&pending) {
+        assert_found(Process::new(&dict), WAITER);
+    }
+    for dict in dicts(&finished).chain(dicts(&foreign)) {
+        assert!(Process::new(&dict).walk().is_empty());
+    }
 }
 
 #[test]
@@ -264,7 +362,9 @@ fn counts_what_lacks_an_attribute_as_opaque() {
     for missing in [0, 5] {
         let mut items = WAITING;
         items[missing] = (0, 0);
-        assert_eq!(status(Process::new(&dict(&items))), TaskStatus::Opaque);
+        for dict in dicts(&items) {
+            assert_eq!(status(Process::new(&dict)), TaskStatus::Opaque);
+        }
     }
 }
 
@@ -272,37 +372,159 @@ fn counts_what_lacks_an_attribute_as_opaque() {
 fn counts_what_has_too_many_attributes_as_opaque() {
     let mut many = WAITING.to_vec();
     many.resize(MAX_ATTRIBUTES as usize, (OTHER, FINISHED));
-    assert_found(Process::new(&dict(&many)), WAITER);
+    for dict in dicts(&many) {
+        assert_found(Process::new(&dict), WAITER);
+    }
     many.push((OTHER, FINISHED));
-    assert_eq!(status(Process::new(&dict(&many))), TaskStatus::Opaque);
+    for dict in dicts(&many) {
+        assert_eq!(status(Process::new(&dict)), TaskStatus::Opaque);
+    }
 }
 
 #[test]
 fn counts_a_dict_that_becomes_another_size_as_torn() {
-    assert_eq!(status(Process::new(&dict(&[]))), TaskStatus::Torn);
+    for dict in dicts(&[]) {
+        assert_eq!(status(Process::new(&dict)), TaskStatus::Torn);
+    }
+}
+
+/// New keys have their values among the entries; the values that are still apart are those of others.
+#[test]
+fn counts_a_dict_that_gets_keys_of_its_own_as_torn() {
+    for (kind, is_split) in [
+        (keys_of_kinds::GENERAL, true),
+        (keys_of_kinds::UNICODE, true),
+        (keys_of_kinds::SPLIT, false),
+    ] {
+        let dict = Dict {
+            head: of_kind(8, 9, kind),
+            items: &WAITING,
+            is_split,
+        };
+        assert_eq!(status(Process::new(&dict)), TaskStatus::Torn, "kind {kind}");
+    }
 }
 
 #[test]
 fn believes_no_impossible_index() {
-    for slots in [0, 4, 7, 12, MAX_ATTRIBUTE_SLOTS * 2, 1 << 63, u64::MAX] {
-        let mut process = Process::new(&dict(&WAITING));
-        process.set(KEYS + sized_keys::SLOTS, &[slots]);
-        assert_eq!(status(process), TaskStatus::Opaque, "{slots} slots");
+    let sized = |slots| Head::Sized { slots, slot_bytes: 0 };
+    let sizes = [0, 1, 4, 7, 12, MAX_ATTRIBUTE_SLOTS * 2, 1 << 63, u64::MAX].map(sized);
+    let logarithms = [
+        (0, 0),
+        (2, 2),
+        (3, 4),
+        (8, 8),
+        (8, 10),
+        (15, 15),
+        (16, 18),
+        (63, 65),
+        (8, 0xff),
+        (0xff, 0),
+        (0xff, 0xff),
+    ];
+    let of_kinds = logarithms.map(|(slots, bytes)| of_kind(slots, bytes, keys_of_kinds::UNICODE));
+    let no_kinds = [3, 4, 0x7f, 0xff].map(|kind| of_kind(8, 9, kind));
+    for head in [&sizes[..], &of_kinds, &no_kinds].concat() {
+        let dict = Dict {
+            head,
+            items: &WAITING,
+            is_split: false,
+        };
+        assert_eq!(status(Process::new(&dict)), TaskStatus::Opaque, "{head:?}");
     }
 }
 
 #[test]
 fn bad_pointers_are_faults_or_opaque() {
     for pointer in [0, 1, LOOP + 0x10_0000, u64::MAX] {
-        let mut process = Process::new(&dict(&WAITING));
-        process.set(DICT + 32, &[pointer]);
-        assert_eq!(status(process), TaskStatus::Fault, "keys at {pointer:#x}");
-        let mut process = Process::new(&dict(&WAITING));
-        process.set(TASK + 16, &[pointer]);
-        assert_eq!(status(process), TaskStatus::Opaque, "a dict at {pointer:#x}");
+        for dict in dicts(&WAITING) {
+            let mut process = Process::new(&dict);
+            process.set(DICT + 32, &[pointer]);
+            assert_eq!(status(process), TaskStatus::Fault, "keys at {pointer:#x}");
+            let mut process = Process::new(&dict);
+            process.set(TASK + DICT_POINTER, &[pointer]);
+            assert_eq!(status(process), TaskStatus::Opaque, "a dict at {pointer:#x}");
+        }
     }
     // Values that cannot be read are attributes that are not there.
-    let mut process = Process::new(&dict(&WAITING));
-    process.set(DICT + 40, &[u64::MAX - 7]);
-    assert_eq!(status(process), TaskStatus::Opaque);
+    for dict in dicts(&WAITING).filter(|dict| dict.is_split) {
+        let mut process = Process::new(&dict);
+        process.set(DICT + 40, &[u64::MAX - 7]);
+        assert_eq!(status(process), TaskStatus::Opaque);
+    }
+}
+
+/// A task like those of 3.11 (with the pointers apart), 3.12 and 3.13, whose class has places for the attributes in [`SHARED_KEYS`].
+fn process_with_places(dict: &Dict<'_>, values_pointer: u64, inline_values: u16) -> Process {
+    let mut process = Process::new(dict);
+    *process.shape() = TaskShape {
+        keys: SHARED_KEYS,
+        coro: FIRST_VALUE as u16,
+        event_loop: FIRST_VALUE as u16 + 8,
+        name: ABSENT,
+        fut_waiter: ABSENT,
+        state: ABSENT,
+        values_pointer: values_pointer as i16,
+        inline_values,
+        is_searched: 0,
+        ..*process.shape()
+    };
+    process
+}
+
+#[test]
+fn searches_dicts_of_other_keys_than_those_of_the_class() {
+    let of_kinds = || dicts(&WAITING).skip(2);
+    for (values_pointer, inline_values) in [
+        (0, ABSENT),
+        (VALUES_POINTER, ABSENT),
+        (DICT_POINTER, ABSENT),
+        (0, INLINE_VALUES as u16),
+    ] {
+        for dict in of_kinds() {
+            assert_found(process_with_places(&dict, values_pointer, inline_values), WAITER);
+        }
+    }
+}
+
+#[test]
+fn takes_attributes_from_their_places_where_the_keys_are_those_of_the_class() {
+    let dict = Dict {
+        head: of_kind(8, 9, keys_of_kinds::SPLIT),
+        items: &[(0, COROUTINE), (0, LOOP)],
+        is_split: true,
+    };
+    let mut process = process_with_places(&dict, 0, ABSENT);
+    process.set(DICT + 32, &[SHARED_KEYS]);
+    assert_eq!(status(process), TaskStatus::Complete);
+    // Other keys, which have no names either.
+    assert_eq!(status(process_with_places(&dict, 0, ABSENT)), TaskStatus::Opaque);
+}
+
+#[test]
+fn searches_the_keys_of_the_class_for_values_that_are_far_behind() {
+    let dict = Dict {
+        head: of_kind(8, 9, keys_of_kinds::SPLIT),
+        items: &WAITING,
+        is_split: true,
+    };
+    // In the task itself, and apart.
+    for inline_values in [INLINE_VALUES as u16, ABSENT] {
+        let mut process = process_with_places(&dict, VALUES_POINTER, inline_values);
+        process.shape().is_searched = 1;
+        process.shape().keys = KEYS;
+        let values = if inline_values == ABSENT {
+            process.set(TASK + VALUES_POINTER, &[VALUES]);
+            VALUES
+        } else {
+            TASK + INLINE_VALUES
+        };
+        let valid = 1 << 24;
+        process.set(values, &[valid]);
+        for (at, (_, value)) in (0..).zip(WAITING) {
+            process.set(values + FIRST_VALUE + at * 8, &[value]);
+        }
+        process.set(TASK + DICT_POINTER, &[0]);
+        assert_found(process, WAITER);
+    }
 }

@@ -37,8 +37,8 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         if python.has_package("trio") && python.version.1.is_multiple_of(2) && !python.label.contains('-') {
             files.push(("trio", "trio_busy_tasks.py"));
         }
-        // Attributes are searched for, or have their places.
-        if matches!(python.version, (3, 10 | 12)) {
+        // Attributes are searched for in keys of each format; or they have their places, apart from the task, or in it.
+        if matches!(python.version, (3, 10 | 12 | 14)) {
             files.push(("pure", "pure_busy_tasks.py"));
         }
         for (library, file) in files {

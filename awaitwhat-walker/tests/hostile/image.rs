@@ -1,6 +1,8 @@
 //! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
 
-use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, Wrapper, attribute, quirks, sized_keys};
+use awaitwhat_common::layout::{
+    ABSENT, ENTRY, Layout, TaskShape, UNICODE_ENTRY, Wrapper, attribute, keys_of_kinds, quirks, sized_keys,
+};
 use awaitwhat_common::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -23,6 +25,9 @@ const TASK: u64 = 0x7000_0600;
 pub const PYTHON_TASK: u64 = 0x7000_0700;
 const OPAQUE: u64 = 0x7000_0800;
 
+/// The generator that drives tasks, where there is one: the second object, where that is one.
+const DRIVER: u64 = BASE + WINDOW_BYTES;
+
 /// Offsets of fields.
 const TYPE: u64 = 8;
 const REFERENT: u64 = 16;
@@ -38,6 +43,9 @@ const DICT: u64 = 88;
 const DICT_VALUES: u64 = DICT + REFERENT;
 const KEYS: u64 = 112;
 const ENTRIES: u64 = KEYS + sized_keys::INDEX + sized_keys::MIN_SLOTS;
+/// Keys of the other format, behind the values.
+const KEYS_OF_KINDS: u64 = 160;
+const ENTRIES_OF_KINDS: u64 = KEYS_OF_KINDS + keys_of_kinds::INDEX + (1 << keys_of_kinds::MIN_LOG2_SLOTS);
 /// What is searched for: [`attribute`] counts from here.
 const NAMES: u64 = 0x7000_0900;
 const STATE: u64 = 16;
@@ -101,6 +109,8 @@ pub fn layout(number: usize) -> Layout {
     let mut task_shapes = [TaskShape::default(); MAX_TASK_SHAPES];
     task_shapes[1] = TaskShape {
         type_address: PYTHON_TASK,
+        // Those of one of the tasks.
+        keys: BASE + WINDOW_BYTES + KEYS_OF_KINDS,
         coro: 8,
         name: ABSENT,
         event_loop: 16,
@@ -116,6 +126,7 @@ pub fn layout(number: usize) -> Layout {
     Layout {
         task_type: TASK,
         task_shapes,
+        attribute_names: std::array::from_fn(|attribute| NAMES + attribute as u64),
         object_type: short(TYPE),
         weakref_object: short(REFERENT),
         task_coro: short(COROUTINE_OF_TASK),
@@ -153,7 +164,7 @@ pub fn layout(number: usize) -> Layout {
         coroutine_type: COROUTINE,
         generator_type: GENERATOR,
         async_generator_type: ASYNC_GENERATOR,
-        driver_code: if is_trio { BASE + WINDOW_BYTES } else { 0 },
+        driver_code: if is_trio { DRIVER } else { 0 },
         wrappers,
         ..Layout::default()
     }
@@ -172,7 +183,6 @@ fn heap_layout(number: usize) -> Layout {
     task_shapes[1].is_searched = 1;
     Layout {
         task_shapes,
-        attribute_names: std::array::from_fn(|attribute| NAMES + attribute as u64),
         generator_frame_state: if number == DRIVEN { short(STATE) } else { ABSENT },
         frame_previous: short(PREVIOUS + FRAME),
         frame_code: short(CODE + FRAME),
@@ -187,7 +197,7 @@ fn heap_layout(number: usize) -> Layout {
         instruction_unit: 2,
         // As a thread state, a reference leads to what it refers to.
         thread_current_frame: short(REFERENT),
-        quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | pointer,
+        quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | quirks::SIZED_KEYS | pointer,
         state_awaiting: 1,
         tag_mask: 0,
         ..layout(0)
@@ -257,13 +267,16 @@ enum Object {
     Table(Vec<u64>),
 }
 
-/// The dict of a task whose attributes are searched for.
+/// The attributes of a task that is written in Python, and its dict.
 #[derive(Clone, Copy, Debug)]
 struct Attributes {
     slots: u64,
     count: u64,
-    /// Whether the values are apart.
+    kind: u8,
+    /// Whether the values of the dict are apart.
     is_split: bool,
+    /// Whether the task has values without a dict.
+    has_values: bool,
     layout: usize,
 }
 
@@ -271,41 +284,69 @@ impl Attributes {
     /// Writes the dict into the task at `address`.
     fn write(&self, address: u64, coroutine: u64, mut set: impl FnMut(u64, u64)) {
         set(DICT_OF_TASK, address + DICT);
-        set(DICT, address + KEYS);
         // The values apart: type, loop and coroutine.
         set(REFERENT, address);
         set(DICT_VALUES, if self.is_split { address + TYPE } else { 0 });
-        set(KEYS + sized_keys::SLOTS, self.slots);
-        set(KEYS + sized_keys::ENTRY_COUNT, self.count);
-        let entries = [
+        let (keys, entries, entry_bytes) = self.write_keys(&mut set);
+        set(DICT, address + keys);
+        let items = [
             (attribute::NAME, 0),
             (attribute::LOOP, address),
             (attribute::CORO, coroutine),
             (attribute::FUT_WAITER, BASE),
         ];
-        for (at, (name, value)) in (ENTRIES..).step_by(sized_keys::ENTRY as usize).zip(entries) {
-            set(at + sized_keys::KEY, NAMES + name as u64);
-            set(at + sized_keys::VALUE, value);
+        let ends = (entries..=WINDOW_BYTES).step_by(entry_bytes as usize).skip(1);
+        for (end, (name, value)) in ends.zip(items) {
+            set(end - 16, NAMES + name as u64);
+            set(end - 8, value);
         }
+    }
+
+    /// Writes the head of the keys. Returns where they are, where their entries are, and the size of these.
+    fn write_keys(&self, set: &mut impl FnMut(u64, u64)) -> (u64, u64, u64) {
+        if has_frame_objects(self.layout) {
+            set(KEYS + sized_keys::SLOTS, self.slots);
+            set(KEYS + sized_keys::ENTRY_COUNT, self.count);
+            return (KEYS, ENTRIES, ENTRY);
+        }
+        let sizes = if self.slots == sized_keys::MIN_SLOTS {
+            u64::from(keys_of_kinds::MIN_LOG2_SLOTS) * 0x101
+        } else {
+            self.slots
+        };
+        set(KEYS_OF_KINDS + 8, sizes | u64::from(self.kind) << 16);
+        set(KEYS_OF_KINDS + keys_of_kinds::ENTRY_COUNT, self.count);
+        let entry_bytes = if self.kind == keys_of_kinds::GENERAL {
+            ENTRY
+        } else {
+            UNICODE_ENTRY
+        };
+        (KEYS_OF_KINDS, ENTRIES_OF_KINDS, entry_bytes)
     }
 }
 
 fn attributes(layout: usize) -> impl Strategy<Value = Attributes> {
     let slots =
         prop_oneof![8 => Just(sized_keys::MIN_SLOTS), 1 => 0..9_u64, 1 => any::<u64>(), 1 => Just(1 << 15)];
-    let count = prop_oneof![8 => Just(4), 1 => 0..256_u64, 1 => any::<u64>()];
-    (slots, count, any::<bool>()).prop_map(move |(slots, count, is_split)| Attributes {
-        slots,
-        count,
-        is_split,
-        layout,
-    })
+    let count = prop_oneof![8 => 3..5_u64, 1 => 0..256_u64, 1 => any::<u64>()];
+    let kind = prop_oneof![8 => 0..3_u8, 1 => any::<u8>()];
+    (slots, count, kind, any::<bool>(), any::<bool>()).prop_map(
+        move |(slots, count, kind, is_split, has_values)| Attributes {
+            slots,
+            count,
+            kind,
+            is_split,
+            has_values,
+            layout,
+        },
+    )
 }
 
 fn object(layout: usize) -> impl Strategy<Value = Object> {
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
     let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
     let owners = prop_oneof![1 => Just(1), 3 => 0..5_u64];
+    let previous = prop_oneof![4 => address(), 1 => Just(DRIVER)];
     let references = prop_oneof![
         Just(WEAK_REFERENCE),
         Just(CHAIN_WRAPPER),
@@ -316,7 +357,7 @@ fn object(layout: usize) -> impl Strategy<Value = Object> {
         4 => (address(), any::<bool>(), attributes(layout)).prop_map(
             |(coroutine, in_python, attributes)| Object::Task { coroutine, in_python, attributes }
         ),
-        8 => (generators, states, owners, address(), address()).prop_map(
+        8 => (generators, states, owners, previous, address()).prop_map(
             move |(type_address, state, owner, previous, awaited)| Object::Generator {
                 type_address, state, owner, previous, awaited, layout,
             }
@@ -339,15 +380,14 @@ impl Object {
             } => {
                 set(TYPE, if in_python { PYTHON_TASK } else { TASK });
                 set(COROUTINE_OF_TASK, coroutine);
-                set(DICT_OF_TASK, coroutine);
-                set(VALUES, VALID);
-                set(VALUES + 8, coroutine);
-                set(VALUES + 16, address);
-                if in_python && attributes.is_split {
-                    set(VALUES_POINTER, address + VALUES);
+                if in_python {
+                    attributes.write(address, coroutine, &mut set);
                 }
-                if in_python && has_frame_objects(attributes.layout) {
-                    attributes.write(address, coroutine, set);
+                if in_python && attributes.has_values && !has_frame_objects(attributes.layout) {
+                    set(VALUES, VALID);
+                    set(VALUES + 8, coroutine);
+                    set(VALUES + 16, address);
+                    set(VALUES_POINTER, address + VALUES);
                 }
             }
             Self::Generator {

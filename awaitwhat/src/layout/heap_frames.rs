@@ -119,7 +119,7 @@ pub(super) const WALK: Layout = Layout {
     thread_current_frame: 24,
     set_mask: 32,
     set_table: 40,
-    quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | quirks::STACK_POINTER,
+    quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | quirks::STACK_POINTER | quirks::SIZED_KEYS,
     // frameobject.h: `f_executing` is 1 or 0; that a frame has not begun, `f_lasti` tells.
     state_created: 0,
     state_suspended: 0,

@@ -461,6 +461,7 @@ const NOTHING: Layout = Layout {
         dict_pointer: 0,
         dict_keys: 0,
         dict_values: 0,
+        first_value: 0,
         is_searched: 0,
     }; awaitwhat_common::limits::MAX_TASK_SHAPES],
     attribute_names: [0; awaitwhat_common::layout::attribute::COUNT],

@@ -43,7 +43,7 @@ pub(super) const TABLE: Table = Table {
         frame_generator: 88,
         frame_state: 108,
         instruction_unit: 2,
-        quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE,
+        quirks: quirks::HEAP_FRAME | quirks::AWAIT_BY_OPCODE | quirks::SIZED_KEYS,
         // cpython/frameobject.h: enum _framestate.
         state_created: -2,
         state_suspended: -1,

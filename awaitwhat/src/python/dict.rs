@@ -1,6 +1,6 @@
 //! `dict` objects, also those whose values are kept apart from their keys.
 
-use awaitwhat_common::layout::sized_keys;
+use awaitwhat_common::layout::{ENTRY, UNICODE_ENTRY, keys_of_kinds as keys, sized_keys};
 
 use super::{Objects, ReadError, non_null};
 use crate::layout::DictKeys;
@@ -12,24 +12,6 @@ pub const MAX_ENTRIES: u64 = 1 << 16;
 const MAX_SHARED_KEYS: u64 = 128;
 /// Entries that are read at a time.
 const CHUNK_ENTRIES: u64 = 1024;
-
-/// `PyDictKeysObject` (pycore_dict.h), the same in 3.11 to 3.15.
-mod keys {
-    /// `dk_log2_index_bytes`: size of the index in front of the entries.
-    pub const LOG2_INDEX_BYTES: u64 = 9;
-    /// `dk_kind`.
-    pub const KIND: u64 = 10;
-    /// `dk_nentries`.
-    pub const ENTRY_COUNT: u64 = 24;
-    /// `dk_indices`.
-    pub const INDEX: u64 = 32;
-    /// `DICT_KEYS_GENERAL`: entries are hash, key, value.
-    pub const GENERAL: u8 = 0;
-    /// `DICT_KEYS_UNICODE`: keys are strings, entries are key, value.
-    pub const UNICODE: u8 = 1;
-    /// `DICT_KEYS_SPLIT`: as unicode, but the values are elsewhere.
-    pub const SPLIT: u8 = 2;
-}
 
 /// The largest index of a [`sized_keys`] that is believed: its numbers have up to 32 bits.
 const MAX_SLOTS: u64 = 1 << 31;
@@ -160,6 +142,15 @@ impl Objects<'_> {
 
     /// The number of the key `name` among the keys that dicts share.
     pub(super) fn key_index(&self, keys: Address, name: &str) -> Result<Option<u64>, ReadError> {
+        Ok(self.find_shared_key(keys, name)?.map(|(index, _)| index))
+    }
+
+    /// That key itself.
+    pub(super) fn shared_key(&self, keys: Address, name: &str) -> Result<Option<Address>, ReadError> {
+        Ok(self.find_shared_key(keys, name)?.map(|(_, key)| key))
+    }
+
+    fn find_shared_key(&self, keys: Address, name: &str) -> Result<Option<(u64, Address)>, ReadError> {
         let entries = self.key_entries(keys, None)?;
         for index in 0..entries.count.min(MAX_SHARED_KEYS) {
             // The key comes right before the value.
@@ -168,7 +159,7 @@ impl Objects<'_> {
                 .offset((index * entries.stride + entries.stride - 2) * 8);
             let key = self.memory.read_address(key)?;
             if !key.is_null() && self.str_equals(key, name)? {
-                return Ok(Some(index));
+                return Ok(Some((index, key)));
             }
         }
         Ok(None)
@@ -210,7 +201,7 @@ impl Objects<'_> {
             keys: object,
             first: object.offset(sized_keys::INDEX + slots * slot_bytes),
             count,
-            stride: sized_keys::ENTRY / 8,
+            stride: ENTRY / 8,
             values,
         })
     }
@@ -230,8 +221,8 @@ impl Objects<'_> {
             .last_chunk()
             .map_or(u64::MAX, |count| u64::from_le_bytes(*count));
         let stride = match byte(keys::KIND) {
-            keys::GENERAL => 3,
-            keys::UNICODE | keys::SPLIT => 2,
+            keys::GENERAL => ENTRY / 8,
+            keys::UNICODE | keys::SPLIT => UNICODE_ENTRY / 8,
             _ => return Err(malformed),
         };
         if count > MAX_ENTRIES {

@@ -26,7 +26,7 @@ enum Attributes {
     Values(Address),
 }
 
-/// Where instances of one class have their attributes, as long as they share their keys.
+/// Where instances of one class have their attributes, and the keys that they share as long as none has a dict with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SharedAttributes {
     /// `PyHeapTypeObject.ht_cached_keys`.
@@ -66,12 +66,12 @@ impl Objects<'_> {
             },
             ManagedDict::Pointers => (before(VALUES_WORDS), before(MANAGED_DICT_WORDS)),
             ManagedDict::Tagged => (before(MANAGED_DICT_WORDS), before(MANAGED_DICT_WORDS)),
-            ManagedDict::Inline { .. } if flags & INLINE_VALUES == 0 => return Ok(None),
             ManagedDict::Inline { before } => (0, -i64::try_from(before).unwrap_or_default()),
             ManagedDict::None => return Ok(None),
         };
-        let is_inline =
-            flags & MANAGED_DICT != 0 && matches!(self.offsets.managed_dict, ManagedDict::Inline { .. });
+        let is_inline = flags & MANAGED_DICT != 0
+            && flags & INLINE_VALUES != 0
+            && matches!(self.offsets.managed_dict, ManagedDict::Inline { .. });
         Ok(Some(SharedAttributes {
             keys,
             inline_values: is_inline.then_some(size),
@@ -106,24 +106,30 @@ impl Objects<'_> {
         Ok(dict_offset.filter(|offset| *offset > 0 && offset % 8 == 0))
     }
 
-    /// The `str` that programs refer to by the attribute `name`: the key of it in the dict of `object`, or of one of its classes.
-    /// `None` where neither has that attribute.
+    /// The `str` that programs refer to by the attribute `name`: the key of it among the attributes of `object`, those that it shares
+    /// the keys of, or those of its classes. `None` where none of these has it.
     ///
     /// # Errors
     /// When the object, its type or a dict of them cannot be read.
     pub(crate) fn attribute_name(&self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
         let type_object = self.type_of(object)?;
-        let own = match self.attributes(object, type_object)? {
-            Attributes::Dict(dict) => Some(dict),
-            Attributes::None | Attributes::Values(_) => None,
+        let is_it = |key: Option<Address>| match key {
+            Some(key) => Ok::<_, ReadError>(self.is_interned(key, name)?.then_some(key)),
+            None => Ok(None),
         };
-        let mut dicts: Vec<Address> = own.into_iter().collect();
-        for class in self.resolution_order(type_object)? {
-            dicts.extend(self.namespace(class)?);
+        if let Attributes::Dict(dict) = self.attributes(object, type_object)?
+            && let Some(key) = is_it(self.dict_key(dict, name)?)?
+        {
+            return Ok(Some(key));
         }
-        for dict in dicts {
-            if let Some(key) = self.dict_key(dict, name)?
-                && self.is_interned(key, name)?
+        if let Some(shared) = self.shared_attributes(type_object)?
+            && let Some(key) = is_it(self.shared_key(shared.keys, name)?)?
+        {
+            return Ok(Some(key));
+        }
+        for class in self.resolution_order(type_object)? {
+            if let Some(namespace) = self.namespace(class)?
+                && let Some(key) = is_it(self.dict_key(namespace, name)?)?
             {
                 return Ok(Some(key));
             }

@@ -303,6 +303,45 @@ fn instance(heap: &mut Heap, flags: u64) -> (Address, Address) {
 }
 
 #[test]
+fn finds_the_names_of_attributes_among_the_keys_that_instances_share() {
+    let offsets = Offsets {
+        managed_dict: ManagedDict::Inline { before: 24 },
+        ..offsets(12)
+    };
+    let mut heap = Heap::new(offsets);
+    let (_, object) = instance(&mut heap, INLINE);
+    let type_object = heap.objects().type_of(object).expect("an object has a type");
+    let order = heap.tuple(&[]);
+    heap.set(type_object, heap.offsets.type_object.mro, order.0);
+    assert_eq!(heap.objects().attribute_name(object, "data"), Ok(None));
+    let shared = heap.objects().shared_attributes(type_object);
+    let keys = shared.expect("a class").expect("shared keys").keys;
+    let name = heap.objects().shared_key(keys, "data");
+    let name = name.expect("keys").expect("a key");
+    heap.intern(name);
+    assert_eq!(heap.objects().attribute_name(object, "data"), Ok(Some(name)));
+    assert_eq!(heap.objects().attribute_name(object, "other"), Ok(None));
+}
+
+#[test]
+fn knows_whether_instances_have_values_in_themselves() {
+    for (flags, inline_values) in [(INLINE, Some(16)), (MANAGED, None)] {
+        let offsets = Offsets {
+            managed_dict: ManagedDict::Inline { before: 24 },
+            ..offsets(12)
+        };
+        let mut heap = Heap::new(offsets);
+        let (_, object) = instance(&mut heap, flags);
+        let objects = heap.objects();
+        let type_object = objects.type_of(object).expect("an object has a type");
+        let shared = objects.shared_attributes(type_object);
+        let shared = shared.expect("a class").expect("shared keys");
+        assert_eq!(shared.inline_values, inline_values);
+        assert_eq!((shared.values_pointer, shared.dict_pointer), (0, -24));
+    }
+}
+
+#[test]
 fn finds_attributes_in_every_place() {
     for (minor, managed) in [
         (11, ManagedDict::Pointers),

@@ -46,13 +46,12 @@ impl Interpreter {
             return Ok(false);
         };
         let mut changed = scheduler.layout;
+        let objects = self.objects(memory);
+        learn_names(&objects, task, &mut changed.attribute_names)?;
         if shape.is_searched == 1 {
-            let objects = self.objects(memory);
-            if objects.attribute(task, "_coro")?.is_none() || objects.attribute(task, "_loop")?.is_none() {
-                return Ok(false);
-            }
-            learn_names(&objects, task, &mut changed.attribute_names)?;
-            if !has_names(&changed) {
+            // That its tasks are any, the class itself does not tell.
+            let has = |name| Ok::<_, ReadError>(objects.attribute(task, name)?.is_some());
+            if !has("_coro")? || !has("_loop")? || !has_names(&changed) {
                 return Ok(false);
             }
         }
@@ -250,7 +249,8 @@ fn searched_shape(
     }))
 }
 
-/// The shape of instances of a class; `None` where it has no coroutine and no loop under the names that asyncio uses.
+/// The shape of instances of a class; `None` where they have no dict. Where the class has no places for a coroutine and a loop, or the
+/// walker cannot reach them, instances are searched, and only one of them tells whether there are such attributes.
 fn shape_of_class(
     objects: &Objects<'_>,
     type_object: Address,
@@ -266,14 +266,24 @@ fn shape_of_class(
         let offset = objects.shared_attribute(&attributes, name)?;
         Ok(offset.map_or(ABSENT, |offset| u16::try_from(offset).unwrap_or(ABSENT)))
     };
+    let offsets = &objects.offsets.dict;
     let inline_values = attributes.inline_values.map_or(Ok(ABSENT), u16::try_from).ok();
-    let (Some(inline_values), Ok(values_pointer), Ok(dict_pointer), Ok(dict_keys), Ok(dict_values)) = (
+    let (
+        Some(inline_values),
+        Ok(values_pointer),
+        Ok(dict_pointer),
+        Ok(dict_keys),
+        Ok(dict_values),
+        Ok(first_value),
+    ) = (
         inline_values,
         i16::try_from(attributes.values_pointer),
         i16::try_from(attributes.dict_pointer),
-        u16::try_from(objects.offsets.dict.keys),
-        u16::try_from(objects.offsets.dict.values),
-    ) else {
+        u16::try_from(offsets.keys),
+        u16::try_from(offsets.values),
+        u16::try_from(offsets.first_value),
+    )
+    else {
         return Ok(None);
     };
     let shape = TaskShape {
@@ -290,7 +300,9 @@ fn shape_of_class(
         dict_pointer,
         dict_keys,
         dict_values,
+        first_value,
         is_searched: 0,
     };
-    Ok((shape.coro != ABSENT && shape.event_loop != ABSENT).then_some(shape))
+    let is_searched = u16::from(!shape.is_within_bounds());
+    Ok(Some(TaskShape { is_searched, ..shape }))
 }
