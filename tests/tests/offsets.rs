@@ -11,7 +11,9 @@ use awaitwhat::layout::{DictKeys, ManagedDict, NativeId, Offsets, RunningLoop, T
 use awaitwhat::memory::{Address, Fault, Memory};
 use awaitwhat::session::own_thread_ids;
 use awaitwhat::target::find_interpreter;
-use awaitwhat_common::layout::{ABSENT, Layout, quirks};
+use awaitwhat_common::layout::{
+    ABSENT, ENTRY, KEY_BEFORE_END, Layout, UNICODE_ENTRY, VALUE_BEFORE_END, keys_of_kinds, quirks, sized_keys,
+};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::extension::Headers;
 use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
@@ -134,6 +136,16 @@ fn has_states(walk: &Layout) -> bool {
     walk.state_created != walk.state_suspended
 }
 
+/// What holds of the keys of dicts from 3.11 on.
+fn of_kinds(offsets: &Offsets, value: u64) -> Option<i64> {
+    (offsets.dict.keys_format == DictKeys::OfKinds).then_some(signed(value)?)
+}
+
+/// What holds of them until 3.10.
+fn of_sizes(offsets: &Offsets, value: u64) -> Option<i64> {
+    (offsets.dict.keys_format == DictKeys::Sized).then_some(signed(value)?)
+}
+
 fn facts() -> Vec<Fact> {
     facts! {
         python "runtime_interpreters_head" ["_PyRuntimeState::interpreters.head"] |o, _| signed(o.runtime_interpreters_head);
@@ -183,10 +195,24 @@ fn facts() -> Vec<Fact> {
         python "long.digits" ["PyLongObject::long_value.ob_digit", "PyLongObject::ob_digit"] |o, _| signed(o.long.digits);
         python "dict.keys" ["PyDictObject::ma_keys"] |o, _| signed(o.dict.keys);
         python "dict.values" ["PyDictObject::ma_values"] |o, _| signed(o.dict.values);
-        python "dict.first_value" ["PyDictValues::values"] |o, _| match o.dict.keys_format {
-            DictKeys::OfKinds => signed(o.dict.first_value),
-            DictKeys::Sized => None,
-        };
+        python "dict.first_value" ["PyDictValues::values"] |o, _| of_kinds(o, o.dict.first_value);
+        python "keys_of_kinds::LOG2_SLOTS" ["PyDictKeysObject::dk_log2_size"] |o, _| of_kinds(o, keys_of_kinds::LOG2_SLOTS);
+        python "keys_of_kinds::LOG2_INDEX_BYTES" ["PyDictKeysObject::dk_log2_index_bytes"] |o, _| of_kinds(o, keys_of_kinds::LOG2_INDEX_BYTES);
+        python "keys_of_kinds::KIND" ["PyDictKeysObject::dk_kind"] |o, _| of_kinds(o, keys_of_kinds::KIND);
+        python "keys_of_kinds::ENTRY_COUNT" ["PyDictKeysObject::dk_nentries"] |o, _| of_kinds(o, keys_of_kinds::ENTRY_COUNT);
+        python "keys_of_kinds::INDEX" ["PyDictKeysObject::dk_indices"] |o, _| of_kinds(o, keys_of_kinds::INDEX);
+        python "keys_of_kinds::GENERAL" ["DICT_KEYS_GENERAL"] |o, _| of_kinds(o, keys_of_kinds::GENERAL.into());
+        python "keys_of_kinds::UNICODE" ["DICT_KEYS_UNICODE"] |o, _| of_kinds(o, keys_of_kinds::UNICODE.into());
+        python "keys_of_kinds::SPLIT" ["DICT_KEYS_SPLIT"] |o, _| of_kinds(o, keys_of_kinds::SPLIT.into());
+        python "UNICODE_ENTRY" ["sizeof(PyDictUnicodeEntry)"] |o, _| of_kinds(o, UNICODE_ENTRY);
+        python "sized_keys::SLOTS" ["PyDictKeysObject::dk_size"] |o, _| of_sizes(o, sized_keys::SLOTS);
+        python "sized_keys::ENTRY_COUNT" ["PyDictKeysObject::dk_nentries"] |o, _| of_sizes(o, sized_keys::ENTRY_COUNT);
+        python "sized_keys::INDEX" ["PyDictKeysObject::dk_indices"] |o, _| of_sizes(o, sized_keys::INDEX);
+        python "ENTRY" ["sizeof(PyDictKeyEntry)"] |_, _| signed(ENTRY);
+        python "ENTRY - KEY_BEFORE_END" ["PyDictKeyEntry::me_key"] |_, _| signed(ENTRY - KEY_BEFORE_END);
+        python "ENTRY - VALUE_BEFORE_END" ["PyDictKeyEntry::me_value"] |_, _| signed(ENTRY - VALUE_BEFORE_END);
+        python "UNICODE_ENTRY - KEY_BEFORE_END" ["PyDictUnicodeEntry::me_key"] |o, _| of_kinds(o, UNICODE_ENTRY - KEY_BEFORE_END);
+        python "UNICODE_ENTRY - VALUE_BEFORE_END" ["PyDictUnicodeEntry::me_value"] |o, _| of_kinds(o, UNICODE_ENTRY - VALUE_BEFORE_END);
         python "list.size" ["PyListObject::ob_base.ob_size"] |o, _| signed(o.list.size);
         python "list.items" ["PyListObject::ob_item"] |o, _| signed(o.list.items);
         python "tuple.size" ["PyTupleObject::ob_base.ob_size"] |o, _| signed(o.tuple.size);
