@@ -140,10 +140,12 @@ impl Interpreter {
     ) -> Result<Option<TaskShape>, ReadError> {
         let objects = self.objects(memory);
         match self.scheduler(layout).map(|scheduler| &scheduler.library) {
-            Some(Library::Asyncio(asyncio)) => match objects.offsets.dict.keys_format {
-                DictKeys::Sized => searched_shape(&objects, type_object, asyncio.pending),
-                DictKeys::OfKinds => shape_of_class(&objects, type_object, asyncio.pending),
-            },
+            Some(Library::Asyncio(asyncio)) if objects.is_type(type_object)? => {
+                match objects.offsets.dict.keys_format {
+                    DictKeys::Sized => searched_shape(&objects, type_object, asyncio.pending),
+                    DictKeys::OfKinds => shape_of_class(&objects, type_object, asyncio.pending),
+                }
+            }
             _ => Ok(None),
         }
     }
@@ -227,9 +229,6 @@ fn searched_shape(
     type_object: Address,
     pending: Address,
 ) -> Result<Option<TaskShape>, ReadError> {
-    if !objects.is_type(type_object)? {
-        return Ok(None);
-    }
     let (Some(dict_pointer), Ok(dict_keys), Ok(dict_values)) = (
         objects.dict_pointer(type_object)?,
         u16::try_from(objects.offsets.dict.keys),
@@ -256,9 +255,6 @@ fn shape_of_class(
     type_object: Address,
     pending: Address,
 ) -> Result<Option<TaskShape>, ReadError> {
-    if !objects.is_type(type_object)? {
-        return Ok(None);
-    }
     let Some(attributes) = objects.shared_attributes(type_object)? else {
         return Ok(None);
     };
