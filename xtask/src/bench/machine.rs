@@ -8,10 +8,13 @@ pub fn describe() -> Vec<String> {
     let kernel = first_line("/proc/sys/kernel/osrelease");
     let memory = field("/proc/meminfo", "MemTotal").unwrap_or_default();
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    // Three averages come first, then what the scheduler counts.
+    let load = first_line("/proc/loadavg");
+    let averages: Vec<&str> = load.split_whitespace().take(3).collect();
     vec![
         format!("{processor}, {cores} cores, {memory} of memory"),
         format!("Linux {kernel}"),
-        format!("load average when the run began: {}", first_line("/proc/loadavg")),
+        format!("load averages when the run began: {}", averages.join(", ")),
     ]
 }
 
