@@ -109,6 +109,7 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
 
@@ -135,9 +136,16 @@ mod tests {
             Self { ask, answers }
         }
 
+        /// Has it run, and waits until it sleeps again; returns its id.
         fn run(&self) -> u32 {
             self.ask.send(()).expect("it is there");
-            self.answers.recv().expect("it answers")
+            let tid = self.answers.recv().expect("it answers");
+            // Of a thread that is off its CPU, this has the system call that it sleeps in.
+            let call = || fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).expect("it is there");
+            while call().starts_with("running") {
+                thread::yield_now();
+            }
+            tid
         }
     }
 
@@ -157,16 +165,11 @@ mod tests {
         }
     }
 
-    /// Looks find what is `found`, until none is needed or there were enough.
-    fn look_until_still(rests: &mut Rests, found: &SliceRecord) -> Option<SliceRecord> {
-        // The thread may not have come to rest yet.
-        (0..1_000_000).find_map(|_| {
-            let instead = rests.instead_of_look(found.origin.event_loop);
-            if instead.is_none() {
-                rests.note(found);
-            }
-            instead
-        })
+    /// A look that finds what is `found`, and whether another one is needed.
+    fn look(rests: &mut Rests, found: &SliceRecord) -> Option<SliceRecord> {
+        assert_eq!(rests.instead_of_look(found.origin.event_loop), None);
+        rests.note(found);
+        rests.instead_of_look(found.origin.event_loop)
     }
 
     #[test]
@@ -178,15 +181,14 @@ mod tests {
         };
         let mut rests = Rests::new(std::process::id());
         let unchanged = slice(event_loop, SliceStatus::Unchanged);
-        let still = look_until_still(&mut rests, &unchanged).expect("it rests");
+        let still = look(&mut rests, &unchanged).expect("it rests");
         assert_eq!((still.status, still.lost), (SliceStatus::Unchanged, 1));
         assert_eq!((still.origin.runtime, still.origin.pass), (7, 3));
         let again = rests.instead_of_look(event_loop).expect("it rests");
         assert!(again.origin.time >= still.origin.time && still.origin.time > 0);
 
         thread.run();
-        assert_eq!(rests.instead_of_look(event_loop), None);
-        assert!(look_until_still(&mut rests, &unchanged).is_some());
+        assert!(look(&mut rests, &unchanged).is_some());
         rests.forget(event_loop);
         assert_eq!(rests.instead_of_look(event_loop), None);
     }
@@ -199,7 +201,7 @@ mod tests {
             slot: 1,
         };
         let mut rests = Rests::new(std::process::id());
-        assert!(look_until_still(&mut rests, &slice(event_loop, SliceStatus::Unchanged)).is_some());
+        assert!(look(&mut rests, &slice(event_loop, SliceStatus::Unchanged)).is_some());
         // What its sampler sends says nothing of how it rests.
         let mut sampled = slice(event_loop, SliceStatus::Budget);
         sampled.origin.in_context = true;
@@ -227,7 +229,7 @@ mod tests {
         };
         let mut rests = Rests::new(std::process::id());
         let unchanged = slice(event_loop, SliceStatus::Unchanged);
-        assert!(look_until_still(&mut rests, &unchanged).is_some());
+        assert!(look(&mut rests, &unchanged).is_some());
         drop(thread);
         let folder = format!("/proc/self/task/{}", event_loop.tid);
         while std::path::Path::new(&folder).exists() {
