@@ -42,6 +42,9 @@ _PyThreadStateImpl thread;
 PyDictObject dict;
 PyDictValues values;
 PyDictKeysObject *keys;
+DictKeysKind keys_kind;
+PyDictKeyEntry entry;
+PyDictUnicodeEntry unicode_entry;
 PyFrameState state;
 enum _frameowner owner;
 
