@@ -138,12 +138,12 @@ fn has_states(walk: &Layout) -> bool {
 
 /// What holds of the keys of dicts from 3.11 on.
 fn of_kinds(offsets: &Offsets, value: u64) -> Option<i64> {
-    (offsets.dict.keys_format == DictKeys::OfKinds).then_some(signed(value)?)
+    signed(value).filter(|_| offsets.dict.keys_format == DictKeys::OfKinds)
 }
 
 /// What holds of them until 3.10.
 fn of_sizes(offsets: &Offsets, value: u64) -> Option<i64> {
-    (offsets.dict.keys_format == DictKeys::Sized).then_some(signed(value)?)
+    signed(value).filter(|_| offsets.dict.keys_format == DictKeys::Sized)
 }
 
 fn facts() -> Vec<Fact> {

@@ -1,6 +1,6 @@
 //! A synthetic memory image for tests, and objects of CPython 3.12 in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::layout::{DictKeys, Offsets};
@@ -49,6 +49,28 @@ impl Memory for MemoryImage {
             *byte = page[(at % PAGE) as usize];
         }
         Ok(())
+    }
+}
+
+/// Memory of a target in the middle of a change: what `is_changing` says, by address and length of a read, is garbage until it was
+/// looked at `looks` times more.
+pub(crate) struct Changing<'a> {
+    pub image: &'a MemoryImage,
+    pub is_changing: &'a dyn Fn(Address, usize) -> bool,
+    pub looks: Cell<u32>,
+}
+
+impl Memory for Changing<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.image.read(address, buffer)?;
+        if self.looks.get() > 0 && (self.is_changing)(address, buffer.len()) {
+            buffer.fill(0xff);
+        }
+        Ok(())
+    }
+
+    fn forget(&self) {
+        self.looks.set(self.looks.get().saturating_sub(1));
     }
 }
 

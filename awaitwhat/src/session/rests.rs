@@ -117,8 +117,9 @@ mod tests {
 
     use super::*;
 
-    /// A thread that answers whenever it is asked, and rests in between.
+    /// A thread that answers whenever it is asked, and rests in between; it is believed to have an event loop.
     struct Resting {
+        event_loop: LoopId,
         ask: Sender<()>,
         answers: Receiver<u32>,
     }
@@ -133,7 +134,13 @@ mod tests {
                     let _ = answer.send(tid);
                 }
             });
-            Self { ask, answers }
+            let mut begun = Self {
+                event_loop: LoopId::default(),
+                ask,
+                answers,
+            };
+            begun.event_loop.tid = begun.run();
+            begun
         }
 
         /// Has it run, and waits until it sleeps again; returns its id.
@@ -175,10 +182,7 @@ mod tests {
     #[test]
     fn a_thread_is_looked_at_again_once_it_has_run() {
         let thread = Resting::begin();
-        let event_loop = LoopId {
-            tid: thread.run(),
-            slot: 0,
-        };
+        let event_loop = thread.event_loop;
         let mut rests = Rests::new(std::process::id());
         let unchanged = slice(event_loop, SliceStatus::Unchanged);
         let still = look(&mut rests, &unchanged).expect("it rests");
@@ -196,10 +200,7 @@ mod tests {
     #[test]
     fn a_thread_is_looked_at_again_unless_that_found_nothing_new() {
         let thread = Resting::begin();
-        let event_loop = LoopId {
-            tid: thread.run(),
-            slot: 1,
-        };
+        let event_loop = thread.event_loop;
         let mut rests = Rests::new(std::process::id());
         assert!(look(&mut rests, &slice(event_loop, SliceStatus::Unchanged)).is_some());
         // What its sampler sends says nothing of how it rests.
@@ -223,10 +224,7 @@ mod tests {
     #[test]
     fn a_thread_that_has_ended_is_looked_at() {
         let thread = Resting::begin();
-        let event_loop = LoopId {
-            tid: thread.run(),
-            slot: 0,
-        };
+        let event_loop = thread.event_loop;
         let mut rests = Rests::new(std::process::id());
         let unchanged = slice(event_loop, SliceStatus::Unchanged);
         assert!(look(&mut rests, &unchanged).is_some());

@@ -255,6 +255,13 @@ impl AttachError {
 mod tests {
     use super::*;
 
+    fn everything() -> Selection {
+        Selection {
+            all: true,
+            ..Selection::default()
+        }
+    }
+
     fn no_python(is_without_libc: bool) -> AttachError {
         AttachError::Find(FindError::NotPython {
             images: 2,
@@ -270,10 +277,7 @@ mod tests {
 
     #[test]
     fn what_may_still_become_python_is_tried_again() {
-        let selection = Selection {
-            all: true,
-            ..Selection::default()
-        };
+        let selection = everything();
         let roster = Roster::new(&selection, false);
         let (loading, loaded, over) = (no_python(true), no_python(false), AttachError::Ended);
         for (reason, error, expected) in [
@@ -303,10 +307,7 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_tried_again_unless_it_was_named() {
-        let selection = Selection {
-            all: true,
-            ..Selection::default()
-        };
+        let selection = everything();
         let roster = Roster::new(&selection, false);
         let error = AttachError::Find(FindError::UnknownBuild {
             image: "python".to_owned(),

@@ -11,8 +11,8 @@ use crate::layout::tests::{
     PUBLISHED_3_13, PUBLISHED_3_14, PUBLISHED_3_14_FREE_THREADED, PUBLISHED_3_15, published,
 };
 use crate::layout::{Offsets, Table, Version};
-use crate::memory::{Address, Fault, Memory};
-use crate::python::image::{Heap, MemoryImage};
+use crate::memory::{Address, Memory};
+use crate::python::image::{Changing, Heap};
 
 const PUBLISHED_AT: Address = Address(0x7000_0000);
 /// More than a `PyInterpreterState` has in front of what is looked at, or a thread state has.
@@ -352,33 +352,14 @@ fn a_program_may_replace_functions_of_the_import_system() {
     );
 }
 
-/// Memory that is as it should be once it was asked for again a few times.
-struct Busy<'a> {
-    image: &'a MemoryImage,
-    looks: Cell<u32>,
-}
-
-impl Memory for Busy<'_> {
-    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
-        self.image.read(address, buffer)?;
-        if self.looks.get() > 0 && buffer.len() == 8 {
-            buffer.fill(0xff);
-        }
-        Ok(())
-    }
-
-    fn forget(&self) {
-        self.looks.set(self.looks.get().saturating_sub(1));
-    }
-}
-
 #[test]
 fn looks_again_at_a_process_that_works() {
     let (_, table) = tables().remove(1);
     let process = Process::new(&table);
     for (looks, is_accepted) in [(0, true), (5, true), (1000, false)] {
-        let memory = Busy {
+        let memory = Changing {
             image: &process.heap.image,
+            is_changing: &|_, length| length == 8,
             looks: Cell::new(looks),
         };
         let result = process.own().check(&memory);

@@ -92,7 +92,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::python::image::{Heap, MemoryImage};
+    use crate::python::image::{Changing, Heap};
 
     /// More than a runtime's or an interpreter's state has in front of what is looked at.
     const STATE_WORDS: usize = 512;
@@ -135,27 +135,6 @@ mod tests {
         }
     }
 
-    /// Memory in which a keys object is half made until it was looked at `looks` times more.
-    struct Changing<'a> {
-        image: &'a MemoryImage,
-        keys: Address,
-        looks: Cell<u32>,
-    }
-
-    impl Memory for Changing<'_> {
-        fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
-            self.image.read(address, buffer)?;
-            if address == self.keys && self.looks.get() > 0 {
-                buffer.fill(0xff);
-            }
-            Ok(())
-        }
-
-        fn forget(&self) {
-            self.looks.set(self.looks.get().saturating_sub(1));
-        }
-    }
-
     #[test]
     fn looks_again_at_an_interpreter_that_has_just_begun() {
         for ((major, minor), table) in Table::without_version_symbol() {
@@ -165,7 +144,7 @@ mod tests {
             for (looks, is_known) in [(0, true), (5, true), (12, true), (1000, false)] {
                 let memory = Changing {
                     image: &begun.heap.image,
-                    keys: begun.sys_keys,
+                    is_changing: &|address, _| address == begun.sys_keys,
                     looks: Cell::new(looks),
                 };
                 let found = begun.version(&memory);
