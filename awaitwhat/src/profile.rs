@@ -9,6 +9,7 @@ mod account;
 mod account_tests;
 mod merged;
 mod points;
+mod weights;
 
 pub use account::Account;
 pub(crate) use merged::merged_chains;

@@ -14,18 +14,10 @@ use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
+use super::weights::Weights;
 use crate::chains::ChainId;
 use crate::decode::{Origin, SliceRecord, TaskRecord};
 use crate::memory::Address;
-
-/// What one chain has been credited with, in ns of task time.
-#[derive(Clone, Copy, Debug, Default)]
-struct Weight {
-    /// What is known to belong to the chain as it is named.
-    confirmed: f64,
-    /// What was credited since its names were last checked.
-    recent: f64,
-}
 
 /// The last visit of a task in one kind of time.
 #[derive(Clone, Copy, Debug)]
@@ -74,19 +66,6 @@ pub struct Account {
     loops: HashMap<LoopId, Loop>,
     pub samples: u64,
     pub task_visits: u64,
-}
-
-#[derive(Debug, Default)]
-struct Weights(Vec<Weight>);
-
-impl Weights {
-    fn credit(&mut self, chain: Option<ChainId>, nanoseconds: f64) {
-        let Some(chain) = chain else { return };
-        if self.0.len() <= chain.index() {
-            self.0.resize(chain.index() + 1, Weight::default());
-        }
-        self.0[chain.index()].recent += nanoseconds;
-    }
 }
 
 impl Account {
@@ -221,24 +200,12 @@ impl Account {
     /// The names of all chains but the `stale` ones were found to be right. Returns how many ns of task time are dropped, as
     /// they were credited to a stale chain since the last check.
     pub fn confirm(&mut self, stale: &[ChainId]) -> f64 {
-        let mut dropped = 0.0;
-        for (index, weight) in self.weights.0.iter_mut().enumerate() {
-            if stale.iter().any(|chain| chain.index() == index) {
-                dropped += weight.recent;
-            } else {
-                weight.confirmed += weight.recent;
-            }
-            weight.recent = 0.0;
-        }
-        dropped
+        self.weights.confirm(stale)
     }
 
     /// Confirmed task time of a chain, in seconds.
     pub fn task_seconds(&self, chain: ChainId) -> f64 {
-        self.weights
-            .0
-            .get(chain.index())
-            .map_or(0.0, |weight| weight.confirmed / 1e9)
+        self.weights.task_seconds(chain)
     }
 
     /// CPU time of all event-loop threads while they were traced, in seconds.
