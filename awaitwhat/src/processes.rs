@@ -1,9 +1,16 @@
 //! What `/proc` tells everybody of processes. No file here asks for ptrace rights, and what one says may be over by the next look.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a file of `/proc` that are read. A process decides itself how long its command line is, and can make it gigabytes; of that the
+/// beginning counts. What else is read is shorter: a `status` has a line that names up to 65,536 groups.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+const MAX_STATUS_BYTES: u64 = 1 << 20;
 
 /// The processes that a `/proc` shows.
 #[derive(Clone, Debug)]
@@ -16,7 +23,8 @@ pub struct Processes {
 pub struct Identity {
     /// In clock ticks since the machine started.
     pub start_time: u64,
-    pub command_line: Vec<u8>,
+    /// A hash of what [`Processes::command_line`] gives: that of every process is kept for as long as it is there.
+    pub command_line: u64,
 }
 
 /// What is taken from a process's `stat`.
@@ -58,8 +66,8 @@ impl Processes {
         )
     }
 
-    /// The program and its arguments, separated by spaces, or what the process has put in their place. Empty for what runs no
-    /// program: threads of the kernel, and processes that have ended.
+    /// The program and its arguments, separated by spaces, or what the process has put in their place: the first 64 KiB of that. Empty for
+    /// what runs no program: threads of the kernel, and processes that have ended.
     pub fn command_line(&self, pid: u32) -> Vec<u8> {
         let mut line = self.read(pid, "cmdline").unwrap_or_default();
         while line.last() == Some(&0) {
@@ -83,15 +91,31 @@ impl Processes {
 
     /// See [`Identity`]. `None` where there is no such process.
     pub fn identity(&self, pid: u32) -> Option<Identity> {
+        let start_time = parse_stat(&self.read(pid, "stat")?)?.start_time;
+        let mut hasher = DefaultHasher::new();
+        self.command_line(pid).hash(&mut hasher);
         Some(Identity {
-            start_time: parse_stat(&self.read(pid, "stat")?)?.start_time,
-            command_line: self.command_line(pid),
+            start_time,
+            command_line: hasher.finish(),
         })
     }
 
     fn read(&self, pid: u32, file: &str) -> Option<Vec<u8>> {
-        fs::read(self.root.join(pid.to_string()).join(file)).ok()
+        read_start(&self.root.join(pid.to_string()).join(file), MAX_FILE_BYTES).ok()
     }
+}
+
+/// What the kernel tells in a file `status` of a process or thread.
+pub(crate) fn read_status(folder: &Path) -> io::Result<String> {
+    let bytes = read_start(&folder.join("status"), MAX_STATUS_BYTES)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first bytes of a file, at most `limit`. Everything that is read of `/proc` is read here.
+fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The line of the unified hierarchy: `0::/path`.
@@ -175,6 +199,24 @@ mod tests {
         assert_eq!(processes.cgroup(7), None);
         assert_eq!(processes.parent(7), None);
         assert_eq!(processes.identity(7), None);
+    }
+
+    #[test]
+    fn of_a_command_line_without_end_the_beginning_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = folder.path().join("7");
+        std::fs::create_dir(&process).unwrap();
+        std::fs::write(process.join("stat"), format!("7 (x) {NUMBERS}")).unwrap();
+        let line = [b"python3\0app.py\0".as_slice(), &[b'x'; 1 << 20]].concat();
+        std::fs::write(process.join("cmdline"), &line).unwrap();
+        let processes = Processes::at(folder.path());
+        let found = processes.command_line(7);
+        assert_eq!(found.len(), 64 << 10);
+        assert!(found.starts_with(b"python3 app.py xxx"));
+        let identity = processes.identity(7);
+        assert!(identity.is_some());
+        std::fs::write(process.join("cmdline"), b"python3\0other.py\0").unwrap();
+        assert_ne!(processes.identity(7), identity);
     }
 
     proptest! {

@@ -19,6 +19,8 @@ use crate::memory::{Address, Fault, Mapping, Memory};
 const PAGE: u64 = PAGE_BYTES as u64;
 /// The longest single read: names, line tables and the like are far shorter.
 const MAX_READ_BYTES: usize = 16 << 20;
+/// Pages that are remembered; then all are forgotten, and read again where they are needed again. The longest single read has as many.
+const MAX_PAGES: usize = MAX_READ_BYTES / PAGE_BYTES;
 /// Mappings that are listed at most; the kernel's own bound for a process is 65,530 by default.
 const MAX_MAPPINGS: usize = 1 << 17;
 /// `VM_READ`, `VM_WRITE` and `VM_EXEC` (`include/linux/mm.h`).
@@ -128,6 +130,9 @@ impl LiveMemory {
     /// Reads those of the pages from `first` to `last` that are not remembered.
     fn fetch(&self, first: u64, last: u64) -> Result<(), Fault> {
         let mut pages = self.pages.borrow_mut();
+        if pages.len() >= MAX_PAGES {
+            pages.clear();
+        }
         let missing: Vec<_> = (first..=last)
             .step_by(PAGE_BYTES)
             .filter(|page| !pages.contains_key(page))

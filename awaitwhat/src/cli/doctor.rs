@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{people_stdout, probe};
 use crate::capture::{self, Feature};
 use crate::check::{Check, CheckStatus, Concern};
+use crate::processes::read_status;
 use crate::view;
 
 /// Capabilities by their numbers in `linux/capability.h`.
@@ -50,7 +51,7 @@ fn exit(checks: &[Check]) -> Exit {
 }
 
 fn machine() -> Vec<Check> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read_status(Path::new("/proc/self")).unwrap_or_default();
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut checks = vec![Check::ok(Concern::Machine, "kernel", release), type_information()];
     checks.extend(features());

@@ -3,6 +3,7 @@
 use crate::capture::{Capture, CaptureError};
 use crate::check::{Check, Concern};
 use crate::memory::Memory;
+use crate::processes::Processes;
 use crate::session::own_thread_ids;
 use crate::target::report::{Entry, report};
 use crate::target::{EventLoops, FindError, Interpreter, find_interpreter};
@@ -141,7 +142,7 @@ fn target(capture: &mut Capture, pid: u32) -> Probed {
         let remedy = "find its process id: pgrep -af python".to_owned();
         Check::missing(Concern::Target, &name, "there is no such process", Some(remedy)).into()
     };
-    let Some(command) = command(pid) else {
+    let Some(command) = Processes::default().command(pid) else {
         return gone();
     };
     let memory = match capture.memory(pid) {
@@ -165,12 +166,6 @@ fn target(capture: &mut Capture, pid: u32) -> Probed {
         checks,
         report: report(&memory, memory.mappings()),
     }
-}
-
-/// The name of a process, if there is one with this id.
-fn command(pid: u32) -> Option<String> {
-    let command = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-    Some(String::from_utf8_lossy(&command).trim_end().to_owned())
 }
 
 fn python(pid: u32, mut interpreter: Interpreter, memory: &dyn Memory) -> Vec<Check> {

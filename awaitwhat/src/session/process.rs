@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
-use crate::processes::Processes;
+use crate::processes::{Processes, read_status};
 
 /// A handle of the process that outlives the process: its number may be reused, this is not.
 pub(super) struct Process {
@@ -115,7 +115,7 @@ fn folder(pid: u32) -> PathBuf {
 
 /// The ids of the process or thread that `folder` tells about, as [`namespace_ids`].
 fn read_ids(folder: &Path) -> Option<Vec<u32>> {
-    namespace_ids(&fs::read_to_string(folder.join("status")).ok()?)
+    namespace_ids(&read_status(folder).ok()?)
 }
 
 /// The ids of a thread from its `status` file, in each PID namespace from ours inwards (`NSpid`).

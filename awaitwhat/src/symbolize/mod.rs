@@ -8,7 +8,6 @@ use std::sync::Arc;
 use awaitwhat_common::event::OPAQUE_FRAME;
 use awaitwhat_common::limits::USER_ADDRESSES;
 
-use crate::layout::LineTable;
 use crate::memory::{Address, Fault};
 use crate::python::{Objects, ReadError};
 use crate::snapshot::{Frame, FrameKind};
@@ -24,8 +23,8 @@ const MAX_COPIES: u64 = 1 << 12;
 /// Bytes of instructions that a code object is believed to have.
 const MAX_INSTRUCTION_BYTES: u64 = 1 << 28;
 
-/// Instructions of one code object whose lines are remembered.
-const MAX_LINES: usize = 1 << 12;
+/// Instructions whose lines are remembered, of all code objects; then all are forgotten.
+const MAX_LINES: usize = 1 << 16;
 
 /// Bits of `co_flags` (cpython/code.h).
 mod flags {
@@ -39,6 +38,8 @@ mod flags {
 pub struct CodeCache {
     entries: HashMap<Address, Entry>,
     strings: HashSet<Arc<str>>,
+    /// Instructions whose lines are remembered.
+    lines: usize,
     /// Frames of code objects that could not be read, since the last time this was asked for.
     unreadable: u64,
 }
@@ -62,8 +63,7 @@ struct Entry {
     function: Arc<str>,
     file: Arc<str>,
     kind: FrameKind,
-    line_table: Vec<u8>,
-    /// Lines by offset of the instruction.
+    /// Lines by offset of the instruction. The table that tells them is not kept: it may be long, and be shared by many.
     lines: HashMap<i64, u32>,
     /// Asked for since the last revalidation.
     is_used: bool,
@@ -104,13 +104,35 @@ impl CodeCache {
         }
         let base = instructions(objects, code, instruction);
         let offset = instruction.0.wrapping_sub(base.0).cast_signed();
-        let line = entry.line(objects.offsets.code.line_table_format, offset);
-        Ok(Frame {
+        let mut frame = Frame {
             function: Arc::clone(&entry.function),
             file: Arc::clone(&entry.file),
-            line,
+            line: 0,
             kind: entry.kind,
-        })
+        };
+        if let Some(&line) = entry.lines.get(&offset) {
+            frame.line = line;
+            return Ok(frame);
+        }
+        match entry.line(objects, offset) {
+            Ok(line) => {
+                frame.line = line;
+                entry.lines.insert(offset, line);
+                self.lines += 1;
+                self.forget_lines();
+            }
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+            // It may be readable the next time.
+            Err(_) => {}
+        }
+        Ok(frame)
+    }
+
+    fn forget_lines(&mut self) {
+        if self.lines > MAX_LINES {
+            self.entries.values_mut().for_each(|entry| entry.lines.clear());
+            self.lines = 0;
+        }
     }
 
     /// The frame of a coroutine without a Python frame. Its code is named like the function, `name` is qualified.
@@ -203,7 +225,6 @@ impl CodeCache {
             function: self.intern(&function),
             file: self.intern(&file),
             kind: kind(fingerprint.flags),
-            line_table: objects.bytes(fingerprint.line_table, MAX_LINE_TABLE_BYTES)?,
             lines: HashMap::new(),
             is_used: false,
         })
@@ -228,15 +249,15 @@ impl CodeCache {
 
 impl Entry {
     /// The line of the instruction at `offset`, 0 where it has none.
-    fn line(&mut self, format: LineTable, offset: i64) -> u32 {
-        let (table, first_line) = (&self.line_table, self.fingerprint.first_line);
-        if self.lines.len() >= MAX_LINES {
-            self.lines.clear();
-        }
-        *self
-            .lines
-            .entry(offset)
-            .or_insert_with(|| line_table::line_at(format, table, first_line, offset).unwrap_or(0))
+    fn line(&self, objects: &Objects<'_>, offset: i64) -> Result<u32, ReadError> {
+        let Fingerprint {
+            first_line,
+            line_table,
+            ..
+        } = self.fingerprint;
+        let table = objects.bytes(line_table, MAX_LINE_TABLE_BYTES)?;
+        let format = objects.offsets.code.line_table_format;
+        Ok(line_table::line_at(format, &table, first_line, offset).unwrap_or(0))
     }
 }
 
@@ -401,6 +422,24 @@ mod tests {
         }
         assert_eq!(cache.take_unreadable(), 3);
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn keeps_lines_and_no_tables() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let code = code(&mut heap, "run", 0);
+        assert_eq!(frame(&mut cache, &heap, code, 1).line, 12);
+        // One that is too long to be read: what was asked before is known, and what is asked now is not.
+        let long = heap.bytes(&vec![0xd8; super::MAX_LINE_TABLE_BYTES + 1]);
+        heap.set(code, heap.offsets.code.line_table, long.0);
+        let table = cache.entries[&code].fingerprint.line_table;
+        heap.set(table, heap.offsets.bytes.size, u64::MAX);
+        assert_eq!(frame(&mut cache, &heap, code, 1).line, 12);
+        assert_eq!(frame(&mut cache, &heap, code, 0).line, 0);
+        assert_eq!(cache.lines, 1);
+        cache.lines = super::MAX_LINES + 1;
+        cache.forget_lines();
+        assert_eq!(frame(&mut cache, &heap, code, 1).line, 0);
     }
 
     #[test]
