@@ -1,4 +1,7 @@
 //! Chains as they were sampled, each kept once, with the frames that they stand for.
+//!
+//! A chain is known from the moment it is seen until [`ChainTable::let_go`] finds that nobody needs it any more. What is done
+//! per second is in proportion to the chains that were seen in it, never to those that ever were.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,24 +10,24 @@ use awaitwhat_common::event::TaskState;
 
 use crate::decode::{TaskRecord, frames_innermost_first};
 use crate::memory::Address;
-use crate::snapshot::Stack;
+use crate::snapshot::{Frame, Stack};
 
-/// Distinct chains that are kept; what comes then is counted as lost.
-const MAX_CHAINS: usize = 1 << 20;
-
-/// A chain of a [`ChainTable`].
+/// A chain of a [`ChainTable`]. Of a chain that was let go no other one is taken for it, though its place is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ChainId(u32);
+pub struct ChainId {
+    index: u32,
+    generation: u32,
+}
 
 impl ChainId {
-    /// Its place in the order of first sight.
+    /// Its place, which a chain that was let go leaves to others.
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
 
 /// What makes two chains one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     state: TaskState,
     terminal_type: Address,
@@ -45,18 +48,49 @@ pub struct Chain {
     pub terminal: Option<Arc<str>>,
 }
 
-/// Every chain seen so far.
+/// A place for a chain.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    chain: Chain,
+    /// `None` where its records are no longer taken for it, as another code object lies where one of its own was.
+    key: Option<Arc<Key>>,
+    /// Whether it was seen since [`ChainTable::take_used_codes`].
+    is_used: bool,
+}
+
+/// The chains that are known.
 #[derive(Debug, Default)]
 pub struct ChainTable {
-    ids: HashMap<Key, ChainId>,
-    chains: Vec<Chain>,
+    ids: HashMap<Arc<Key>, ChainId>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Chains by the code objects that their frames belong to; those that were let go since may be among them.
+    by_code: HashMap<Address, Vec<ChainId>>,
     /// Chains that were seen since [`ChainTable::take_used_codes`].
-    used: HashSet<ChainId>,
+    used: Vec<ChainId>,
+    /// Those of [`ChainTable::retire`] that are still there.
+    retired: Vec<ChainId>,
+    /// For each state, what chains are taken for that there is no room for.
+    others: HashMap<TaskState, ChainId>,
+    bytes: usize,
 }
 
 impl ChainTable {
-    /// The chain of `record`. `describe` says what a chain stands for that was not seen before: its frames (innermost
-    /// first) and the name of its terminal awaitable's type. `None` when the table is full.
+    /// The chain of `record`, where it is known.
+    pub fn known(&mut self, record: &TaskRecord<'_>) -> Option<ChainId> {
+        let id = *self.ids.get(&Key::of(record))?;
+        self.note_use(id);
+        Some(id)
+    }
+
+    /// The chain of `record`. `describe` says what a chain stands for that is not known: its frames (innermost first) and the name of
+    /// its terminal awaitable's type.
     ///
     /// # Errors
     /// When `describe` fails; the chain stays unknown then.
@@ -64,64 +98,318 @@ impl ChainTable {
         &mut self,
         record: &TaskRecord<'_>,
         describe: impl FnOnce(&[(Address, Address)]) -> Result<(Stack, Option<Arc<str>>), E>,
-    ) -> Result<Option<ChainId>, E> {
-        let key = Key {
-            state: record.state,
-            terminal_type: record.terminal_type,
-            frames: record.frame_bytes().into(),
-        };
+    ) -> Result<ChainId, E> {
+        let key = Key::of(record);
         if let Some(&known) = self.ids.get(&key) {
-            self.used.insert(known);
-            return Ok(Some(known));
-        }
-        if self.chains.len() >= MAX_CHAINS {
-            return Ok(None);
+            self.note_use(known);
+            return Ok(known);
         }
         let frames = frames_innermost_first(&key.frames, key.state);
         let (stack, terminal) = describe(&frames)?;
-        let id = ChainId(self.chains.len() as u32);
-        self.chains.push(Chain {
-            state: key.state,
-            terminal_type: key.terminal_type,
-            frames,
-            stack,
-            terminal,
+        let key = Arc::new(key);
+        let id = self.insert(Held {
+            chain: Chain {
+                state: key.state,
+                terminal_type: key.terminal_type,
+                frames,
+                stack,
+                terminal,
+            },
+            key: Some(Arc::clone(&key)),
+            is_used: false,
         });
         self.ids.insert(key, id);
-        Ok(Some(id))
+        self.index_codes(id);
+        self.note_use(id);
+        Ok(id)
+    }
+
+    /// What chains in `state` are taken for that there is no room for: one chain that looks like `stack`.
+    pub fn other(&mut self, state: TaskState, stack: impl FnOnce() -> Stack) -> ChainId {
+        if let Some(&other) = self.others.get(&state) {
+            return other;
+        }
+        let id = self.insert(Held {
+            chain: Chain {
+                state,
+                terminal_type: Address::NULL,
+                frames: Vec::new(),
+                stack: stack(),
+                terminal: None,
+            },
+            key: None,
+            is_used: false,
+        });
+        self.others.insert(state, id);
+        id
+    }
+
+    /// The chain with this id, if it is still known.
+    pub fn find(&self, id: ChainId) -> Option<&Chain> {
+        self.held(id).map(|held| &held.chain)
     }
 
     /// The chain with this id.
+    ///
+    /// # Panics
+    /// When it was let go.
     pub fn get(&self, id: ChainId) -> &Chain {
-        &self.chains[id.index()]
+        self.find(id).expect("nobody lets go of a chain that is in use")
     }
 
-    /// Every chain, with its id.
-    pub fn iter(&self) -> impl Iterator<Item = (ChainId, &Chain)> {
-        self.chains
-            .iter()
-            .enumerate()
-            .map(|(index, chain)| (ChainId(index as u32), chain))
+    /// Bytes that the chains take, without the names in them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many chains are known.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The code objects of the chains that were seen since the last call.
     pub fn take_used_codes(&mut self) -> HashSet<Address> {
-        let used = std::mem::take(&mut self.used);
-        used.into_iter()
-            .flat_map(|id| &self.get(id).frames)
-            .map(|(code, _)| *code)
-            .collect()
+        let mut codes = HashSet::new();
+        for id in std::mem::take(&mut self.used) {
+            if let Some(held) = self.held_mut(id) {
+                held.is_used = false;
+                codes.extend(held.chain.frames.iter().map(|(code, _)| *code));
+            }
+        }
+        codes
     }
 
-    /// Makes chains with one of these code objects unknown, as another code object lies there now; returns their ids.
-    pub fn retire(&mut self, codes: &[Address]) -> Vec<ChainId> {
-        let is_stale = |chain: &Chain| chain.frames.iter().any(|(code, _)| codes.contains(code));
-        let stale: Vec<_> = self
+    /// Has no record taken any more for a chain with one of these code objects, as another code object lies there now. Returns how many
+    /// chains that are.
+    pub fn retire(&mut self, codes: &[Address]) -> u64 {
+        let before = self.retired.len();
+        let by_code = &mut self.by_code;
+        let affected: Vec<ChainId> = codes
             .iter()
-            .filter(|(_, chain)| is_stale(chain))
-            .map(|(id, _)| id)
+            .filter_map(|code| by_code.remove(code))
+            .flatten()
             .collect();
-        self.ids.retain(|_, id| !stale.contains(id));
-        stale
+        for id in affected {
+            // It may be there for several of its codes.
+            if let Some(key) = self.held_mut(id).and_then(|held| held.key.take()) {
+                self.ids.remove(&key);
+                self.retired.push(id);
+            }
+        }
+        (self.retired.len() - before) as u64
+    }
+
+    /// The chains that were retired and are still there.
+    pub fn retired(&self) -> &[ChainId] {
+        &self.retired
+    }
+
+    /// Lets go of the chains that are not `needed`, and returns them.
+    pub fn let_go(&mut self, needed: impl Fn(ChainId) -> bool) -> Vec<(ChainId, Chain)> {
+        let mut gone = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let id = ChainId {
+                index: index as u32,
+                generation: slot.generation,
+            };
+            if needed(id) {
+                continue;
+            }
+            let Some(held) = slot.held.take() else {
+                continue;
+            };
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(id.index);
+            self.bytes -= held.bytes();
+            if let Some(key) = held.key {
+                self.ids.remove(&key);
+            }
+            gone.push((id, held.chain));
+        }
+        self.forget_gone();
+        gone
+    }
+
+    /// The code objects of all chains that are known.
+    pub fn codes(&self) -> HashSet<Address> {
+        self.by_code.keys().copied().collect()
+    }
+
+    /// What refers to chains that were let go.
+    fn forget_gone(&mut self) {
+        let slots = &self.slots;
+        let is_there = |id: &ChainId| slots[id.index()].generation == id.generation;
+        self.used.retain(is_there);
+        self.retired.retain(is_there);
+        self.others.retain(|_, id| is_there(id));
+        self.by_code.retain(|_, chains| {
+            chains.retain(is_there);
+            chains.shrink_to_fit();
+            !chains.is_empty()
+        });
+        self.ids.shrink_to(2 * self.ids.len());
+        self.by_code.shrink_to(2 * self.by_code.len());
+    }
+
+    fn insert(&mut self, held: Held) -> ChainId {
+        self.bytes += held.bytes();
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.held = Some(held);
+        ChainId {
+            index,
+            generation: slot.generation,
+        }
+    }
+
+    fn index_codes(&mut self, id: ChainId) {
+        let Self { slots, by_code, .. } = self;
+        let Some(held) = &slots[id.index()].held else {
+            return;
+        };
+        for (code, _) in &held.chain.frames {
+            let chains = by_code.entry(*code).or_default();
+            if chains.last() != Some(&id) {
+                chains.push(id);
+            }
+        }
+    }
+
+    fn note_use(&mut self, id: ChainId) {
+        if let Some(held) = self.held_mut(id)
+            && !std::mem::replace(&mut held.is_used, true)
+        {
+            self.used.push(id);
+        }
+    }
+
+    fn held(&self, id: ChainId) -> Option<&Held> {
+        let slot = self.slots.get(id.index())?;
+        slot.held.as_ref().filter(|_| slot.generation == id.generation)
+    }
+
+    fn held_mut(&mut self, id: ChainId) -> Option<&mut Held> {
+        let slot = self.slots.get_mut(id.index())?;
+        slot.held.as_mut().filter(|_| slot.generation == id.generation)
+    }
+}
+
+impl Key {
+    fn of(record: &TaskRecord<'_>) -> Self {
+        Self {
+            state: record.state,
+            terminal_type: record.terminal_type,
+            frames: record.frame_bytes().into(),
+        }
+    }
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        // A key and its place in the map, the frames as addresses and as names, and the index of codes.
+        const FIXED: usize = 256;
+        const FRAME: usize = 2 * size_of::<(Address, Address)>() + size_of::<Frame>() + size_of::<ChainId>();
+        FIXED + FRAME * self.chain.frames.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awaitwhat_common::event::TaskState;
+
+    use super::{ChainId, ChainTable};
+    use crate::memory::Address;
+    use crate::snapshot::Stack;
+    use crate::testing::with_task_record;
+
+    /// The chain whose frames belong to these code objects.
+    fn seen(table: &mut ChainTable, codes: &[u64]) -> ChainId {
+        let frames: Vec<u64> = codes.iter().flat_map(|&code| [code, code + 8]).collect();
+        with_task_record(&frames, |record| {
+            table
+                .intern(record, |_| Ok::<_, ()>((Stack::from([]), None)))
+                .unwrap()
+        })
+    }
+
+    #[test]
+    fn a_chain_is_known_until_it_is_let_go() {
+        let mut table = ChainTable::default();
+        let (one, other) = (seen(&mut table, &[16, 32]), seen(&mut table, &[48, 32]));
+        assert_eq!(seen(&mut table, &[16, 32]), one);
+        assert_eq!(table.len(), 2);
+        let gone = table.let_go(|id| id == other);
+        assert_eq!(gone.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [one]);
+        assert!(table.find(one).is_none() && table.find(other).is_some());
+        // Its place is used again, and by another one.
+        let new = seen(&mut table, &[64]);
+        assert_eq!(new.index(), one.index());
+        assert_ne!(new, one);
+        assert!(table.find(one).is_none());
+    }
+
+    #[test]
+    fn chains_of_code_that_has_changed_are_retired_once() {
+        let mut table = ChainTable::default();
+        let (one, kept) = (seen(&mut table, &[16, 32]), seen(&mut table, &[48, 32]));
+        assert_eq!(table.retire(&[Address(16), Address(96)]), 1);
+        assert_eq!(table.retired(), [one]);
+        // What is seen at the same place is another chain, and the old one is still there for what it has to tell.
+        let new = seen(&mut table, &[16, 32]);
+        assert_ne!(new, one);
+        assert!(table.find(one).is_some());
+        assert_eq!(table.retire(&[Address(16), Address(32)]), 2);
+        assert_eq!(table.retired().len(), 3);
+        assert!(table.retired().contains(&kept) && table.retired().contains(&new));
+        table.let_go(|_| false);
+        assert!(table.retired().is_empty() && table.is_empty());
+        assert_eq!(table.bytes(), 0);
+    }
+
+    #[test]
+    fn the_codes_of_what_was_seen_are_told_once() {
+        let mut table = ChainTable::default();
+        seen(&mut table, &[16, 32]);
+        seen(&mut table, &[48, 32]);
+        assert_eq!(table.take_used_codes(), [16, 32, 48].map(Address).into());
+        assert!(table.take_used_codes().is_empty());
+        seen(&mut table, &[48, 32]);
+        assert_eq!(table.take_used_codes(), [32, 48].map(Address).into());
+    }
+
+    /// What is held after code that is ever new is in proportion to what is in use, not to what ever was.
+    #[test]
+    fn ever_new_code_leaves_nothing_behind() {
+        let mut table = ChainTable::default();
+        let mut held = Vec::new();
+        for round in 0..200_u64 {
+            let ids: Vec<_> = (0..50)
+                .map(|task| seen(&mut table, &[16, 1000 + (round * 50 + task) * 16]))
+                .collect();
+            table.let_go(|id| ids.contains(&id));
+            held.push((table.len(), table.slots.len(), table.by_code.len(), table.bytes()));
+        }
+        assert!(held[2..].iter().all(|it| *it == held[2]), "{held:?}");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_one_chain_of_each_state() {
+        let mut table = ChainTable::default();
+        let mut other = |state| table.other(state, || Stack::from([]));
+        let waiting = other(TaskState::Waiting);
+        assert_eq!(other(TaskState::Waiting), waiting);
+        assert_ne!(other(TaskState::Running), waiting);
+        table.let_go(|_| false);
+        assert!(table.find(waiting).is_none());
+        assert_ne!(table.other(TaskState::Waiting, || Stack::from([])), waiting);
     }
 }

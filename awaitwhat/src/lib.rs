@@ -2,6 +2,7 @@
 //!
 //! Data flows one way; see `ARCHITECTURE.md`.
 
+pub mod budget;
 pub mod capture;
 pub mod chains;
 pub mod check;

@@ -7,11 +7,13 @@ use crate::snapshot::{Losses, Stack};
 mod account;
 #[cfg(test)]
 mod account_tests;
+mod ledger;
 mod merged;
 mod points;
 mod weights;
 
 pub use account::Account;
+pub(crate) use ledger::{Ledger, other_chains};
 pub(crate) use merged::merged_chains;
 pub use points::{Point, await_points, running_points};
 

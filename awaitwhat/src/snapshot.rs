@@ -32,6 +32,18 @@ pub struct Frame {
     pub kind: FrameKind,
 }
 
+impl Frame {
+    /// A frame that says what stands in place of a chain.
+    pub(crate) fn in_place_of(what: &str) -> Self {
+        Self {
+            function: format!("<{what}>").into(),
+            file: "".into(),
+            line: 0,
+            kind: FrameKind::Unknown,
+        }
+    }
+}
+
 /// Frames of a chain, **innermost first**. Equal chains share one allocation.
 pub type Stack = Arc<[Frame]>;
 
@@ -149,6 +161,8 @@ pub struct Losses {
     pub opaque: u64,
     /// Registries of tasks, or event loops, that could not be visited to their end.
     pub incomplete: u64,
+    /// Chains that were added up as others, as there was no room for all of them; one counts each time that it is met while there is none.
+    pub folded: u64,
 }
 
 impl Losses {
@@ -164,6 +178,7 @@ impl Losses {
             restarts,
             opaque,
             incomplete,
+            folded,
         } = other;
         self.torn += torn;
         self.faults += faults;
@@ -174,6 +189,7 @@ impl Losses {
         self.restarts += restarts;
         self.opaque += opaque;
         self.incomplete += incomplete;
+        self.folded += folded;
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use awaitwhat_common::event::{TASK_HEADER_WORDS, kind};
+
+use crate::decode::{Record, TaskRecord, decode};
 use crate::memory::Address;
 use crate::profile::{Chain, ChainState, Process, Profile};
 use crate::snapshot::{
@@ -10,6 +13,18 @@ use crate::snapshot::{
 
 /// Names that try to act on a terminal, on a line-based format and on a reader.
 pub const HOSTILE: &str = "a;b\n\x1b[31mred\x07\u{202e}evil\u{9b}<&\"> 7";
+
+/// A record of a task that waits, with these words for frames: code object and instruction of each, innermost first.
+pub fn with_task_record<T>(frames: &[u64], take: impl FnOnce(&TaskRecord<'_>) -> T) -> T {
+    let mut words = vec![0; TASK_HEADER_WORDS];
+    words[0] = u64::from(kind::TASK) | (frames.len() as u64 / 2) << 32;
+    words.extend(frames);
+    let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+    match decode(&bytes) {
+        Ok(Record::Task(record)) => take(&record),
+        other => panic!("no task record: {other:?}"),
+    }
+}
 
 pub fn frame(function: &str, file: &str, line: u32) -> Frame {
     Frame {

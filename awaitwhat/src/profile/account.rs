@@ -8,7 +8,7 @@
 //!
 //! What runs is seen once at the beginning of every slice, and stands for the time since the slice before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
@@ -197,15 +197,35 @@ impl Account {
         }
     }
 
-    /// The names of all chains but the `stale` ones were found to be right. Returns how many ns of task time are dropped, as
-    /// they were credited to a stale chain since the last check.
-    pub fn confirm(&mut self, stale: &[ChainId]) -> f64 {
-        self.weights.confirm(stale)
+    /// Takes back what a chain was credited with since names were last checked, in seconds.
+    pub fn take_recent(&mut self, chain: ChainId) -> f64 {
+        self.weights.take_recent(chain) / 1e9
+    }
+
+    /// The names of all chains were found to be right: what they were credited with is theirs.
+    pub fn confirm(&mut self) {
+        self.weights.confirm();
     }
 
     /// Confirmed task time of a chain, in seconds.
     pub fn task_seconds(&self, chain: ChainId) -> f64 {
         self.weights.task_seconds(chain)
+    }
+
+    /// Forgets a chain that is not in use, and returns its confirmed task time in seconds.
+    pub fn take(&mut self, chain: ChainId) -> f64 {
+        self.weights.take(chain) / 1e9
+    }
+
+    /// The chains that may be credited without being seen again: whoever holds one is asked here.
+    pub fn chains_in_use(&self) -> HashSet<ChainId> {
+        let strata = self.loops.values().flat_map(|it| [&it.resting, &it.busy]);
+        strata
+            .flat_map(|stratum| {
+                let visited = stratum.visits.values().filter_map(|visit| visit.chain);
+                visited.chain(stratum.announced).chain(stratum.running)
+            })
+            .collect()
     }
 
     /// CPU time of all event-loop threads while they were traced, in seconds.

@@ -47,7 +47,7 @@ impl Feed {
         let named = self
             .chains
             .intern(&record, |_| Ok::<_, ()>((Stack::from([]), None)));
-        let chain = named.unwrap().unwrap();
+        let chain = named.unwrap();
         take(&mut self.account, &record, chain)
     }
 
@@ -77,7 +77,7 @@ impl Feed {
     }
 
     fn seconds(&mut self, name: char) -> f64 {
-        self.account.confirm(&[]);
+        self.account.confirm();
         let chain = self.chain(name);
         self.account.task_seconds(chain)
     }
@@ -219,16 +219,36 @@ fn time_of_a_kind_that_met_no_task_follows_the_other_kind() {
 }
 
 #[test]
-fn what_a_stale_chain_was_credited_with_is_dropped() {
+fn what_a_stale_chain_was_credited_with_is_not_its_own() {
     let mut feed = Feed::default();
     feed.pass(&[(1, 'a'), (2, 'b')], 0.0, 1);
     feed.pass(&[(1, 'a'), (2, 'b')], 1.0, 2);
-    feed.account.confirm(&[]);
+    feed.account.confirm();
     feed.pass(&[(1, 'a'), (2, 'b')], 3.0, 3);
     let stale = feed.chain('b');
-    close(feed.account.confirm(&[stale]), 2.0e9);
+    close(feed.account.take_recent(stale), 2.0);
     close(feed.seconds('a'), 3.0);
     close(feed.seconds('b'), 1.0);
+}
+
+#[test]
+fn a_chain_is_in_use_until_nothing_can_be_credited_to_it() {
+    let mut feed = Feed::default();
+    let [a, b, run] = ['a', 'b', 'R'].map(|name| feed.chain(name));
+    feed.pass(&[(1, 'a'), (2, 'b')], 0.0, 1);
+    let ran = origin(true, nanoseconds(1.0), nanoseconds(1.0), 1);
+    feed.visit('R', 0, ran);
+    assert_eq!(feed.account.chains_in_use(), [a, b, run].into());
+    feed.slice(SliceStatus::PassComplete, ran);
+    assert_eq!(feed.account.chains_in_use(), [a, b, run].into());
+    // Task 2 has ended.
+    feed.pass(&[(1, 'a')], 2.0, 2);
+    assert_eq!(feed.account.chains_in_use(), [a, run].into());
+    feed.account.end_loop(LoopId { tid: 7, slot: 0 });
+    assert!(feed.account.chains_in_use().is_empty());
+    feed.account.confirm();
+    assert!(feed.account.take(b) > 0.0);
+    close(feed.account.take(b), 0.0);
 }
 
 #[test]

@@ -5,44 +5,150 @@ use crate::chains::ChainId;
 /// What one chain has been credited with, in ns of task time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weight {
+    /// Whose place this is; nobody's before it is credited with anything.
+    chain: Option<ChainId>,
     /// What is known to belong to the chain as it is named.
     confirmed: f64,
     /// What was credited since its names were last checked.
     recent: f64,
 }
 
-/// What every chain has been credited with.
+/// What the chains have been credited with that are in use.
 #[derive(Debug, Default)]
-pub(super) struct Weights(Vec<Weight>);
+pub(super) struct Weights {
+    /// By the place of the chain.
+    weights: Vec<Weight>,
+    /// Chains that were credited since names were last checked.
+    recent: Vec<ChainId>,
+}
 
 impl Weights {
     /// Adds to the time of a chain; time of none is nobody's.
     pub(super) fn credit(&mut self, chain: Option<ChainId>, nanoseconds: f64) {
-        let Some(chain) = chain else { return };
-        if self.0.len() <= chain.index() {
-            self.0.resize(chain.index() + 1, Weight::default());
+        let Some(chain) = chain.filter(|_| nanoseconds > 0.0) else {
+            return;
+        };
+        if self.weights.len() <= chain.index() {
+            self.weights.resize(chain.index() + 1, Weight::default());
         }
-        self.0[chain.index()].recent += nanoseconds;
+        let weight = &mut self.weights[chain.index()];
+        if weight.chain.is_some_and(|it| it != chain) {
+            debug_assert!(false, "a chain that is in use was let go");
+            return;
+        }
+        if weight.recent == 0.0 {
+            self.recent.push(chain);
+        }
+        weight.chain = Some(chain);
+        weight.recent += nanoseconds;
     }
 
-    /// The names of all chains but the `stale` ones were found to be right. Returns how many ns are dropped.
-    pub(super) fn confirm(&mut self, stale: &[ChainId]) -> f64 {
-        let mut dropped = 0.0;
-        for (index, weight) in self.0.iter_mut().enumerate() {
-            if stale.iter().any(|chain| chain.index() == index) {
-                dropped += weight.recent;
-            } else {
-                weight.confirmed += weight.recent;
+    /// Takes back what a chain was credited with since names were last checked, in ns.
+    pub(super) fn take_recent(&mut self, chain: ChainId) -> f64 {
+        self.of(chain)
+            .map_or(0.0, |weight| std::mem::take(&mut weight.recent))
+    }
+
+    /// Names were found to be right: what chains were credited with is theirs.
+    pub(super) fn confirm(&mut self) {
+        for chain in std::mem::take(&mut self.recent) {
+            if let Some(weight) = self.of(chain) {
+                weight.confirmed += std::mem::take(&mut weight.recent);
             }
-            weight.recent = 0.0;
         }
-        dropped
+    }
+
+    /// Forgets a chain, and returns its confirmed time in ns.
+    pub(super) fn take(&mut self, chain: ChainId) -> f64 {
+        self.of(chain)
+            .map_or(0.0, |weight| std::mem::take(weight).confirmed)
     }
 
     /// Confirmed time of a chain, in seconds.
     pub(super) fn task_seconds(&self, chain: ChainId) -> f64 {
-        self.0
+        let weight = self
+            .weights
             .get(chain.index())
-            .map_or(0.0, |weight| weight.confirmed / 1e9)
+            .filter(|it| it.chain == Some(chain));
+        weight.map_or(0.0, |weight| weight.confirmed / 1e9)
+    }
+
+    fn of(&mut self, chain: ChainId) -> Option<&mut Weight> {
+        self.weights
+            .get_mut(chain.index())
+            .filter(|weight| weight.chain == Some(chain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Weights;
+    use crate::chains::{ChainId, ChainTable};
+    use crate::snapshot::Stack;
+    use crate::testing::with_task_record;
+
+    fn chain(table: &mut ChainTable, code: u64) -> ChainId {
+        with_task_record(&[code, code + 8], |record| {
+            let named = table.intern(record, |_| Ok::<_, ()>((Stack::from([]), None)));
+            named.expect("nothing fails")
+        })
+    }
+
+    #[test]
+    fn what_was_credited_is_confirmed_or_taken_back() {
+        let (mut table, mut weights) = (ChainTable::default(), Weights::default());
+        let (one, other) = (chain(&mut table, 16), chain(&mut table, 32));
+        for id in [one, other] {
+            weights.credit(Some(id), 2e9);
+        }
+        weights.credit(None, 1e9);
+        weights.confirm();
+        for id in [one, other] {
+            weights.credit(Some(id), 1e9);
+        }
+        assert_eq!(weights.take_recent(one), 1e9);
+        weights.confirm();
+        assert_eq!(
+            (weights.task_seconds(one), weights.task_seconds(other)),
+            (2.0, 3.0)
+        );
+        assert_eq!(weights.take(one), 2e9);
+        assert_eq!((weights.task_seconds(one), weights.take(one)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_begins_with_nothing() {
+        let (mut table, mut weights) = (ChainTable::default(), Weights::default());
+        let one = chain(&mut table, 16);
+        weights.credit(Some(one), 1e9);
+        weights.confirm();
+        table.let_go(|_| false);
+        weights.take(one);
+        let other = chain(&mut table, 32);
+        assert_eq!(other.index(), one.index());
+        weights.credit(Some(other), 3e9);
+        weights.confirm();
+        assert_eq!(
+            (weights.task_seconds(one), weights.task_seconds(other)),
+            (0.0, 3.0)
+        );
+    }
+
+    /// However many chains there are, a check is about those that were credited since the last one.
+    #[test]
+    fn a_check_takes_as_long_as_what_was_credited() {
+        let (mut table, mut weights) = (ChainTable::default(), Weights::default());
+        let chains: Vec<_> = (1..=1000).map(|code| chain(&mut table, code * 16)).collect();
+        for id in &chains {
+            weights.credit(Some(*id), 1.0);
+        }
+        weights.confirm();
+        for _ in 0..5 {
+            weights.credit(Some(chains[7]), 1.0);
+            weights.credit(Some(chains[8]), 1.0);
+        }
+        assert_eq!(weights.recent, chains[7..9]);
+        weights.confirm();
+        assert!(weights.recent.is_empty());
     }
 }

@@ -191,7 +191,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task,
     };
     Ok(Task {
         id,
-        name: name.map(Arc::from),
+        name: name.map(|name| observer.names.task_name(name)),
         tid: observer.thread_of(visit.event_loop),
         state: if visit.state == RawState::Running {
             TaskState::Running

@@ -10,10 +10,12 @@ use awaitwhat_common::status::TaskStatus;
 
 use super::Options;
 use super::process::{Process, own_thread_ids};
+use crate::budget::{Budget, Share};
 use crate::capture::{Capture, CaptureError, LiveMemory};
-use crate::chains::{ChainId, ChainTable};
+use crate::chains::{Chain, ChainId, ChainTable};
 use crate::decode::{Record, SliceRecord, TaskRecord, decode};
 use crate::memory::{Address, Fault};
+use crate::profile::other_chains;
 use crate::python::ReadError;
 use crate::python::waits::WaitReader;
 use crate::snapshot::{FrameKind, Losses, Stack};
@@ -27,6 +29,9 @@ const RING_BYTES: u32 = 4 << 20;
 const MAX_PROGRAMS: u32 = 4;
 /// Names a smaller ring buffer, in bytes, to see what a full one does.
 const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
+
+/// Characters of a task's name that are held where there is no room for long ones.
+const SHORT_NAME: usize = 60;
 
 /// Types of tasks that are remembered: what is no type changes with the garbage that it is read from.
 const MAX_TASK_TYPES: usize = 4096;
@@ -117,8 +122,11 @@ pub(super) struct Observer {
 }
 
 /// What chains, frames and awaitables are called.
-#[derive(Default)]
 pub(super) struct Names {
+    /// What chains, code objects and the names of tasks may take.
+    share: Share,
+    /// Bytes of the names of tasks that a snapshot holds.
+    task_name_bytes: usize,
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
@@ -190,7 +198,12 @@ impl Found {
 
 impl Observer {
     /// Finds the interpreter of process `pid` and its event loops, and begins to look at them.
-    pub(super) fn attach(capture: &mut Capture, pid: u32, manner: Manner) -> Result<Self, AttachError> {
+    pub(super) fn attach(
+        capture: &mut Capture,
+        pid: u32,
+        manner: Manner,
+        names: &Budget,
+    ) -> Result<Self, AttachError> {
         let process = Process::open(pid)?;
         let mut found = Found::find(capture, &process);
         for _ in 1..MAX_PROGRAMS {
@@ -203,24 +216,30 @@ impl Observer {
         if process.has_ended() {
             return Err(AttachError::Ended);
         }
-        Ok(Self::new(capture, process, pid, found?, manner)?)
+        Ok(Self::new(
+            capture,
+            process,
+            found?,
+            manner,
+            Names::new(names.share()),
+        )?)
     }
 
     fn new(
         capture: &mut Capture,
         process: Process,
-        pid: u32,
         found: Found,
         manner: Manner,
+        names: Names,
     ) -> Result<Self, CaptureError> {
         let mut observer = Self {
-            pid,
+            pid: process.pid(),
             manner,
             process,
             memory: found.memory,
             interpreter: found.interpreter,
             loops: EventLoops::default(),
-            names: Names::default(),
+            names,
             losses: Losses::default(),
         };
         observer.follow(capture, found.loops)?;
@@ -381,10 +400,7 @@ impl Observer {
         if names.learns_end(interpreter, memory, &task)? {
             return Ok(None);
         }
-        let Some(chain) = names.chain_of(interpreter, memory, &task)? else {
-            losses.undecodable += 1;
-            return Ok(None);
-        };
+        let chain = names.chain_of(interpreter, memory, &task, losses)?;
         let is_told = !task.address.is_null() || names.runs_a_task(interpreter, &task, chain);
         Ok(is_told.then_some(Seen::Task(task, chain)))
     }
@@ -400,8 +416,8 @@ impl Observer {
         Ok(true)
     }
 
-    /// Reads the code objects again whose names were used since the last time. Returns the chains that can no longer be told.
-    pub(super) fn revalidate(&mut self) -> Result<Vec<ChainId>, Fault> {
+    /// Reads the code objects again whose names were used since the last time. Returns those that are others now.
+    pub(super) fn revalidate(&mut self) -> Result<Vec<Address>, Fault> {
         self.memory.forget();
         let objects = self.interpreter.objects(&self.memory);
         let Names { chains, codes, .. } = &mut self.names;
@@ -414,12 +430,12 @@ impl Observer {
         self.losses.stale += self.names.codes.take_unreadable();
         self.names.ends.clear();
         self.names.task_types.clear();
-        if changed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let stale = self.names.chains.retire(&changed);
-        self.losses.stale += stale.len() as u64;
-        Ok(stale)
+        Ok(changed)
+    }
+
+    /// Takes it that the chains with these code objects can no longer be told.
+    pub(super) fn retire(&mut self, changed: &[Address]) {
+        self.losses.stale += self.names.chains.retire(changed);
     }
 
     /// Whether the target is a child, in which only loops count that it runs itself.
@@ -466,6 +482,19 @@ fn leave_unknown_loops(loops: &mut EventLoops) {
 }
 
 impl Names {
+    fn new(share: Share) -> Self {
+        Self {
+            share,
+            task_name_bytes: 0,
+            chains: ChainTable::default(),
+            codes: CodeCache::default(),
+            waits: WaitReader::default(),
+            task_types: HashMap::new(),
+            ends: HashSet::new(),
+            has_learnt: false,
+        }
+    }
+
     /// What the type of a record is: registries hold tasks that are written in Python too, which the walker takes for something else
     /// until it is told about their class.
     fn task_type(
@@ -532,16 +561,27 @@ impl Names {
         Ok(false)
     }
 
-    /// The chain of a record, named when it is seen for the first time.
+    /// The chain of a record, named when it is seen for the first time. Where there is no room for another one, it is taken for one of the
+    /// others, which is counted.
     fn chain_of(
         &mut self,
         interpreter: &Interpreter,
         memory: &LiveMemory,
         task: &TaskRecord<'_>,
-    ) -> Result<Option<ChainId>, Fault> {
-        let Self { chains, codes, .. } = self;
+        losses: &mut Losses,
+    ) -> Result<ChainId, Fault> {
+        let Self {
+            chains, codes, share, ..
+        } = self;
+        if let Some(known) = chains.known(task) {
+            return Ok(known);
+        }
+        if share.is_used_up() {
+            losses.folded += 1;
+            return Ok(chains.other(task.state, other_chains));
+        }
         let objects = interpreter.objects(memory);
-        chains.intern(task, |frames| {
+        let chain = chains.intern(task, |frames| {
             let frame = |&(code, instruction)| codes.frame(&objects, code, instruction);
             let stack: Stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?.into();
             let terminal: Option<Arc<str>> = match objects.type_name(task.terminal_type) {
@@ -551,7 +591,50 @@ impl Names {
                 Err(_) => None,
             };
             Ok((stack, terminal))
-        })
+        })?;
+        self.tell_bytes();
+        Ok(chain)
+    }
+
+    /// Forgets the chains that are not `needed`, and the code that only they had; returns those chains.
+    pub(super) fn let_go(&mut self, needed: impl Fn(ChainId) -> bool) -> Vec<(ChainId, Chain)> {
+        let gone = self.chains.let_go(needed);
+        self.codes.keep_only(&self.chains.codes());
+        self.tell_bytes();
+        gone
+    }
+
+    /// Bytes that chains and code objects take.
+    pub(super) fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
+    /// Whether there is room for no other chain.
+    pub(super) fn is_full(&self) -> bool {
+        self.share.is_used_up()
+    }
+
+    fn tell_bytes(&mut self) {
+        self.share
+            .set(self.chains.bytes() + self.codes.bytes() + self.task_name_bytes);
+    }
+
+    /// A task's name, to be held. Where there is no room for more, long ones are cut, which is marked.
+    pub(super) fn task_name(&mut self, mut name: String) -> Arc<str> {
+        if self.is_full()
+            && let Some((end, _)) = name.char_indices().nth(SHORT_NAME)
+        {
+            name.truncate(end);
+            name.push('…');
+        }
+        self.task_name_bytes += name.len();
+        self.tell_bytes();
+        name.into()
+    }
+
+    /// What was taken of the budget: a snapshot holds it on.
+    pub(super) fn into_share(self) -> Share {
+        self.share
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn snapshots(
         is_only_running: false,
     };
     let mut targets = Vec::new();
+    let mut shares = Vec::new();
     for candidate in roster.take_new(|_| false) {
         let Some(mut observer) = roster.attach(capture, candidate, manner)? else {
             continue;
@@ -47,7 +48,8 @@ pub(super) async fn snapshots(
         observer.detach(capture);
         match snapshot {
             Ok(snapshot) if selection.is_shown(candidate.reason, has_tasks(&snapshot)) => {
-                targets.push(snapshot)
+                targets.push(snapshot);
+                shares.push(observer.names.into_share());
             }
             Ok(_) => {}
             Err(error) => roster.cannot(candidate, error)?,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::observer::{AttachError, Manner, Observer};
+use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::{Capture, CaptureError};
 use crate::processes::{Identity, Processes};
 use crate::selection::{Candidate, Reason, Search, Selection};
@@ -37,6 +38,8 @@ pub(super) struct Roster<'a> {
     refused: Vec<(u32, Option<String>, AttachError)>,
     /// What was asked for has only just been started.
     just_started: bool,
+    /// What the names of all targets may take.
+    names: Budget,
 }
 
 impl<'a> Roster<'a> {
@@ -47,6 +50,7 @@ impl<'a> Roster<'a> {
             doubtful: HashMap::new(),
             refused: Vec::new(),
             just_started,
+            names: Budget::new(NAMES_BYTES),
         }
     }
 
@@ -106,7 +110,7 @@ impl<'a> Roster<'a> {
         candidate: Candidate,
         manner: Manner,
     ) -> Result<Option<Observer>, Error> {
-        match Observer::attach(capture, candidate.pid, manner) {
+        match Observer::attach(capture, candidate.pid, manner, &self.names) {
             Ok(observer) => {
                 self.doubtful.remove(&candidate.pid);
                 Ok(Some(observer))

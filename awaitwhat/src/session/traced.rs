@@ -11,12 +11,13 @@ use awaitwhat_common::status::SliceStatus;
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
 use super::rests::Rests;
+use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
-use crate::chains::{Chain as SeenChain, ChainTable};
+use crate::chains::Chain as SeenChain;
 use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
-use crate::profile::{Account, Chain, ChainState, Process, Profile, merged_chains};
+use crate::profile::{Account, Chain, ChainState, Ledger, Process, Profile};
 use crate::snapshot::Stack;
 
 /// How often loops that come and go are looked for, and names are checked.
@@ -27,6 +28,9 @@ const REFRESH_IDLE: Duration = Duration::from_millis(50);
 const RESTLESS: Duration = Duration::from_secs(5);
 /// Refreshes that may fail in a row.
 const MAX_FAILURES: u32 = 10;
+
+/// Bytes of names below which it is not worth looking for those that nobody needs any more.
+const LITTLE: usize = 2 << 20;
 
 /// What a task awaits whose coroutine has not begun.
 const NOT_STARTED: &str = "its first turn";
@@ -42,6 +46,10 @@ pub(super) enum End {
 pub(super) struct Traced {
     observer: Observer,
     account: Account,
+    /// What was summed up of chains that are not in use any more.
+    ledger: Ledger,
+    /// Bytes that names took when those were last let go that nobody needs.
+    kept_bytes: usize,
     started: Instant,
     refreshed: Instant,
     /// When names were last checked.
@@ -70,6 +78,7 @@ impl Traced {
         observer: Observer,
         capture: &mut Capture,
         options: &TraceOptions,
+        sums: &Budget,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
         let mut traced = Self {
@@ -77,6 +86,8 @@ impl Traced {
             is_still: false,
             observer,
             account: Account::default(),
+            ledger: Ledger::new(sums),
+            kept_bytes: 0,
             started: now,
             refreshed: now,
             checked: now,
@@ -193,8 +204,30 @@ impl Traced {
         if self.failures == 0 && self.checked.elapsed() >= REFRESH {
             self.checked = self.refreshed;
             self.check_names()?;
+            if self.has_grown() {
+                self.let_go();
+            }
         }
         Ok(end)
+    }
+
+    /// Whether names take twice of what they took when they were last let go, so that letting go takes no more time than learning did.
+    fn has_grown(&self) -> bool {
+        self.observer.names.is_full() || self.observer.names.bytes() > LITTLE.max(2 * self.kept_bytes)
+    }
+
+    /// Forgets the names of chains that are in use no more, and sums up what they were credited with, which is confirmed.
+    fn let_go(&mut self) {
+        let needed = self.account.chains_in_use();
+        for (id, chain) in self.observer.names.let_go(|id| needed.contains(&id)) {
+            self.ledger.add(shown(&chain, self.account.take(id)));
+        }
+        self.kept_bytes = self.observer.names.bytes();
+    }
+
+    /// What was summed up of chains that are not in use any more.
+    pub(super) fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Until loops are looked for again: not long where there is none, or they come and go.
@@ -260,33 +293,47 @@ impl Traced {
     /// Makes sure that code objects are still those that chains were named after. Of a target that has ended, or runs another
     /// program, nothing can be read any more: what was named so far stays named.
     fn check_names(&mut self) -> Result<(), AttachError> {
-        let stale = match self.observer.revalidate() {
+        let changed = match self.observer.revalidate() {
             _ if self.observer.process.has_ended() => Vec::new(),
-            Ok(stale) => stale,
+            Ok(changed) => changed,
             Err(Fault::Gone) => Vec::new(),
             Err(fault) => return Err(AttachError::Find(fault.into())),
         };
-        self.account.confirm(&stale);
+        self.observer.retire(&changed);
+        self.confirm();
         Ok(())
     }
 
+    /// What chains were credited with is theirs, but for those that can no longer be told: whose time that is, is not known.
+    fn confirm(&mut self) {
+        let chains = &self.observer.names.chains;
+        for &id in chains.retired() {
+            if let Some(chain) = chains.find(id) {
+                let unnamed = self.account.take_recent(id);
+                self.ledger.add_unnamed(state_of(chain), unnamed);
+            }
+        }
+        self.account.confirm();
+    }
+
     /// Looks at the target no longer, and sums up. A target that has ended is summed up to the last moment at which its tasks
-    /// were seen.
-    pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> Profile {
+    /// were seen. The chains of the profile are in the ledger yet.
+    pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> (Profile, Ledger) {
         let mut duration = self.started.elapsed().as_secs_f64();
         if end == End::Exit {
             self.account.cut_to_last_visit();
             duration = duration.min(self.account.duration_seconds());
             self.account.end();
-            self.account.confirm(&[]);
+            self.confirm();
         } else {
             self.account.end();
             if self.check_names().is_err() {
-                self.account.confirm(&[]);
+                self.confirm();
             }
         }
+        self.let_go();
         self.observer.detach(capture);
-        Profile {
+        let profile = Profile {
             processes: vec![Process {
                 pid: self.observer.pid,
                 command: self.observer.process.command().to_owned(),
@@ -297,10 +344,11 @@ impl Traced {
             task_visits: self.account.task_visits,
             busy_seconds: self.account.busy_seconds(),
             threads: self.account.threads(),
-            chains: chains(&self.observer.names.chains, &self.account),
+            chains: Vec::new(),
             losses: self.observer.losses.clone(),
             target_exited: end == End::Exit,
-        }
+        };
+        (profile, self.ledger)
     }
 }
 
@@ -313,29 +361,28 @@ fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
     Some((shown.into(), Arc::clone(&trap.function)))
 }
 
-/// Chains with their weights; those that look the same are one.
-fn chains(table: &ChainTable, account: &Account) -> Vec<Chain> {
-    let chains = table.iter().filter_map(|(id, chain)| {
-        let task_seconds = account.task_seconds(id);
-        let state = if chain.state == TaskState::Running {
-            ChainState::Running
-        } else {
-            ChainState::Waiting
-        };
-        let terminal = match chain.state {
-            TaskState::Created => Some(Arc::from(NOT_STARTED)),
-            TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
-        };
-        let (stack, terminal) = match without_traps(chain) {
-            Some((stack, trap)) => (stack, Some(trap)),
-            None => (chain.stack.clone(), terminal),
-        };
-        (task_seconds > 0.0).then_some(Chain {
-            stack,
-            state,
-            terminal,
-            task_seconds,
-        })
-    });
-    merged_chains(chains)
+fn state_of(chain: &SeenChain) -> ChainState {
+    if chain.state == TaskState::Running {
+        ChainState::Running
+    } else {
+        ChainState::Waiting
+    }
+}
+
+/// A chain as it is shown, with its weight.
+fn shown(chain: &SeenChain, task_seconds: f64) -> Chain {
+    let terminal = match chain.state {
+        TaskState::Created => Some(Arc::from(NOT_STARTED)),
+        TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
+    };
+    let (stack, terminal) = match without_traps(chain) {
+        Some((stack, trap)) => (stack, Some(trap)),
+        None => (chain.stack.clone(), terminal),
+    };
+    Chain {
+        stack,
+        state: state_of(chain),
+        terminal,
+        task_seconds,
+    }
 }

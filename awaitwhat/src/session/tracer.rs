@@ -8,9 +8,10 @@ use super::observer::{AttachError, Manner};
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Traced};
 use super::{Error, Progress, Trace, TraceOptions};
+use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
-use crate::profile::Profile;
+use crate::profile::{Ledger, Profile};
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::Survey;
 
@@ -39,6 +40,7 @@ pub(super) fn trace(
         roster: Roster::new(selection, options.just_started),
         targets: BTreeMap::new(),
         finished: Vec::new(),
+        sums: Budget::new(SUMS_BYTES),
         options,
         stop,
         progress,
@@ -52,13 +54,22 @@ pub(super) fn trace(
     tracer.finish()
 }
 
+/// A target that has been looked at, and what was summed up of it: its profile, whose chains are in the ledger.
+struct Finished {
+    reason: Reason,
+    profile: Profile,
+    ledger: Ledger,
+}
+
 struct Tracer<'a, P> {
     capture: Capture,
     selection: &'a Selection,
     roster: Roster<'a>,
     /// By process id.
     targets: BTreeMap<u32, (Reason, Traced)>,
-    finished: Vec<(Reason, Profile)>,
+    finished: Vec<Finished>,
+    /// What sums of all targets may take.
+    sums: Budget,
     options: &'a TraceOptions,
     stop: &'a Receiver<()>,
     progress: P,
@@ -107,7 +118,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             let Some(observer) = self.roster.attach(capture, candidate, manner)? else {
                 continue;
             };
-            match Traced::begin(observer, capture, self.options) {
+            match Traced::begin(observer, capture, self.options, &self.sums) {
                 Ok(traced) => {
                     self.targets.insert(pid, (reason, traced));
                 }
@@ -158,6 +169,9 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             self.tell_progress();
         }
         self.for_each(|target, capture, options| target.keep_up(capture, options))?;
+        if self.sums.is_used_up() {
+            self.fold();
+        }
         if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
             self.attach_new()?;
         }
@@ -239,8 +253,24 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     /// Sums up a target that has ended.
     fn end(&mut self, pid: u32) {
         if let Some((reason, target)) = self.targets.remove(&pid) {
-            self.finished
-                .push((reason, target.finish(&mut self.capture, End::Exit)));
+            let (profile, ledger) = target.finish(&mut self.capture, End::Exit);
+            self.finished.push(Finished {
+                reason,
+                profile,
+                ledger,
+            });
+        }
+    }
+
+    /// Has the longest sums be cut, until there is room.
+    fn fold(&mut self) {
+        while self.sums.is_used_up() {
+            let of_targets = self.targets.values_mut().map(|(_, target)| target.ledger_mut());
+            let of_finished = self.finished.iter_mut().map(|finished| &mut finished.ledger);
+            let longest = of_targets.chain(of_finished).max_by_key(|ledger| ledger.bytes());
+            if !longest.is_some_and(Ledger::fold) {
+                return;
+            }
         }
     }
 
@@ -258,14 +288,8 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     fn finish(mut self) -> Result<Trace, Error> {
         // The targets may just have ended; then there is nothing left to take.
         let _ = self.look();
-        let Self {
-            mut capture,
-            targets,
-            mut finished,
-            ..
-        } = self;
         let duration = self.started.elapsed();
-        for (reason, target) in targets.into_values() {
+        for (reason, target) in std::mem::take(&mut self.targets).into_values() {
             // That a program ends which was started to be traced is how it should be.
             let is_expected = self.options.just_started && reason == Reason::Named;
             let end = if target.has_ended() && !is_expected {
@@ -273,10 +297,24 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             } else {
                 End::Time
             };
-            finished.push((reason, target.finish(&mut capture, end)));
+            let (profile, ledger) = target.finish(&mut self.capture, end);
+            self.finished.push(Finished {
+                reason,
+                profile,
+                ledger,
+            });
+            self.fold();
         }
-        finished.retain(|(reason, profile)| self.selection.is_shown(*reason, profile.has_tasks()));
-        let mut profiles: Vec<Profile> = finished.into_iter().map(|(_, profile)| profile).collect();
+        let mut profiles: Vec<Profile> = self
+            .finished
+            .drain(..)
+            .filter_map(|finished| {
+                let (reason, profile) = (finished.reason, finished.into_profile());
+                self.selection
+                    .is_shown(reason, profile.has_tasks())
+                    .then_some(profile)
+            })
+            .collect();
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         let refused = self.roster.refused(profiles.is_empty())?;
         Ok(Trace {
@@ -286,5 +324,15 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             },
             duration,
         })
+    }
+}
+
+impl Finished {
+    fn into_profile(self) -> Profile {
+        let mut profile = self.profile;
+        let (chains, folded) = self.ledger.into_chains();
+        profile.chains = chains;
+        profile.losses.folded += folded;
+        profile
     }
 }

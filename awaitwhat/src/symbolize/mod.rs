@@ -14,10 +14,6 @@ use crate::snapshot::{Frame, FrameKind};
 
 /// Bytes of a line table that are read.
 const MAX_LINE_TABLE_BYTES: usize = 1 << 20;
-/// Code objects that are remembered; then all are forgotten, as a program that makes code all the time does not need
-/// it remembered.
-const MAX_CODE_OBJECTS: usize = 1 << 17;
-
 /// Copies of one code object's instructions that are looked at, one for each thread of a free-threaded build.
 const MAX_COPIES: u64 = 1 << 12;
 /// Bytes of instructions that a code object is believed to have.
@@ -38,6 +34,8 @@ mod flags {
 pub struct CodeCache {
     entries: HashMap<Address, Entry>,
     strings: HashSet<Arc<str>>,
+    /// How long these are together.
+    string_bytes: usize,
     /// Instructions whose lines are remembered.
     lines: usize,
     /// Frames of code objects that could not be read, since the last time this was asked for.
@@ -86,7 +84,6 @@ impl CodeCache {
         if !self.entries.contains_key(&code) {
             match self.load(objects, code) {
                 Ok(entry) => {
-                    self.make_room();
                     self.entries.insert(code, entry);
                 }
                 Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
@@ -188,6 +185,24 @@ impl CodeCache {
         Ok(changed)
     }
 
+    /// Forgets all but these code objects, and the names that nobody has any more.
+    pub fn keep_only(&mut self, codes: &HashSet<Address>) {
+        self.entries.retain(|code, _| codes.contains(code));
+        self.entries.shrink_to(2 * self.entries.len());
+        self.strings.retain(|text| Arc::strong_count(text) > 1);
+        self.strings.shrink_to(2 * self.strings.len());
+        self.string_bytes = self.strings.iter().map(|text| string_bytes(text)).sum();
+        self.lines = self.entries.values().map(|entry| entry.lines.len()).sum();
+    }
+
+    /// Bytes that all of it takes.
+    pub fn bytes(&self) -> usize {
+        /// With a place in a map.
+        const ENTRY: usize = 2 * size_of::<(Address, Entry)>();
+        const LINE: usize = 2 * size_of::<(i64, u32)>();
+        self.string_bytes + self.entries.len() * ENTRY + self.lines * LINE
+    }
+
     /// How many frames had code that could not be read, since the last call.
     pub fn take_unreadable(&mut self) -> u64 {
         std::mem::take(&mut self.unreadable)
@@ -199,6 +214,7 @@ impl CodeCache {
             return Arc::clone(known);
         }
         let new: Arc<str> = text.into();
+        self.string_bytes += string_bytes(&new);
         self.strings.insert(Arc::clone(&new));
         new
     }
@@ -230,13 +246,6 @@ impl CodeCache {
         })
     }
 
-    fn make_room(&mut self) {
-        if self.entries.len() >= MAX_CODE_OBJECTS {
-            self.entries.clear();
-            self.strings.clear();
-        }
-    }
-
     fn unreadable_frame(&mut self) -> Frame {
         Frame {
             function: self.intern("<unreadable>"),
@@ -259,6 +268,11 @@ impl Entry {
         let format = objects.offsets.code.line_table_format;
         Ok(line_table::line_at(format, &table, first_line, offset).unwrap_or(0))
     }
+}
+
+/// Bytes that a name takes, with its place in the set of all.
+fn string_bytes(text: &str) -> usize {
+    text.len() + 4 * size_of::<usize>()
 }
 
 /// Where the instructions of `code` begin that `instruction` is one of: in the code object itself, or, in a free-threaded build,
@@ -422,6 +436,27 @@ mod tests {
         }
         assert_eq!(cache.take_unreadable(), 3);
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn forgets_code_that_is_not_needed_and_names_that_nobody_has() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let kept = code(&mut heap, "kept", 0);
+        let _has = frame(&mut cache, &heap, kept, 0);
+        let bytes = cache.bytes();
+        let mut held = Vec::new();
+        for number in 0..100 {
+            let code = code(&mut heap, &format!("made_{number}"), 0);
+            held.push(frame(&mut cache, &heap, code, 0));
+        }
+        assert!(cache.bytes() > bytes + 100 * 10);
+        cache.keep_only(&[kept].into());
+        assert_eq!(cache.entries.len(), 1);
+        // "app.py", "kept" and the names that are still held.
+        assert_eq!(cache.strings.len(), 102);
+        held.clear();
+        cache.keep_only(&[kept].into());
+        assert_eq!(cache.bytes(), bytes);
     }
 
     #[test]

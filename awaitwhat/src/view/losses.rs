@@ -58,6 +58,12 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
             "lists of tasks",
             "not read to the end: tasks are missing",
         ),
+        some(
+            losses.folded,
+            "chain",
+            "chains",
+            "added up as `<other chains>` (too many, or of too long names)",
+        ),
     ];
     phrases
         .into_iter()
@@ -88,6 +94,7 @@ mod tests {
             restarts: 7,
             opaque: 8,
             incomplete: 9,
+            folded: 10,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 41 tasks truncated (chain deeper than 512 frames)
@@ -99,6 +106,7 @@ mod tests {
         6 frames without a name (code object changed, or could not be read)
         7 passes begun anew (the list of tasks changed meanwhile)
         9 lists of tasks not read to the end: tasks are missing
+        10 chains added up as `<other chains>` (too many, or of too long names)
         ");
     }
 }

@@ -1,0 +1,222 @@
+//! What was summed up of chains that nobody needs any more: by what they look like, as long as there is room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Chain, ChainState, merged_chains};
+use crate::budget::{Budget, Share};
+use crate::snapshot::{Frame, Stack};
+
+/// What stands in place of chains that are added up.
+const OTHERS: &str = "other chains";
+/// What stands in place of chains whose names were not known to be right before their code was gone.
+const GONE: &str = "code that was gone before it could be named";
+
+/// Task time by what chains look like.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    seconds: HashMap<Look, f64>,
+    share: Share,
+    /// Chains that were added up as others.
+    folded: u64,
+}
+
+/// What makes chains one in a result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Look {
+    stack: Stack,
+    state: ChainState,
+    terminal: Option<Arc<str>>,
+}
+
+impl Ledger {
+    /// A ledger that has room for as much as others with the same budget leave.
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self {
+            seconds: HashMap::new(),
+            share: budget.share(),
+            folded: 0,
+        }
+    }
+
+    /// Adds the time of a chain.
+    pub(crate) fn add(&mut self, chain: Chain) {
+        let Chain {
+            stack,
+            state,
+            terminal,
+            task_seconds,
+        } = chain;
+        if task_seconds <= 0.0 {
+            return;
+        }
+        let look = Look {
+            stack,
+            state,
+            terminal,
+        };
+        if let Some(seconds) = self.seconds.get_mut(&look) {
+            *seconds += task_seconds;
+            return;
+        }
+        self.share.set(self.share.bytes() + look.bytes());
+        self.seconds.insert(look, task_seconds);
+    }
+
+    /// Adds time of a chain whose names may have been wrong.
+    pub(crate) fn add_unnamed(&mut self, state: ChainState, task_seconds: f64) {
+        self.add(in_place_of(GONE, state, task_seconds));
+    }
+
+    /// Bytes of the text that it stands for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
+    /// Adds up the chains with the least time as others, so that half of the text is left. False where there is nothing to add up.
+    pub(crate) fn fold(&mut self) -> bool {
+        let (folded, half) = (self.folded, self.share.bytes() / 2);
+        let mut looks: Vec<(Look, f64)> = std::mem::take(&mut self.seconds).into_iter().collect();
+        looks.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        self.share.set(0);
+        for (look, task_seconds) in looks {
+            let state = look.state;
+            if look.is_in_place() || self.share.bytes() + look.bytes() <= half {
+                self.add(look.chain(task_seconds));
+            } else {
+                self.folded += 1;
+                self.add(in_place_of(OTHERS, state, task_seconds));
+            }
+        }
+        self.folded > folded
+    }
+
+    /// The chains, the most time first, and how many more were added up as others.
+    pub(crate) fn into_chains(self) -> (Vec<Chain>, u64) {
+        let chains = self.seconds.into_iter();
+        let chains = merged_chains(chains.map(|(look, task_seconds)| look.chain(task_seconds)));
+        (chains, self.folded)
+    }
+}
+
+impl Look {
+    fn chain(self, task_seconds: f64) -> Chain {
+        let Self {
+            stack,
+            state,
+            terminal,
+        } = self;
+        Chain {
+            stack,
+            state,
+            terminal,
+            task_seconds,
+        }
+    }
+
+    /// How long it is as text, with what a format adds.
+    fn bytes(&self) -> usize {
+        const FIXED: usize = 128;
+        let frame = |frame: &Frame| size_of::<Frame>() + frame.function.len() + frame.file.len();
+        let terminal = self.terminal.as_ref().map_or(0, |terminal| terminal.len());
+        FIXED + terminal + self.stack.iter().map(frame).sum::<usize>()
+    }
+
+    fn is_in_place(&self) -> bool {
+        let is = |what| self.stack.len() == 1 && self.stack[0] == Frame::in_place_of(what);
+        is(OTHERS) || is(GONE)
+    }
+}
+
+/// The stack of what chains are taken for that there is no room for.
+pub(crate) fn other_chains() -> Stack {
+    Arc::from([Frame::in_place_of(OTHERS)])
+}
+
+fn in_place_of(what: &str, state: ChainState, task_seconds: f64) -> Chain {
+    Chain {
+        stack: Arc::from([Frame::in_place_of(what)]),
+        state,
+        terminal: None,
+        task_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChainState, Ledger};
+    use crate::budget::Budget;
+    use crate::testing::{chain, frame, running};
+
+    fn sum(ledger: Ledger) -> (f64, usize, u64) {
+        let (chains, folded) = ledger.into_chains();
+        let seconds = chains.iter().map(|chain| chain.task_seconds).sum();
+        (seconds, chains.len(), folded)
+    }
+
+    #[test]
+    fn chains_that_look_the_same_are_one() {
+        let mut ledger = Ledger::new(&Budget::new(1 << 20));
+        let frames = || [frame("work", "/srv/app.py", 1)];
+        for _ in 0..1000 {
+            ledger.add(chain(&frames(), Some("Future"), 1.0));
+            ledger.add(running(&frames(), 1.0));
+        }
+        ledger.add(chain(&frames(), Some("Future"), 0.0));
+        let bytes = ledger.bytes();
+        ledger.add(chain(&frames(), Some("Future"), 1.0));
+        assert_eq!(ledger.bytes(), bytes);
+        assert_eq!(sum(ledger), (2001.0, 2, 0));
+    }
+
+    #[test]
+    fn the_least_are_added_up_where_there_is_no_room() {
+        let budget = Budget::new(64 << 10);
+        let mut ledger = Ledger::new(&budget);
+        for number in 0..10_000_u32 {
+            let seconds = if number % 1000 == 0 { 100.0 } else { 1.0 };
+            ledger.add(chain(
+                &[frame(&format!("made_{number}"), "/gen.py", 1)],
+                Some("Future"),
+                seconds,
+            ));
+            if budget.is_used_up() {
+                assert!(ledger.fold());
+                assert!(ledger.bytes() <= 33 << 10);
+            }
+        }
+        let (chains, folded) = ledger.into_chains();
+        let seconds: f64 = chains.iter().map(|chain| chain.task_seconds).sum();
+        assert_eq!(seconds, 10.0 * 100.0 + 9990.0);
+        // What matters most is there by its name, and the rest is one line.
+        let named = |name: &str| {
+            chains
+                .iter()
+                .filter(|it| it.stack[0].function.starts_with(name))
+                .count()
+        };
+        assert!((0..10).all(|number| named(&format!("made_{}", number * 1000)) == 1));
+        assert_eq!(named("<other chains>"), 1);
+        assert_eq!(folded as usize, 10_000 - (chains.len() - 1));
+    }
+
+    #[test]
+    fn what_could_not_be_named_counts() {
+        let mut ledger = Ledger::new(&Budget::new(1 << 20));
+        ledger.add_unnamed(ChainState::Waiting, 2.0);
+        ledger.add_unnamed(ChainState::Waiting, 1.0);
+        ledger.add_unnamed(ChainState::Running, 0.5);
+        assert!(!ledger.fold());
+        assert_eq!(sum(ledger), (3.5, 2, 0));
+    }
+
+    #[test]
+    fn one_that_is_done_leaves_its_room_to_others() {
+        let budget = Budget::new(100);
+        let mut ledger = Ledger::new(&budget);
+        ledger.add(chain(&[frame("a", "/b.py", 1)], None, 1.0));
+        assert!(budget.is_used_up());
+        drop(ledger);
+        assert!(!budget.is_used_up());
+    }
+}
