@@ -2,6 +2,9 @@
 //!
 //! Data flows one way; see `ARCHITECTURE.md`.
 
+// They panic where nobody reads: what is said goes through `cli::diagnostics`, what is shown through `cli`'s standard output.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod budget;
 pub mod capture;
 pub mod chains;

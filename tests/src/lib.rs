@@ -9,6 +9,7 @@ pub mod extension;
 pub mod grammar;
 pub mod output;
 pub mod peer_memory;
+pub mod processes;
 pub mod results;
 pub mod settings;
 pub mod target;

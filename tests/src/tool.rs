@@ -1,6 +1,6 @@
 //! Runs of the program under test.
 
-use std::io::Read;
+use std::io::{Read, pipe};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -62,15 +62,30 @@ pub fn run_command(mut command: Command) -> anyhow::Result<Outcome> {
     collect(child).with_context(|| format!("{command:?}"))
 }
 
-/// Waits for the end of `child`, whose outputs are pipes.
+/// Runs `command` to its end, with a standard error that nobody reads any more.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_unheard(mut command: Command) -> anyhow::Result<Outcome> {
+    // The end that is read from is closed at once.
+    let (_, closed) = pipe()?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(closed)
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    collect(child).with_context(|| format!("{command:?}"))
+}
+
+/// Waits for the end of `child`, whose outputs are pipes; what is none is empty.
 ///
 /// # Errors
 /// When it does not end, or writes what is not UTF-8.
-pub(crate) fn collect(mut child: Child) -> anyhow::Result<Outcome> {
-    let stdout = child.stdout.take().context("no standard output")?;
-    let stderr = child.stderr.take().context("no standard error")?;
+pub fn collect(mut child: Child) -> anyhow::Result<Outcome> {
     let (sender, receiver) = channel();
-    let (stdout, stderr) = (read_all(stdout, sender.clone()), read_all(stderr, sender));
+    let stdout = read_all(child.stdout.take(), sender.clone());
+    let stderr = read_all(child.stderr.take(), sender);
     let end = Instant::now() + LIMIT;
     for _ in 0..2 {
         let left = end.saturating_duration_since(Instant::now());
@@ -91,11 +106,13 @@ pub(crate) fn collect(mut child: Child) -> anyhow::Result<Outcome> {
 }
 
 /// Reads all of `source` in a thread of its own and says by `done` that it has ended.
-fn read_all(mut source: impl Read + Send + 'static, done: Sender<()>) -> JoinHandle<Vec<u8>> {
+fn read_all(source: Option<impl Read + Send + 'static>, done: Sender<()>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What was read before an error is kept: the test then sees output cut short.
-        let _ = source.read_to_end(&mut bytes);
+        if let Some(mut source) = source {
+            // What was read before an error is kept: the test then sees output cut short.
+            let _ = source.read_to_end(&mut bytes);
+        }
         // Nobody listens once the limit is over.
         let _ = done.send(());
         bytes

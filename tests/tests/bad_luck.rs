@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::grammar::Grammar;
 use awaitwhat_tests::output::{AwaitPoint, Profile, Snapshot};
+use awaitwhat_tests::processes::wait_until;
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
@@ -23,6 +26,7 @@ mod exit {
     pub const TARGET: i32 = 3;
     pub const PRIVILEGE: i32 = 4;
     pub const TARGET_ENDED: i32 = 5;
+    pub const NOT_WRITTEN: i32 = 7;
 }
 
 /// An unprivileged user's id, of Debian's `nobody`.
@@ -43,6 +47,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         trial("process_id_is_a_thread", process_id_is_a_thread),
         trial("no_privilege", no_privilege),
         trial("output_cannot_be_written", output_cannot_be_written),
+        trial("output_is_lost", output_is_lost),
+        trial("nobody_reads", nobody_reads),
+        trial("slow_reader_and_signals", slow_reader_and_signals),
+        trial("killed", killed),
     ];
     for python in environment::unsupported_pythons()? {
         let name = format!("{}::is_refused", python.label);
@@ -189,7 +197,8 @@ fn output_cannot_be_written() -> anyhow::Result<()> {
     let target = Target::start::<&str>(&python, "idle.py", &[])?;
     let folder = tempfile::tempdir()?;
     let nowhere = folder.path().join("no/such/folder/profile.svg");
-    for path in [nowhere.as_path(), folder.path()] {
+    let slash = folder.path().join("new.json/");
+    for path in [nowhere.as_path(), folder.path(), &slash] {
         let path = path.to_str().context("the path is not UTF-8")?;
         let pid = target.pid.to_string();
         let outcome = tool::run(&["trace", "--pid", &pid, "-d", HOURS, "-f", "json", "-o", path])?;
@@ -206,6 +215,149 @@ fn output_cannot_be_written() -> anyhow::Result<()> {
             outcome.stderr
         );
     }
+    Ok(())
+}
+
+/// A program to look at, whichever it is.
+fn any_target() -> anyhow::Result<Target> {
+    let python = environment::pythons()?.pop().context("no interpreter")?;
+    Target::start::<&str>(&python, "changes.py", &[])
+}
+
+/// There is no room, or no folder any more, when the trace is over: the summary is left, and the exit code tells.
+fn output_is_lost() -> anyhow::Result<()> {
+    let target = any_target()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.svg");
+    let gone = path.to_str().context("the path is not UTF-8")?;
+    for (path, format) in [
+        ("/dev/full", "json"),
+        ("/dev/full", "summary"),
+        (gone, "flamegraph"),
+    ] {
+        let pid = target.pid.to_string();
+        let trace = Trace::start(&["-p", &pid, "-d", HOURS, "-f", format, "-o", path])?;
+        if path == gone {
+            fs::remove_dir_all(folder.path())?;
+        }
+        trace.interrupt()?;
+        let outcome = trace.outcome()?;
+        says(&outcome, exit::NOT_WRITTEN, &[path, "could not be written"])?;
+        ensure!(
+            outcome.stdout.contains("Await points") && outcome.stdout.contains("worker"),
+            "{path}, {format}: no summary: {}",
+            outcome.stdout
+        );
+    }
+    Ok(())
+}
+
+/// Nobody reads what is said, or what is shown: no panic, and no word of it.
+fn nobody_reads() -> anyhow::Result<()> {
+    let target = any_target()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.json");
+    let mut command = tool::awaitwhat()?;
+    command
+        .args(["trace", "-d", "0.3", "-p", &target.pid.to_string(), "-o"])
+        .arg(&path);
+    says(&tool::run_unheard(command)?, 0, &[])?;
+    let profile: Profile = serde_json::from_str(&fs::read_to_string(&path)?)?;
+    ensure!(profile.pid == target.pid, "{profile:?}");
+    let mut command = tool::awaitwhat()?;
+    command.args(["trace", "-p", "1", "-d", "0.3"]);
+    says(&tool::run_unheard(command)?, exit::TARGET, &[])?;
+
+    let pid = target.pid.to_string();
+    for arguments in [
+        &["ps", &pid] as &[&str],
+        &["tree", &pid],
+        &["trace", "-d", "0.3", "-p", &pid],
+    ] {
+        let (_, closed) = std::io::pipe()?;
+        let child = tool::awaitwhat()?
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(closed)
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let outcome = tool::collect(child)?;
+        says(&outcome, 0, &[])?;
+        ensure!(outcome.stderr.is_empty(), "{arguments:?}: {}", outcome.stderr);
+    }
+    let full = tool::awaitwhat()?
+        .args(["ps", &pid])
+        .stdout(fs::File::create("/dev/full")?)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    says(
+        &tool::collect(full)?,
+        exit::NOT_WRITTEN,
+        &["standard output", "No space"],
+    )
+}
+
+/// The trace is over, and its output waits for a reader that does not read: a signal ends it.
+fn slow_reader_and_signals() -> anyhow::Result<()> {
+    let target = any_target()?;
+    let folder = tempfile::tempdir()?;
+    let fifo = folder.path().join("x.json");
+    let made = Command::new("mkfifo").arg(&fifo).status()?;
+    ensure!(made.success(), "no pipe");
+    let mut pipe = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&fifo)?;
+    // Not a byte more fits in.
+    while pipe.write(&[0; 4096]).is_ok() {}
+    for name in ["INT", "TERM", "HUP"] {
+        let mut child = tool::awaitwhat()?
+            .args(["trace", "-d", "0.3", "-p", &target.pid.to_string(), "-o"])
+            .arg(&fifo)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let pid = child.id().to_string();
+        // The first one may still be for the trace.
+        let ended = wait_until(&format!("the end by SIG{name}"), || {
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .stderr(Stdio::null())
+                .status()?;
+            Ok(child.try_wait()?.is_some())
+        });
+        if ended.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        ended?;
+        ensure!(
+            status.signal().is_some(),
+            "SIG{name}: {status}, and nobody has read anything"
+        );
+    }
+    Ok(())
+}
+
+/// Of a trace that is killed nothing stays behind.
+fn killed() -> anyhow::Result<()> {
+    let target = any_target()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.json");
+    let path = path.to_str().context("the path is not UTF-8")?;
+    let trace = Trace::start(&["-p", &target.pid.to_string(), "-d", HOURS, "-o", path])?;
+    trace.signal("KILL")?;
+    let outcome = trace.outcome()?;
+    ensure!(
+        outcome.status.signal() == Some(libc::SIGKILL),
+        "{}",
+        outcome.status
+    );
+    ensure!(
+        fs::read_dir(folder.path())?.next().is_none(),
+        "something stays behind"
+    );
     Ok(())
 }
 

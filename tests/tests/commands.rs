@@ -1,13 +1,17 @@
 //! What the commands write, of live processes: nothing that commands a terminal, and what the formats promise.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::Profile;
+use awaitwhat_tests::processes::{children_with, wait_for_end, wait_until};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::tool;
+use awaitwhat_tests::tool::{self, says};
 use awaitwhat_tests::trials::{self, trial};
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -43,6 +47,22 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 demo(&program, version)
             }));
         }
+    }
+    let mut names =
+        environment::pythons()?
+            .into_iter()
+            .filter_map(|python| match python.command.as_slice() {
+                [program] => Some(program.clone()),
+                _ => None,
+            });
+    if let Some(program) = names.next_back() {
+        let python = program.clone();
+        list.push(trial("demo_leaves_others_files_alone", move || {
+            demo_leaves_others_files_alone(&python)
+        }));
+        list.push(trial("demo_leaves_nothing_behind", move || {
+            demo_leaves_nothing_behind(&program)
+        }));
     }
     Ok(list)
 }
@@ -289,5 +309,70 @@ fn demo(program: &str, version: (u32, u32)) -> anyhow::Result<()> {
     ensure!(text.contains("<svg"), "{} is not an SVG file", path.display());
     // It may lie outside the folder that goes away with this test.
     fs::remove_file(&path)?;
+    Ok(())
+}
+
+/// Whoever owns the folder has put a link where the flame graph goes.
+fn demo_leaves_others_files_alone(program: &str) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "precious")?;
+    symlink(&victim, folder.path().join("awaitwhat-demo.svg"))?;
+    let mut command = tool::awaitwhat()?;
+    command
+        .args(["demo", "--python", program])
+        .current_dir(folder.path());
+    let outcome = tool::run_command(command)?;
+    says(&outcome, 0, &[])?;
+    ensure!(
+        fs::read_to_string(&victim)? == "precious",
+        "the link was followed"
+    );
+    ensure!(
+        outcome.stdout.contains("awaitwhat-demo-2.svg"),
+        "where is the flame graph? {}",
+        outcome.stdout
+    );
+    let text = fs::read_to_string(folder.path().join("awaitwhat-demo-2.svg"))?;
+    ensure!(text.contains("<svg"), "not an SVG file");
+    Ok(())
+}
+
+/// Whatever signal ends it, its program ends with it, and no file stays.
+fn demo_leaves_nothing_behind(program: &str) -> anyhow::Result<()> {
+    for (name, number) in [
+        ("TERM", libc::SIGTERM),
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("KILL", libc::SIGKILL),
+    ] {
+        let (folder, temporary) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let mut child = tool::awaitwhat()?
+            .args(["demo", "--python", program])
+            .current_dir(folder.path())
+            .env("TMPDIR", temporary.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut programs = Vec::new();
+        // Its file is gone as soon as it has been read.
+        let begun = wait_until("the start of the program", || {
+            programs = children_with(child.id(), "demo.py")?;
+            Ok(!programs.is_empty() && fs::read_dir(temporary.path())?.next().is_none())
+        });
+        Command::new("kill")
+            .args([&format!("-{name}"), &child.id().to_string()])
+            .status()?;
+        let status = child.wait()?;
+        begun?;
+        ensure!(status.signal() == Some(number), "SIG{name}: {status}");
+        programs.into_iter().try_for_each(wait_for_end)?;
+        for place in [&folder, &temporary] {
+            ensure!(
+                fs::read_dir(place.path())?.next().is_none(),
+                "SIG{name}: a file stays behind"
+            );
+        }
+    }
     Ok(())
 }

@@ -1,7 +1,9 @@
 """A small service to look at: nested coroutines, a gather, a lock that is fought over, a queue, and sleeps."""
 
 import asyncio
+import os
 import sys
+import threading
 
 
 class Store:
@@ -75,7 +77,14 @@ async def kitchen():
             start(worker, name, group.create_task)
 
 
+def end_with_input():
+    # Whoever started this holds the other end.
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 async def main():
+    threading.Thread(target=end_with_input, daemon=True).start()
     asyncio.get_running_loop().call_later(0.5, lambda: print("ready", flush=True))
     await asyncio.gather(start(shop(), "shop"), start(kitchen(), "kitchen"))
 

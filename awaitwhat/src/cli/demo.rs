@@ -2,20 +2,20 @@
 
 use std::ffi::OsStr;
 use std::future::pending;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::args::{DemoArgs, GlobalArgs};
 use super::exit::Exit;
-use super::output::OutputFile;
-use super::program::Program;
+use super::output::{NewFile, NotWritten};
+use super::program::{NotStarted, Program};
+use super::signals::{Interrupted, Signals};
 use super::{config, people_stdout, stdout_width, trace};
 use crate::export::flamegraph;
 use crate::layout::{KNOWN, KNOWN_MINORS};
@@ -29,28 +29,40 @@ use crate::view::{summary, tree};
 const PROGRAM: &str = include_str!("demo.py");
 /// What the program prints once all its tasks are at work.
 const READY: &str = "ready";
-const FLAME_GRAPH: &str = "awaitwhat-demo.svg";
+/// What its file is called, and how that ends.
+const FLAME_GRAPH: (&str, &str) = ("awaitwhat-demo", "svg");
 const DURATION: Duration = Duration::from_secs(3);
 /// How long the program may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let reading = config::reading(global)?;
-    let (file, path) = flame_graph_file()?;
-    check_python(&args.python).await?;
-    let folder = tempfile::Builder::new().prefix("awaitwhat-demo-").tempdir()?;
-    let mut program = start(&args.python, &folder).await?;
-    let seen = look(program.pid(), reading).await;
-    program.terminate().await?;
-    let (snapshot, profile) = seen?;
-    write_flame_graph(&profile, file)?;
+    let file = flame_graph_file()?;
+    let mut signals = Signals::catch()?;
+    let (snapshot, profile) = tokio::select! {
+        seen = see(&args.python, reading) => seen?,
+        // Without what was to be shown; the program ends with what was dropped here.
+        signal = signals.received() => return Err(Interrupted(signal).into()),
+    };
+    signals.release();
+    let written = write_flame_graph(&profile, file);
     show(&snapshot, &profile, reading.max_frames)?;
+    let path = written?;
+    let mut stdout = people_stdout();
     writeln!(
-        people_stdout(),
+        stdout,
         "\nThe same as a flame graph, for a browser: {}",
         path.display()
     )?;
+    stdout.flush()?;
     Ok(Exit::Ok)
+}
+
+/// Starts the program, looks at it, and ends it.
+async fn see(python: &OsStr, reading: Options) -> anyhow::Result<(Snapshot, Profile)> {
+    check_python(python).await?;
+    let program = start(python).await?;
+    look(program.pid(), reading).await
 }
 
 async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)> {
@@ -63,7 +75,7 @@ async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)>
         duration: Some(DURATION),
         just_started: false,
     };
-    let trace = trace::trace(&selection, &options, pending()).await?;
+    let trace = trace::trace(&selection, &options, pending::<()>()).await?;
     let profile = trace.survey.targets.into_iter().next();
     snapshot.zip(profile).context("the demo program is gone")
 }
@@ -86,21 +98,21 @@ fn show(snapshot: &Snapshot, profile: &Profile, max_frames: usize) -> std::io::R
 }
 
 /// In the current folder, or in the one for temporary files where that one must not be written to.
-fn flame_graph_file() -> anyhow::Result<(OutputFile, PathBuf)> {
-    let here = PathBuf::from(FLAME_GRAPH);
-    match OutputFile::prepare(&here) {
-        Ok(file) => Ok((file, here)),
-        Err(_) => {
-            let there = std::env::temp_dir().join(FLAME_GRAPH);
-            Ok((OutputFile::prepare(&there)?, there))
-        }
-    }
+fn flame_graph_file() -> anyhow::Result<NewFile> {
+    NewFile::prepare(PathBuf::new()).or_else(|_| NewFile::prepare(std::env::temp_dir()))
 }
 
-fn write_flame_graph(profile: &Profile, mut file: OutputFile) -> anyhow::Result<()> {
-    flamegraph::write(profile, &mut file)?;
-    file.commit()
-        .context("the flame graph could not be put in its place")
+/// Returns where it was written to.
+fn write_flame_graph(profile: &Profile, mut file: NewFile) -> anyhow::Result<PathBuf> {
+    let (stem, ending) = FLAME_GRAPH;
+    let mut buffered = BufWriter::new(&mut file);
+    let written = flamegraph::write(profile, &mut buffered).and_then(|()| buffered.flush());
+    drop(buffered);
+    written.map_err(|source| NotWritten {
+        place: "the flame graph".to_owned(),
+        source,
+    })?;
+    file.commit(stem, ending)
 }
 
 /// Makes sure that `python` is one that the demo works with.
@@ -112,9 +124,12 @@ async fn check_python(python: &OsStr) -> anyhow::Result<()> {
         .stdin(Stdio::null())
         .output()
         .await;
-    let output = output.with_context(|| {
-        format!("{name} cannot be started: the demo needs a CPython {KNOWN} (try --python PROGRAM)")
-    })?;
+    let output = output
+        .map_err(|source| NotStarted {
+            program: name.clone().into_owned(),
+            source,
+        })
+        .with_context(|| format!("the demo needs a CPython {KNOWN}: say which by --python PROGRAM"))?;
     ensure!(
         output.status.success(),
         "{name} does not work: {}",
@@ -137,7 +152,9 @@ fn parse_version(answer: &str) -> Option<(u8, u8)> {
 }
 
 /// Starts the program and waits until all its tasks are at work.
-async fn start(python: &OsStr, folder: &TempDir) -> anyhow::Result<Program> {
+async fn start(python: &OsStr) -> anyhow::Result<Program> {
+    // It is needed until the program has been read, and gone with this value.
+    let folder = tempfile::Builder::new().prefix("awaitwhat-demo-").tempdir()?;
     let file = folder.path().join("demo.py");
     std::fs::write(&file, PROGRAM)?;
     let mut program = Program::start(&mut command(python, &file))?;
@@ -154,11 +171,12 @@ async fn start(python: &OsStr, folder: &TempDir) -> anyhow::Result<Program> {
     }
 }
 
+/// Its input stays open as long as this process lives: the program ends with it, also when this process is killed.
 fn command(python: &OsStr, file: &Path) -> Command {
     let mut command = Command::new(python);
     command
         .arg(file)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     command

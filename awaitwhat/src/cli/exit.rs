@@ -1,8 +1,10 @@
 //! Exit codes: what scripts learn from a run.
 
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use super::config;
+use super::output::NotWritten;
 use super::program::NotStarted;
 use crate::session;
 
@@ -15,7 +17,8 @@ Exit codes:
   3  the target cannot be used: no such process, not Python, or a version that is not known
   4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
   5  the target ended before the time was over (of several: all of them did); what was seen until then is written
-  6  of several targets some cannot be used; what was seen of the others is written";
+  6  of several targets some cannot be used; what was seen of the others is written
+  7  the result could not be written to where it belongs; where that is a file, the summary is still on standard output";
 
 /// How a run ended. The numbers are a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub enum Exit {
     Privilege = 4,
     TargetExited = 5,
     SomeTargets = 6,
+    NotWritten = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -44,7 +48,7 @@ impl Exit {
             return match error {
                 session::Error::Target { .. } | session::Error::Nothing { .. } => Self::Target,
                 session::Error::Privilege { .. } => Self::Privilege,
-                session::Error::Failed { .. } => Self::Failure,
+                session::Error::Failed { .. } | session::Error::NoThread { .. } => Self::Failure,
             };
         }
         if error.is::<NotStarted>() {
@@ -53,19 +57,29 @@ impl Exit {
         if error.is::<config::Error>() {
             return Self::Usage;
         }
-        let closed = error
+        let mut failed = error
             .chain()
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
+            .filter_map(|cause| cause.downcast_ref::<io::Error>());
         // Whoever read our output has seen enough of it.
-        if closed { Self::Ok } else { Self::Failure }
+        if failed.clone().any(|cause| cause.kind() == ErrorKind::BrokenPipe) {
+            return Self::Ok;
+        }
+        let is_output = |cause: &io::Error| cause.get_ref().is_some_and(|it| it.is::<NotWritten>());
+        if error.is::<NotWritten>() || failed.any(is_output) {
+            Self::NotWritten
+        } else {
+            Self::Failure
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::{Exit, HELP};
     use crate::cli::config;
+    use crate::cli::output::{NotWritten, Stdout};
     use crate::cli::program::NotStarted;
     use crate::session;
 
@@ -105,6 +119,38 @@ mod tests {
         assert_eq!(Exit::of(&anyhow::anyhow!("else")), Exit::Failure);
         let closed = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert_eq!(Exit::of(&closed.into()), Exit::Ok);
+        let not_written = NotWritten {
+            place: "x.svg".to_owned(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(Exit::of(&not_written.into()), Exit::NotWritten);
+    }
+
+    /// Writes that always fail.
+    struct Failing(std::io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn standard_output_that_fails_is_no_surprise_unless_nobody_reads_it() {
+        for (kind, exit) in [
+            (std::io::ErrorKind::StorageFull, Exit::NotWritten),
+            (std::io::ErrorKind::BrokenPipe, Exit::Ok),
+        ] {
+            let error = Stdout(Failing(kind)).write_all(b"x").unwrap_err();
+            let error = anyhow::Error::from(error);
+            assert_eq!(Exit::of(&error), exit);
+            assert!(error.to_string().contains("standard output"), "{error}");
+            assert_eq!(error.chain().count(), 2);
+        }
     }
 
     #[test]
@@ -117,6 +163,7 @@ mod tests {
             Exit::Privilege,
             Exit::TargetExited,
             Exit::SomeTargets,
+            Exit::NotWritten,
         ] {
             assert!(HELP.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
             let readme = include_str!("../../../README.md");

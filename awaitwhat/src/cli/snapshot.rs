@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use super::args::{GlobalArgs, SnapshotArgs};
+use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{complain, config, machine_stdout, people_stdout, stdout_width};
+use super::{config, machine_stdout, people_stdout, stdout_width};
 use crate::export::{snapshot_json, survey_json};
 use crate::session;
 use crate::snapshot::Snapshot;

@@ -6,17 +6,17 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use anstream::StripStream;
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::Format;
 use super::config::{Target, TraceConfig};
+use super::diagnostics::{complain, tell};
 use super::exit::Exit;
-use super::output::OutputFile;
-use super::program::{Program, SIGTERM};
-use super::{complain, machine_stdout, people_stdout, stdout_width};
+use super::output::{NotWritten, OutputFile};
+use super::program::{Ending, PATIENCE, Program, SIGTERM};
+use super::signals::Signals;
+use super::{machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json, survey_json};
 use crate::profile::Profile;
 use crate::selection::Selection;
@@ -27,10 +27,12 @@ use crate::view::{summary, survey};
 pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
     let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
+    let mut signals = Signals::catch()?;
     match &config.target {
         Target::Processes(selection) => {
             let shape = Shape::of(selection, &config);
-            let trace = trace(selection, &config.options, interrupted()?).await?;
+            let trace = trace(selection, &config.options, signals.received()).await?;
+            signals.release();
             let result = Outcome::new(trace, shape);
             write(&result, &config, file)?;
             complain(&result.refused);
@@ -47,25 +49,34 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
                 ..Selection::of(program.pid())
             };
             let shape = Shape::of(&selection, &config);
-            let traced = trace_program(&mut program, &selection, &config.options).await;
+            let traced = trace_program(&mut program, &mut signals, &selection, &config.options).await;
+            // Before anything is written, which takes as long as its reader likes, and also when something failed.
+            let ending = program.terminate(&mut signals).await;
+            signals.release();
             let written = traced.and_then(|trace| {
                 let result = Outcome::new(trace, shape);
                 write(&result, &config, file).map(|()| complain(&result.refused))
             });
-            // Also when something failed: what was started here does not stay behind.
-            let status = program.terminate().await?;
-            match status {
-                Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
-                Some(status) => eprintln!("The program ended with {status}."),
-                None => eprintln!(
-                    "Process {} was asked to end, and has not ended yet.",
-                    program.pid()
-                ),
-            }
+            tell_ending(program.pid(), ending?);
             written?;
             // That a program ends which was started to be traced is how it should be.
             Ok(Exit::Ok)
         }
+    }
+}
+
+/// Says how the program ended that was started, where that is news.
+fn tell_ending(pid: u32, ending: Ending) {
+    match ending {
+        Ending::Ended(status) if status.success() || status.signal() == Some(SIGTERM) => {}
+        Ending::Ended(status) => tell(format_args!("The program ended with {status}.")),
+        Ending::StillThere => tell(format_args!(
+            "Process {pid} was asked to end (SIGTERM), and has not done so within {} s; `kill -9 {pid}` ends it at once.",
+            PATIENCE.as_secs()
+        )),
+        Ending::NotPermitted => tell(format_args!(
+            "Process {pid} goes on: it has become another user's, and awaitwhat may not end it; `sudo kill {pid}` does."
+        )),
     }
 }
 
@@ -126,13 +137,13 @@ impl Outcome {
 /// Traces a program that was started here until the time is over, it ends, or the user has seen enough.
 async fn trace_program(
     program: &mut Program,
+    signals: &mut Signals,
     selection: &Selection,
     options: &TraceOptions,
 ) -> anyhow::Result<Trace> {
-    let interrupted = interrupted()?;
     let stop = async {
         tokio::select! {
-            () = interrupted => {}
+            _ = signals.received() => {}
             _ = program.ended() => {}
         }
     };
@@ -146,25 +157,13 @@ async fn trace_program(
 pub(super) async fn trace(
     selection: &Selection,
     options: &TraceOptions,
-    stop: impl Future<Output = ()>,
+    stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
     let shown = bar.clone();
     let trace = session::trace(selection, options, stop, move |progress| show(&shown, progress)).await;
     bar.finish_and_clear();
     Ok(trace?)
-}
-
-/// Ready at the first Ctrl-C or SIGTERM; from here on neither ends this process by itself.
-fn interrupted() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 fn progress_bar(duration: Option<Duration>) -> ProgressBar {
@@ -190,20 +189,25 @@ fn show(bar: &ProgressBar, progress: Progress) {
 }
 
 fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> anyhow::Result<()> {
-    let Some(file) = file else {
+    let (Some(file), Some(path)) = (file, &config.output) else {
         return write_stdout(result, config.format, config);
     };
-    write_file(result, config, file)?;
-    if config.format != Format::Summary {
-        write_stdout(result, Format::Summary, config)?;
-    }
-    if let Some(path) = &config.output {
-        eprintln!("Wrote {}.", path.display());
-    }
-    Ok(())
+    let written = write_file(result, config, file);
+    // What cannot be put where it was asked for is not lost altogether.
+    let shown = if config.format != Format::Summary || written.is_err() {
+        write_stdout(result, Format::Summary, config)
+    } else {
+        Ok(())
+    };
+    written.map_err(|source| NotWritten {
+        place: path.display().to_string(),
+        source,
+    })?;
+    tell(format_args!("Wrote {}.", path.display()));
+    shown
 }
 
-fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> anyhow::Result<()> {
+fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> io::Result<()> {
     if is_for_people(config.format) {
         let mut plain = StripStream::new(Vec::new());
         render(result, config.format, config, None, &mut plain)?;
@@ -213,7 +217,7 @@ fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> a
         render(result, config.format, config, None, &mut buffered)?;
         buffered.flush()?;
     }
-    file.commit().context("the result could not be put in its place")
+    file.commit()
 }
 
 fn write_stdout(result: &Outcome, format: Format, config: &TraceConfig) -> anyhow::Result<()> {

@@ -13,12 +13,14 @@ mod trio;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::io;
 use std::panic;
 use std::pin::pin;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::sync::oneshot;
 
 use crate::capture::{Capture, CaptureError};
 use crate::profile::Profile;
@@ -81,6 +83,11 @@ pub enum Error {
         pid: u32,
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// There is none for what takes a while.
+    #[error(
+        "no thread can be started to trace in: raise `ulimit -u`, or pids.max of the control group, or end something"
+    )]
+    NoThread { source: io::Error },
 }
 
 /// What a trace has found.
@@ -110,7 +117,7 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 pub async fn trace(
     selection: &Selection,
     options: &TraceOptions,
-    stop: impl Future<Output = ()>,
+    stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
 ) -> Result<Trace, Error> {
     let threads = match selection.single() {
@@ -119,17 +126,24 @@ pub async fn trace(
     };
     let (selection, options) = (selection.clone(), *options);
     let (stopper, stopped) = mpsc::channel();
-    let mut work =
-        spawn_blocking(move || tracer::trace(load(threads)?, &selection, &options, &stopped, progress));
+    let (done, mut is_done) = oneshot::channel::<()>();
+    let work = thread::Builder::new().name("tracer".to_owned()).spawn(move || {
+        // Dropped when all is done, also by a panic.
+        let _done = done;
+        tracer::trace(load(threads)?, &selection, &options, &stopped, progress)
+    });
+    let work = work.map_err(|source| Error::NoThread { source })?;
     let mut stop = pin!(stop);
-    let result = tokio::select! {
-        result = &mut work => result,
-        () = &mut stop => {
+    tokio::select! {
+        _ = &mut is_done => {}
+        _ = &mut stop => {
             drop(stopper);
-            work.await
+            // Never sent to, only dropped.
+            let _ = is_done.await;
         }
-    };
-    result.unwrap_or_else(|error: JoinError| panic::resume_unwind(error.into_panic()))
+    }
+    work.join()
+        .unwrap_or_else(|panicked| panic::resume_unwind(panicked))
 }
 
 /// Event-loop threads of one process that are walked, and of all processes that are traced together.

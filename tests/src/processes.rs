@@ -1,0 +1,76 @@
+//! What `/proc` tells of processes that a run leaves behind, or does not.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+/// How long a process that was asked to end may take to do so.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Waits until `holds`.
+///
+/// # Errors
+/// When it does not come to hold; `what` says what it is.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let end = Instant::now() + LIMIT;
+    while !holds()? {
+        ensure!(Instant::now() < end, "{what}: not within {LIMIT:?}");
+        thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+/// Whether there is such a process, and it has not ended.
+pub fn is_running(pid: u32) -> bool {
+    fields(pid).is_some_and(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))
+}
+
+/// Waits for the end of a process that need not be a child.
+///
+/// # Errors
+/// When it goes on.
+pub fn wait_for_end(pid: u32) -> anyhow::Result<()> {
+    wait_until(&format!("the end of process {pid}"), || Ok(!is_running(pid)))
+}
+
+/// The children of a process whose command line contains `part`.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn children_with(parent: u32, part: &str) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let is_child = fields(pid).is_some_and(|fields| fields.get(1) == Some(&parent.to_string()));
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if is_child && String::from_utf8_lossy(&line).contains(part) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+/// The number that a program has printed as `pid NUMBER`.
+///
+/// # Errors
+/// When it has not.
+pub fn printed_pid(text: &str) -> anyhow::Result<u32> {
+    let number = text.lines().find_map(|line| line.strip_prefix("pid "));
+    number
+        .and_then(|number| number.trim().parse().ok())
+        .with_context(|| format!("no `pid NUMBER` in {text:?}"))
+}
+
+/// The fields of a process's `stat` from its state on.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
