@@ -9,6 +9,7 @@ use clap::Parser;
 pub mod args;
 pub mod config;
 mod demo;
+mod descriptors;
 mod diagnostics;
 mod doctor;
 pub mod exit;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Color::Never => ColorChoice::Never,
     };
     choice.write_global();
+    descriptors::raise();
     let result = run(cli);
     if let Err(error) = &result
         && let Some(interrupted) = error.downcast_ref::<Interrupted>()

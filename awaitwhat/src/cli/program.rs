@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use super::descriptors;
 use super::signals::Signals;
 
 /// How long a program may take to end once it was asked to.
@@ -77,7 +78,7 @@ impl Program {
     /// When it cannot be started.
     pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let name = command.as_std().get_program().to_owned();
-        let child = command.spawn().map_err(|source| NotStarted {
+        let child = descriptors::as_found(|| command.spawn()).map_err(|source| NotStarted {
             program: shown(&name),
             source,
         })?;

@@ -15,3 +15,4 @@ pub mod tree;
 mod branches;
 mod merged;
 mod names;
+mod rows;

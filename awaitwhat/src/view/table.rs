@@ -1,16 +1,17 @@
-//! A snapshot as a table, one row per task; and the plain tables of the other views.
+//! A snapshot as a table, one row per task.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-
 use super::escape::fitted;
 use super::losses::{self, Counted};
 use super::names;
-use super::style::{HEADING, WARNING, styled};
+use super::rows::{Columns, write_many};
+use super::style::{WARNING, styled};
 use crate::memory::Address;
 use crate::snapshot::{Snapshot, Stack, Task, TaskState, TrioState};
+
+pub(super) use super::rows::write_rows;
 
 /// Columns that a chain of functions may take before it is cut, in a table of unlimited width.
 const STACK_WIDTH: usize = 240;
@@ -41,13 +42,19 @@ pub fn write(
         "WAITS ON",
         "AWAITED BY",
     ];
-    // Ids and states are copied and searched for: only prose is wrapped.
-    let whole = [0, 1, 3];
+    let columns = Columns {
+        heads: &heads,
+        right: &[],
+        // Ids and states are copied and searched for: only prose is wrapped.
+        whole: &[0, 1, 3],
+    };
     let order = names::reading_order(&snapshot.tasks);
-    let rows = order
-        .iter()
-        .map(|position| row(&snapshot.tasks[*position], &by_id));
-    write_rows(&heads, &[], &whole, rows, width, output)?;
+    let rows = || {
+        order
+            .iter()
+            .map(|position| row(&snapshot.tasks[*position], &by_id))
+    };
+    write_many(columns, rows, width, output)?;
     let lost = losses::describe(
         &snapshot.losses,
         Counted::Tasks,
@@ -129,47 +136,6 @@ fn listed(ids: &[Address], by_id: &HashMap<Address, &Task>) -> String {
         shown.push(format!("+{}", ids.len() - MAX_NAMES));
     }
     shown.join(", ")
-}
-
-/// Writes rows under their heads without lines between them; the columns `right` are aligned to the right, those
-/// `whole` are never wrapped. All cells must be escaped.
-pub(super) fn write_rows(
-    heads: &[&str],
-    right: &[usize],
-    whole: &[usize],
-    rows: impl Iterator<Item = Vec<String>>,
-    width: Option<usize>,
-    output: &mut impl Write,
-) -> io::Result<()> {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_header(heads.to_vec())
-        .add_rows(rows);
-    match width.and_then(|width| u16::try_from(width).ok()) {
-        Some(width) => table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    for (number, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&number) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        if whole.contains(&number) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    for (number, line) in table.lines().enumerate() {
-        let line = line.trim_end();
-        if number == 0 {
-            writeln!(output, "{}", styled(HEADING, line))?;
-        } else {
-            writeln!(output, "{line}")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
