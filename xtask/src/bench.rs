@@ -14,7 +14,7 @@ mod busy;
 mod grammar;
 mod idle;
 mod machine;
-mod measure;
+pub mod measure;
 mod observers;
 mod report;
 mod statistics;

@@ -11,6 +11,7 @@ mod ebpf;
 mod kernels;
 mod pythons;
 mod repo;
+mod soak;
 mod supported;
 mod test;
 
@@ -41,6 +42,7 @@ enum Task {
         #[arg(default_value = "")]
         label: String,
     },
+    Soak(soak::Arguments),
     /// Write what the last whole run of the tests covered into docs/supported.md
     Supported,
     /// Provide the interpreters that the tests need, and print where they are
@@ -71,6 +73,7 @@ fn run() -> Result<()> {
         Task::LintEbpf => ebpf::lint(),
         Task::Pythons => pythons::print(),
         Task::Offsets { label } => test::offsets(&label),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Supported => supported::write(),
         Task::Test(arguments) => test::run(&arguments),
     }

@@ -173,9 +173,18 @@ pub fn cpu_time(pid: u32) -> Result<f64> {
 
 /// The most memory that `pid` had at one time so far, in bytes; the kernel's account of an ended process would count its parent's in.
 pub fn peak_memory(pid: u32) -> Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// The memory that `pid` has, in bytes.
+pub fn resident_memory(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, key: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kibibytes.with_context(|| format!("{path} tells no peak of memory"))? * 1024)
+    Ok(kibibytes.with_context(|| format!("{path} tells no {key}"))? * 1024)
 }
