@@ -4,6 +4,7 @@
 //! per second is in proportion to the chains that were seen in it, never to those that ever were.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState;
@@ -12,14 +13,44 @@ use crate::decode::{TaskRecord, frames_innermost_first};
 use crate::memory::Address;
 use crate::snapshot::{Frame, Stack};
 
-/// A chain of a [`ChainTable`]. Of a chain that was let go no other one is taken for it, though its place is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A chain of a [`ChainTable`]. Once it was let go no other one is taken for it, though its place is used again.
+#[derive(Clone, Copy, Debug)]
 pub struct ChainId {
     index: u32,
     generation: u32,
+    /// No part of what makes it equal to another: it is about the moment at which it was seen.
+    is_proven: bool,
+}
+
+impl PartialEq for ChainId {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index, self.generation) == (other.index, other.generation)
+    }
+}
+
+impl Eq for ChainId {}
+
+impl Hash for ChainId {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.index, self.generation).hash(hasher);
+    }
 }
 
 impl ChainId {
+    /// The same chain, seen while it is certain what it was called: its names were read before the thread ran again.
+    #[must_use]
+    pub fn proven(self) -> Self {
+        Self {
+            is_proven: true,
+            ..self
+        }
+    }
+
+    /// Whether it was seen so.
+    pub fn is_proven(self) -> bool {
+        self.is_proven
+    }
+
     /// Its place, which a chain that was let go leaves to others.
     pub fn index(self) -> usize {
         self.index as usize
@@ -62,6 +93,8 @@ struct Held {
     key: Option<Arc<Key>>,
     /// Whether it was seen since [`ChainTable::take_used_codes`].
     is_used: bool,
+    /// Whether its code objects were the same at a check: most that live so long live long.
+    is_settled: bool,
 }
 
 /// The chains that are known.
@@ -74,6 +107,8 @@ pub struct ChainTable {
     by_code: HashMap<Address, Vec<ChainId>>,
     /// Chains that were seen since [`ChainTable::take_used_codes`].
     used: Vec<ChainId>,
+    /// Those whose code objects are being checked.
+    checked: Vec<ChainId>,
     /// Those of [`ChainTable::retire`] that are still there.
     retired: Vec<ChainId>,
     /// For each state, what chains are taken for that there is no room for.
@@ -117,6 +152,7 @@ impl ChainTable {
             },
             key: Some(Arc::clone(&key)),
             is_used: false,
+            is_settled: false,
         });
         self.ids.insert(key, id);
         self.index_codes(id);
@@ -139,6 +175,7 @@ impl ChainTable {
             },
             key: None,
             is_used: false,
+            is_settled: false,
         });
         self.others.insert(state, id);
         id
@@ -175,13 +212,29 @@ impl ChainTable {
     /// The code objects of the chains that were seen since the last call.
     pub fn take_used_codes(&mut self) -> HashSet<Address> {
         let mut codes = HashSet::new();
-        for id in std::mem::take(&mut self.used) {
+        let used = std::mem::take(&mut self.used);
+        for &id in &used {
             if let Some(held) = self.held_mut(id) {
                 held.is_used = false;
                 codes.extend(held.chain.frames.iter().map(|(code, _)| *code));
             }
         }
+        self.checked = used;
         codes
+    }
+
+    /// The code objects that [`ChainTable::take_used_codes`] gave were looked at, and chains of those that have changed are retired.
+    pub fn settle(&mut self) {
+        for id in std::mem::take(&mut self.checked) {
+            if let Some(held) = self.held_mut(id) {
+                held.is_settled = held.key.is_some();
+            }
+        }
+    }
+
+    /// Whether a chain's code objects were found to be the same at a check.
+    pub fn is_settled(&self, id: ChainId) -> bool {
+        self.held(id).is_some_and(|held| held.is_settled)
     }
 
     /// Has no record taken any more for a chain with one of these code objects, as another code object lies there now. Returns how many
@@ -217,6 +270,7 @@ impl ChainTable {
             let id = ChainId {
                 index: index as u32,
                 generation: slot.generation,
+                is_proven: false,
             };
             if needed(id) {
                 continue;
@@ -246,6 +300,7 @@ impl ChainTable {
         let slots = &self.slots;
         let is_there = |id: &ChainId| slots[id.index()].generation == id.generation;
         self.used.retain(is_there);
+        self.checked.retain(is_there);
         self.retired.retain(is_there);
         self.others.retain(|_, id| is_there(id));
         self.by_code.retain(|_, chains| {
@@ -268,6 +323,7 @@ impl ChainTable {
         ChainId {
             index,
             generation: slot.generation,
+            is_proven: false,
         }
     }
 
@@ -373,6 +429,25 @@ mod tests {
         table.let_go(|_| false);
         assert!(table.retired().is_empty() && table.is_empty());
         assert_eq!(table.bytes(), 0);
+    }
+
+    #[test]
+    fn a_chain_is_settled_once_its_code_was_the_same_at_a_check() {
+        let mut table = ChainTable::default();
+        let (one, other) = (seen(&mut table, &[16, 32]), seen(&mut table, &[48, 32]));
+        assert!(!table.is_settled(one));
+        table.take_used_codes();
+        let late = seen(&mut table, &[64]);
+        table.retire(&[Address(16)]);
+        table.settle();
+        assert_eq!(
+            [one, other, late].map(|id| table.is_settled(id)),
+            [false, true, false]
+        );
+        // How a chain was seen makes it no other one.
+        assert!(other.proven().is_proven() && !other.is_proven());
+        assert_eq!(other.proven(), other);
+        assert!(table.is_settled(other.proven()));
     }
 
     #[test]

@@ -202,6 +202,11 @@ impl Account {
         self.weights.take_recent(chain) / 1e9
     }
 
+    /// The names of one chain were found to be right.
+    pub fn confirm_one(&mut self, chain: ChainId) {
+        self.weights.confirm_one(chain);
+    }
+
     /// The names of all chains were found to be right: what they were credited with is theirs.
     pub fn confirm(&mut self) {
         self.weights.confirm();

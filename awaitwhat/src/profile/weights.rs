@@ -36,11 +36,22 @@ impl Weights {
             debug_assert!(false, "a chain that is in use was let go");
             return;
         }
+        weight.chain = Some(chain);
+        if chain.is_proven() {
+            weight.confirmed += nanoseconds;
+            return;
+        }
         if weight.recent == 0.0 {
             self.recent.push(chain);
         }
-        weight.chain = Some(chain);
         weight.recent += nanoseconds;
+    }
+
+    /// The names of one chain were found to be right.
+    pub(super) fn confirm_one(&mut self, chain: ChainId) {
+        if let Some(weight) = self.of(chain) {
+            weight.confirmed += std::mem::take(&mut weight.recent);
+        }
     }
 
     /// Takes back what a chain was credited with since names were last checked, in ns.
@@ -114,6 +125,19 @@ mod tests {
         );
         assert_eq!(weights.take(one), 2e9);
         assert_eq!((weights.task_seconds(one), weights.take(one)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_was_seen_with_proof_is_its_own_at_once() {
+        let (mut table, mut weights) = (ChainTable::default(), Weights::default());
+        let one = chain(&mut table, 16);
+        weights.credit(Some(one.proven()), 2e9);
+        weights.credit(Some(one), 1e9);
+        assert_eq!(weights.take_recent(one), 1e9);
+        assert_eq!(weights.task_seconds(one), 2.0);
+        weights.credit(Some(one), 3e9);
+        weights.confirm_one(one);
+        assert_eq!((weights.take_recent(one), weights.task_seconds(one)), (0.0, 5.0));
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::chains::{Chain, ChainId, ChainTable};
 use crate::decode::{Record, SliceRecord, TaskRecord, decode};
 use crate::memory::{Address, Fault};
 use crate::profile::other_chains;
-use crate::python::ReadError;
 use crate::python::waits::WaitReader;
+use crate::python::{Objects, ReadError};
 use crate::snapshot::{FrameKind, Losses, Stack};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
@@ -29,6 +29,10 @@ const RING_BYTES: u32 = 4 << 20;
 const MAX_PROGRAMS: u32 = 4;
 /// Names a smaller ring buffer, in bytes, to see what a full one does.
 const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
+
+/// How often names are proven in the time between two checks: each proof is some reads of the target's memory. Only names that are new are proven
+/// at all, as those that live for a second are found to be right by a check.
+const MAX_PROOFS: u32 = 4096;
 
 /// Characters of a task's name that are held where there is no room for long ones.
 const SHORT_NAME: usize = 60;
@@ -130,6 +134,10 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) waits: WaitReader,
+    /// Chains whose names are known to be right of what was drained last, by the loop that they were seen in.
+    proven: HashSet<(ChainId, LoopId)>,
+    /// How often it was tried to prove names since they were last checked.
+    proofs: u32,
     /// What is known of the types that tasks have, by the number of the layout and the address.
     task_types: HashMap<(u32, Address), TaskType>,
     /// Types at which chains ended and nothing was learnt, by the number of the layout and the address.
@@ -341,15 +349,22 @@ impl Observer {
     }
 
     /// Has records named by what the target's memory holds from now on: it has gone on since the last time.
-    pub(super) fn begin_drain(&self) {
+    pub(super) fn begin_drain(&mut self) {
         self.memory.forget();
+        self.names.proven.clear();
     }
 
     /// Takes one record of this target: what it tells, if anything. What was lost on the way is counted.
-    pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Seen<'a>>, Fault> {
+    ///
+    /// `is_as_seen` says whether a loop's thread has not run since its tasks were read at rest: then what is read now belongs to them.
+    pub(super) fn take<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        is_as_seen: &dyn Fn(LoopId) -> bool,
+    ) -> Result<Option<Seen<'a>>, Fault> {
         match decode(bytes) {
             Ok(Record::Slice(slice)) => Ok(Some(Seen::Slice(slice))),
-            Ok(Record::Task(task)) => self.take_task(task),
+            Ok(Record::Task(task)) => self.take_task(task, is_as_seen),
             Err(_) => {
                 self.losses.undecodable += 1;
                 Ok(None)
@@ -357,7 +372,11 @@ impl Observer {
         }
     }
 
-    fn take_task<'a>(&mut self, task: TaskRecord<'a>) -> Result<Option<Seen<'a>>, Fault> {
+    fn take_task<'a>(
+        &mut self,
+        task: TaskRecord<'a>,
+        is_as_seen: &dyn Fn(LoopId) -> bool,
+    ) -> Result<Option<Seen<'a>>, Fault> {
         let losses = &mut self.losses;
         match self.names.task_type(&mut self.interpreter, &self.memory, &task)? {
             TaskType::Known => {}
@@ -385,11 +404,15 @@ impl Observer {
         if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
             return Ok(None);
         }
-        self.name(task)
+        self.name(task, is_as_seen)
     }
 
     /// Names the chain of a task that was read.
-    fn name<'a>(&mut self, task: TaskRecord<'a>) -> Result<Option<Seen<'a>>, Fault> {
+    fn name<'a>(
+        &mut self,
+        task: TaskRecord<'a>,
+        is_as_seen: &dyn Fn(LoopId) -> bool,
+    ) -> Result<Option<Seen<'a>>, Fault> {
         let Self {
             memory,
             interpreter,
@@ -400,7 +423,9 @@ impl Observer {
         if names.learns_end(interpreter, memory, &task)? {
             return Ok(None);
         }
-        let chain = names.chain_of(interpreter, memory, &task, losses)?;
+        let event_loop = task.origin.event_loop;
+        let is_as_seen = || !task.origin.in_context && is_as_seen(event_loop);
+        let chain = names.chain_of(&interpreter.objects(memory), &task, losses, &is_as_seen)?;
         let is_told = !task.address.is_null() || names.runs_a_task(interpreter, &task, chain);
         Ok(is_told.then_some(Seen::Task(task, chain)))
     }
@@ -436,6 +461,8 @@ impl Observer {
     /// Takes it that the chains with these code objects can no longer be told.
     pub(super) fn retire(&mut self, changed: &[Address]) {
         self.losses.stale += self.names.chains.retire(changed);
+        self.names.chains.settle();
+        self.names.proofs = 0;
     }
 
     /// Whether the target is a child, in which only loops count that it runs itself.
@@ -489,6 +516,8 @@ impl Names {
             chains: ChainTable::default(),
             codes: CodeCache::default(),
             waits: WaitReader::default(),
+            proven: HashSet::new(),
+            proofs: 0,
             task_types: HashMap::new(),
             ends: HashSet::new(),
             has_learnt: false,
@@ -562,27 +591,33 @@ impl Names {
     }
 
     /// The chain of a record, named when it is seen for the first time. Where there is no room for another one, it is taken for one of the
-    /// others, which is counted.
+    /// others, which is counted. It is [proven](ChainId::proven) where its names were read while things were still as in the record.
     fn chain_of(
         &mut self,
-        interpreter: &Interpreter,
-        memory: &LiveMemory,
+        objects: &Objects<'_>,
         task: &TaskRecord<'_>,
         losses: &mut Losses,
+        is_as_seen: &dyn Fn() -> bool,
     ) -> Result<ChainId, Fault> {
-        let Self {
-            chains, codes, share, ..
-        } = self;
-        if let Some(known) = chains.known(task) {
-            return Ok(known);
+        let event_loop = task.origin.event_loop;
+        if let Some(known) = self.chains.known(task) {
+            if task.origin.in_context || self.chains.is_settled(known) {
+                return Ok(known);
+            }
+            if self.proven.contains(&(known, event_loop)) {
+                return Ok(known.proven());
+            }
+            if self.proofs >= MAX_PROOFS || self.is_still_called_so(objects, known, losses)? {
+                return Ok(self.proof(known, event_loop, is_as_seen));
+            }
         }
-        if share.is_used_up() {
+        if self.share.is_used_up() {
             losses.folded += 1;
-            return Ok(chains.other(task.state, other_chains));
+            return Ok(self.chains.other(task.state, other_chains));
         }
-        let objects = interpreter.objects(memory);
+        let Self { chains, codes, .. } = self;
         let chain = chains.intern(task, |frames| {
-            let frame = |&(code, instruction)| codes.frame(&objects, code, instruction);
+            let frame = |&(code, instruction)| codes.frame(objects, code, instruction);
             let stack: Stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?.into();
             let terminal: Option<Arc<str>> = match objects.type_name(task.terminal_type) {
                 _ if task.terminal_type.is_null() => None,
@@ -593,7 +628,33 @@ impl Names {
             Ok((stack, terminal))
         })?;
         self.tell_bytes();
-        Ok(chain)
+        Ok(self.proof(chain, event_loop, is_as_seen))
+    }
+
+    /// Reads the names of a chain again, and retires it where they are others now. What is new at its address is named anew then.
+    fn is_still_called_so(
+        &mut self,
+        objects: &Objects<'_>,
+        chain: ChainId,
+        losses: &mut Losses,
+    ) -> Result<bool, Fault> {
+        self.proofs += 1;
+        let frames = &self.chains.get(chain).frames;
+        let changed = self
+            .codes
+            .read_again(objects, frames.iter().map(|(code, _)| *code))?;
+        losses.stale += self.chains.retire(&changed);
+        Ok(changed.is_empty())
+    }
+
+    /// The chain, whose names were just read, with the proof that it was called so when it was seen, if there is one.
+    fn proof(&mut self, chain: ChainId, event_loop: LoopId, is_as_seen: &dyn Fn() -> bool) -> ChainId {
+        if self.proofs >= MAX_PROOFS || !is_as_seen() {
+            return chain;
+        }
+        self.proofs += 1;
+        self.proven.insert((chain, event_loop));
+        chain.proven()
     }
 
     /// Forgets the chains that are not `needed`, and the code that only they had; returns those chains.

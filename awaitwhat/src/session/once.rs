@@ -158,7 +158,7 @@ impl Passes {
             // Of one that was looked at before, something may have come too late; the sampler visits all loops of the thread.
             if result.is_ok() && loop_of(bytes) == Some((observer.pid, plan.loop_id())) {
                 result = observer
-                    .take(bytes)
+                    .take(bytes, &|_| false)
                     .map(|seen| seen.into_iter().for_each(&mut receive));
             }
         });

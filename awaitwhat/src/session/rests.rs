@@ -67,6 +67,12 @@ impl Rests {
         })
     }
 
+    /// Whether the loop's thread has not run since before the last look, so that what is read now belongs to what was found then.
+    pub(super) fn is_as_looked_at(&self, event_loop: LoopId) -> bool {
+        let rest = self.loops.get(&event_loop);
+        rest.is_some_and(|rest| rest.before.is_some() && Runs::read(&rest.schedstat) == rest.before)
+    }
+
     /// Notes what a look has found.
     pub(super) fn note(&mut self, slice: &SliceRecord) {
         let is_look = !slice.origin.in_context;

@@ -141,13 +141,15 @@ impl Traced {
     }
 
     /// See [`Observer::begin_drain`].
-    pub(super) fn begin_drain(&self) {
+    pub(super) fn begin_drain(&mut self) {
         self.observer.begin_drain();
     }
 
     /// Takes one record of this target.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), AttachError> {
-        let seen = match self.observer.take(bytes) {
+        let rests = &self.rests;
+        let is_as_seen = |event_loop| rests.is_as_looked_at(event_loop);
+        let seen = match self.observer.take(bytes, &is_as_seen) {
             Ok(seen) => seen,
             // The process watcher tells that it has ended.
             Err(Fault::Gone) => None,
@@ -155,7 +157,12 @@ impl Traced {
         };
         match seen {
             None => {}
-            Some(Seen::Task(record, chain)) => self.account.visit(&record, chain),
+            Some(Seen::Task(record, chain)) => {
+                if chain.is_proven() {
+                    self.account.confirm_one(chain);
+                }
+                self.account.visit(&record, chain);
+            }
             Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
             Some(Seen::TornTick) => self.observer.losses.torn += 1,
             Some(Seen::Slice(slice)) => self.take_slice(&slice),

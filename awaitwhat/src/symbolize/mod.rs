@@ -65,6 +65,8 @@ struct Entry {
     lines: HashMap<i64, u32>,
     /// Asked for since the last revalidation.
     is_used: bool,
+    /// It was the same at a revalidation.
+    is_settled: bool,
 }
 
 impl CodeCache {
@@ -174,13 +176,41 @@ impl CodeCache {
         for (&code, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_used) {
             entry.is_used = false;
             match fingerprint(objects, code) {
-                Ok(fingerprint) if fingerprint == entry.fingerprint => {}
+                Ok(fingerprint) if fingerprint == entry.fingerprint => entry.is_settled = true,
                 Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
                 _ => changed.push(code),
             }
         }
         for code in &changed {
             self.entries.remove(code);
+        }
+        Ok(changed)
+    }
+
+    /// Reads those of the code objects again, with their names, that no revalidation has found to be the same yet. Returns the addresses of
+    /// those that are others now, which are forgotten. Strings come from free lists too, so that their addresses alone would prove nothing.
+    ///
+    /// # Errors
+    /// Only when the target as a whole cannot be read any more.
+    pub fn read_again(
+        &mut self,
+        objects: &Objects<'_>,
+        codes: impl Iterator<Item = Address>,
+    ) -> Result<Vec<Address>, Fault> {
+        let mut changed = Vec::new();
+        for code in codes {
+            if self.entries.get(&code).is_none_or(|entry| entry.is_settled) {
+                continue;
+            }
+            let now = match self.load(objects, code) {
+                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+                now => now.ok(),
+            };
+            let is_same = |now: &Entry| self.entries.get(&code).is_some_and(|entry| entry.is_like(now));
+            if !now.as_ref().is_some_and(is_same) {
+                self.entries.remove(&code);
+                changed.push(code);
+            }
         }
         Ok(changed)
     }
@@ -243,6 +273,7 @@ impl CodeCache {
             kind: kind(fingerprint.flags),
             lines: HashMap::new(),
             is_used: false,
+            is_settled: false,
         })
     }
 
@@ -257,6 +288,11 @@ impl CodeCache {
 }
 
 impl Entry {
+    /// Whether both are of the same code object, as far as is said of it.
+    fn is_like(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.function == other.function && self.file == other.file
+    }
+
     /// The line of the instruction at `offset`, 0 where it has none.
     fn line(&self, objects: &Objects<'_>, offset: i64) -> Result<u32, ReadError> {
         let Fingerprint {
@@ -436,6 +472,25 @@ mod tests {
         }
         assert_eq!(cache.take_unreadable(), 3);
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn finds_out_that_a_name_was_replaced_at_its_place() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let (one, other) = (code(&mut heap, "made_1", 0), code(&mut heap, "other", 0));
+        let both = || [one, other].into_iter();
+        frame(&mut cache, &heap, one, 0);
+        frame(&mut cache, &heap, other, 0);
+        assert_eq!(cache.read_again(&heap.objects(), both()), Ok(vec![]));
+        let name = cache.entries[&one].fingerprint.qualified_name;
+        let text = heap.offsets.unicode.ascii_data;
+        heap.image.write(name.0 + text, b"made_2");
+        assert_eq!(cache.read_again(&heap.objects(), both()), Ok(vec![one]));
+        assert_eq!(&*frame(&mut cache, &heap, one, 0).function, "made_2");
+        // What was the same for a second is not read again.
+        cache.revalidate(&heap.objects()).unwrap();
+        heap.image.write(name.0 + text, b"made_3");
+        assert_eq!(cache.read_again(&heap.objects(), both()), Ok(vec![]));
     }
 
     #[test]
