@@ -87,9 +87,41 @@ pub mod task {
     pub const TERMINAL_TYPE: usize = 11;
     /// Address of the task's coroutine object; with task address 0, of the outermost coroutine that runs.
     pub const CORO: usize = 12;
+    /// Frames of the chain (bits 0..32): where these are more than the record has, the others are left out, see [`super::ring`]. And how
+    /// many cancellations of the task were asked for (bits 32..64), as [`crate::layout::Layout::task_cancellations`] says.
+    pub const COUNTS: usize = 13;
 }
 /// Length of a task record before its frames, in words.
-pub const TASK_HEADER_WORDS: usize = 13;
+pub const TASK_HEADER_WORDS: usize = 14;
+
+/// Frames of a chain that is walked inwards and is deeper than a record has room for.
+///
+/// Its outermost few stay where they are. The others take turns in the places behind these, each in that of the frame that was met the
+/// longest time ago, so that the innermost ones are there in the end, where the task sits.
+pub mod ring {
+    /// Outermost frames that stay, where there is room for twice as many.
+    const OUTERMOST: u32 = 8;
+
+    /// How many outermost frames stay in a record with room for `room` frames.
+    #[inline(always)]
+    pub const fn outermost(room: u32) -> u32 {
+        if room / 2 < OUTERMOST { room / 2 } else { OUTERMOST }
+    }
+
+    /// How many of the frames that follow them are left out, of a chain that is `depth` deep.
+    pub const fn left_out(room: u32, depth: u32) -> u32 {
+        depth.saturating_sub(room)
+    }
+
+    /// The place of the frame that follows those that are left out; `None` where there is no room for any.
+    pub const fn oldest(room: u32, depth: u32) -> Option<u32> {
+        let outermost = outermost(room);
+        match left_out(room, depth).checked_rem(room - outermost) {
+            Some(turned) => Some(outermost + turned),
+            None => None,
+        }
+    }
+}
 /// Words per frame: address of the code object, address of the instruction.
 ///
 /// A coroutine without a Python frame has the address of its name instead of an instruction, with [`OPAQUE_FRAME`] set.

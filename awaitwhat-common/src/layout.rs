@@ -45,6 +45,9 @@ pub struct Layout {
     /// `TaskObj.task_state` (`fut_state`, an `int`: 0 is pending); a future has it at the same offset. [`ABSENT`] where a registry
     /// has no tasks but pending ones.
     pub task_state: u16,
+    /// `TaskObj.task_num_cancels_requested` (an `int`), before 3.11 `task_must_cancel` (an `int` that is 1 from a cancellation that found
+    /// the task not waiting until its next turn). [`ABSENT`] where a task has neither (trio).
+    pub task_cancellations: u16,
     /// `TaskObj.task_node` (a `struct llist_node { next, prev }`), or [`ABSENT`].
     pub task_node: u16,
 
@@ -329,6 +332,7 @@ impl Layout {
         ];
         words.iter().all(|&offset| fits(offset, 8))
             && (self.task_state == ABSENT || fits(self.task_state, 4))
+            && (self.task_cancellations == ABSENT || fits(self.task_cancellations, 4))
             && (self.task_name == ABSENT || fits(self.task_name, 8))
             && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
             && self

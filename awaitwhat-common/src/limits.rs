@@ -9,8 +9,9 @@ pub const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
 /// Frames of one chain that a record can hold; deeper chains are marked truncated. A power of two, since it is a mask.
 pub const MAX_FRAMES: usize = 512;
-/// Objects that one chain may lead through (frames and the wrappers between them).
-pub const MAX_OBJECTS: u32 = 2 * MAX_FRAMES as u32;
+/// Objects that one chain may lead through (frames and the wrappers between them): twice the depth that an interpreter allows unless it
+/// is told otherwise (`sys.getrecursionlimit`), as a coroutine is resumed by the one that awaits it.
+pub const MAX_OBJECTS: u32 = 2000;
 /// Interpreter frames searched below a running task before the walk gives up.
 pub const MAX_RUNNING_FRAMES: u32 = 4096;
 /// Slots of a task registry (a set's table) that are looked at.

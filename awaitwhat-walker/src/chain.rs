@@ -63,9 +63,8 @@ impl Walk {
         if wrapper.name != 0 {
             let code = self.window().word(u64::from(wrapper.code));
             let name = self.window().word(u64::from(wrapper.name));
-            if !self.record.push_frame(code, name | OPAQUE_FRAME, plan.max_frames) {
-                return self.end_task(TaskStatus::Truncated);
-            }
+            self.record
+                .push_inner_frame(code, name | OPAQUE_FRAME, plan.max_frames);
             self.opaque_frames += 1;
             if inner == 0 {
                 // It has not begun, runs, or hands on what its task waits for.
@@ -106,7 +105,7 @@ impl Walk {
     #[inline(always)]
     fn visit_generator(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         // What is awaited by a coroutine without a Python frame is the outermost one that has a frame on the thread's stack.
-        let is_outermost = self.record.frames() == self.opaque_frames;
+        let is_outermost = self.record.depth() == self.opaque_frames;
         let state = self.window().byte(u64::from(layout.generator_frame_state)) as i8;
         if state == layout.state_executing {
             // Only a task's own coroutine can execute while nothing above it does.
@@ -126,9 +125,7 @@ impl Walk {
         let frame = u64::from(layout.generator_frame);
         let code = self.window().word(frame + u64::from(layout.frame_code)) & !layout.tag_mask;
         let instruction = self.window().word(frame + u64::from(layout.frame_instruction));
-        if !self.record.push_frame(code, instruction, plan.max_frames) {
-            return self.end_task(TaskStatus::Truncated);
-        }
+        self.record.push_inner_frame(code, instruction, plan.max_frames);
         if is_created {
             self.state = TaskState::Created as u32;
             return self.end_task(TaskStatus::Complete);

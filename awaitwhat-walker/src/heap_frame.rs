@@ -39,7 +39,7 @@ impl Walk {
         if !self.is_loaded() {
             return self.end_task(TaskStatus::Fault);
         }
-        let is_outermost = self.record.frames() == self.opaque_frames;
+        let is_outermost = self.record.depth() == self.opaque_frames;
         let window = self.window();
         let state = window.byte(u64::from(layout.frame_state)) as i8;
         let is_own = window.word(u64::from(layout.frame_generator)) == self.object;
@@ -59,9 +59,7 @@ impl Walk {
         if !is_at_rest || !is_own || is_linked || self.is_driven != 0 {
             return self.end_task(TaskStatus::Torn);
         }
-        if !self.record.push_frame(code, instruction, plan.max_frames) {
-            return self.end_task(TaskStatus::Truncated);
-        }
+        self.record.push_inner_frame(code, instruction, plan.max_frames);
         if is_created {
             // Asked for behind the frame, whose place would otherwise be computed from what this says, and the verifier not see its bound.
             if !is_outermost {

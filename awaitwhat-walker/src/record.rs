@@ -1,6 +1,6 @@
 //! The record of one task, while it is being built.
 
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, task};
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, ring, task};
 use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::status::TaskStatus;
 
@@ -19,6 +19,13 @@ pub struct Record {
     body: [u64; BODY_WORDS],
     frames: u32,
     layout: u32,
+    /// Frames of the chain so far, also those that are no longer in the record.
+    depth: u32,
+    /// The place of the next frame inwards.
+    next: u32,
+    /// Cancellations of the task that were asked for.
+    cancellations: u32,
+    padding: u32,
 }
 
 impl Record {
@@ -27,6 +34,10 @@ impl Record {
         body: [0; BODY_WORDS],
         frames: 0,
         layout: 0,
+        depth: 0,
+        next: 0,
+        cancellations: 0,
+        padding: 0,
     };
 
     /// Length of the record in words.
@@ -67,7 +78,8 @@ impl Record {
         fut_waiter: u64,
         coro: u64,
     ) {
-        self.frames = 0;
+        self.keep_frames(0);
+        self.cancellations = 0;
         self.set(task::ADDRESS, address);
         self.set(task::TYPE, type_address);
         self.set(task::NAME, name);
@@ -78,43 +90,77 @@ impl Record {
     }
 
     #[inline(always)]
+    pub(crate) fn set_cancellations(&mut self, count: u32) {
+        self.cancellations = count;
+    }
+
+    #[inline(always)]
     pub(crate) fn set_terminal(&mut self, address: u64, type_address: u64) {
         self.set(task::TERMINAL, address);
         self.set(task::TERMINAL_TYPE, type_address);
     }
 
-    /// Frames so far.
+    /// Frames that the record has so far.
     #[inline(always)]
     pub(crate) fn frames(&self) -> u32 {
         self.frames
     }
 
-    /// Forgets all frames but the first `count`.
+    /// Frames of the chain so far.
+    #[inline(always)]
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// Forgets all frames but the first `count`, of a record that has room for all.
     #[inline(always)]
     pub(crate) fn keep_frames(&mut self, count: u32) {
         if count < self.frames {
             self.frames = count;
         }
+        self.depth = self.frames;
+        self.next = self.frames;
     }
 
-    /// Appends a frame; false when `limit` is reached.
+    /// Appends the next frame outwards; false when `limit` is reached.
     #[inline(always)]
-    pub(crate) fn push_frame(&mut self, code: u64, instruction: u64, limit: u32) -> bool {
-        // Frames come one by one, so they meet the bound. A comparison for order would let the compiler leave out the masks below, which
+    pub(crate) fn push_outer_frame(&mut self, code: u64, instruction: u64, limit: u32) -> bool {
+        // Frames come one by one, so they meet the bound. A comparison for order would let the compiler leave out the masks of `put`, which
         // the verifier of Linux 6.1 needs.
         if self.frames >= limit || self.frames == MAX_FRAMES as u32 {
             return false;
         }
-        let at = self.frames as usize * FRAME_WORDS;
+        self.put(self.frames, code, instruction);
+        self.frames += 1;
+        self.depth = self.frames;
+        true
+    }
+
+    /// Adds the next frame inwards. Where `limit` is reached it takes the place of an older one, see [`ring`].
+    #[inline(always)]
+    pub(crate) fn push_inner_frame(&mut self, code: u64, instruction: u64, limit: u32) {
+        if self.next >= limit || self.next == MAX_FRAMES as u32 {
+            self.next = ring::outermost(self.frames);
+        }
+        self.put(self.next, code, instruction);
+        self.next += 1;
+        if self.frames < self.next {
+            self.frames = self.next;
+        }
+        self.depth += 1;
+    }
+
+    #[inline(always)]
+    fn put(&mut self, place: u32, code: u64, instruction: u64) {
+        let at = place as usize * FRAME_WORDS;
         self.body[at & (BODY_WORDS - 1)] = code;
         self.body[(at + 1) & (BODY_WORDS - 1)] = instruction;
-        self.frames += 1;
-        true
     }
 
     /// Seals the record.
     #[inline(always)]
     pub(crate) fn finish(&mut self, status: TaskStatus, state: TaskState, flags: u32) {
+        self.header[task::COUNTS] = u64::from(self.depth) | u64::from(self.cancellations) << 32;
         self.header[HEAD] = u64::from(kind::TASK)
             | (status as u64) << 8
             | (state as u64) << 16

@@ -114,7 +114,7 @@ impl Walk {
         if !frame.is_internal {
             if !self
                 .record
-                .push_frame(frame.code, frame.instruction, plan.max_frames)
+                .push_outer_frame(frame.code, frame.instruction, plan.max_frames)
             {
                 self.status = TaskStatus::Truncated as u32;
             }

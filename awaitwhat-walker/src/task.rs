@@ -46,6 +46,10 @@ impl Walk {
         );
         self.record
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
+        if layout.task_cancellations != ABSENT {
+            let cancellations = self.window().half(u64::from(layout.task_cancellations));
+            self.record.set_cancellations(cancellations);
+        }
         self.state = TaskState::Waiting as u32;
         let is_pending =
             layout.task_state == ABSENT || self.window().half(u64::from(layout.task_state)) == PENDING;

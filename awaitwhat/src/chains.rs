@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState;
+use awaitwhat_common::status::TaskStatus;
 
 use crate::decode::{TaskRecord, frames_innermost_first};
 use crate::memory::Address;
@@ -63,6 +64,9 @@ struct Key {
     state: TaskState,
     terminal_type: Address,
     frames: Box<[u8]>,
+    /// Frames that are left out, and whether the walk ended before the chain did.
+    left_out: u32,
+    has_no_end: bool,
 }
 
 /// One chain.
@@ -77,6 +81,17 @@ pub struct Chain {
     pub stack: Stack,
     /// Name of the terminal awaitable's type.
     pub terminal: Option<Arc<str>>,
+    /// What a task of trio is parked in, as that is told by no terminal awaitable.
+    pub parked: Parked,
+}
+
+/// What is known of the object whose method has parked a task of trio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// Name of its type, of the task in which it was first read.
+    In(Arc<str>),
+    /// It was looked for so often, in vain.
+    NotFound(u32),
 }
 
 /// A place for a chain.
@@ -139,7 +154,7 @@ impl ChainTable {
             self.note_use(known);
             return Ok(known);
         }
-        let frames = frames_innermost_first(&key.frames, key.state);
+        let frames = frames_innermost_first(&key.frames, key.state, key.left_out);
         let (stack, terminal) = describe(&frames)?;
         let key = Arc::new(key);
         let id = self.insert(Held {
@@ -149,6 +164,7 @@ impl ChainTable {
                 frames,
                 stack,
                 terminal,
+                parked: Parked::NotFound(0),
             },
             key: Some(Arc::clone(&key)),
             is_used: false,
@@ -172,6 +188,7 @@ impl ChainTable {
                 frames: Vec::new(),
                 stack: stack(),
                 terminal: None,
+                parked: Parked::NotFound(0),
             },
             key: None,
             is_used: false,
@@ -192,6 +209,19 @@ impl ChainTable {
     /// When it was let go.
     pub fn get(&self, id: ChainId) -> &Chain {
         self.find(id).expect("nobody lets go of a chain that is in use")
+    }
+
+    /// Notes what came of a search for what a task with this chain is parked in.
+    pub fn note_parked(&mut self, id: ChainId, found: Option<Arc<str>>) {
+        let Some(held) = self.held_mut(id) else {
+            return;
+        };
+        let parked = &mut held.chain.parked;
+        match (found, &mut *parked) {
+            (Some(found), _) => *parked = Parked::In(found),
+            (None, Parked::NotFound(times)) => *times += 1,
+            (None, Parked::In(_)) => {}
+        }
     }
 
     /// Bytes that the chains take, without the names in them.
@@ -365,6 +395,8 @@ impl Key {
             state: record.state,
             terminal_type: record.terminal_type,
             frames: record.frame_bytes().into(),
+            left_out: record.left_out,
+            has_no_end: record.status == TaskStatus::Truncated,
         }
     }
 }

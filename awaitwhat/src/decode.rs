@@ -1,7 +1,7 @@
 //! Bytes of the ring buffer to records. Total: whatever the bytes are, the answer is a record or an error value.
 
 use awaitwhat_common::event::{
-    FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, slice, task,
+    FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, ring, slice, task,
 };
 use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::plan::LoopId;
@@ -68,7 +68,11 @@ pub struct TaskRecord<'a> {
     /// The terminal awaitable, and its type.
     pub terminal: Address,
     pub terminal_type: Address,
+    /// How many cancellations of the task were asked for.
+    pub cancellations: u32,
     frames: &'a [u8],
+    /// Frames of the chain that are left out, see [`ring`].
+    pub left_out: u32,
 }
 
 /// The end of a slice.
@@ -145,6 +149,7 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         return Err(wrong);
     }
     let address = |index| Address(word(bytes, index));
+    let counts = word(bytes, task::COUNTS);
     Ok(TaskRecord {
         origin: origin(bytes, head),
         status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
@@ -158,7 +163,9 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         coroutine: address(task::CORO),
         terminal: address(task::TERMINAL),
         terminal_type: address(task::TERMINAL_TYPE),
+        cancellations: (counts >> 32) as u32,
         frames: body,
+        left_out: ring::left_out(frames as u32, counts as u32),
     })
 }
 
@@ -183,25 +190,37 @@ impl<'a> TaskRecord<'a> {
 
     /// Code object and instruction of each frame, innermost first.
     pub fn frames(&self) -> Vec<(Address, Address)> {
-        frames_innermost_first(self.frames, self.state)
+        frames_innermost_first(self.frames, self.state, self.left_out)
     }
 }
 
 /// Code object and instruction of each frame, innermost first: a walk goes inwards, but outwards in a running thread.
-pub fn frames_innermost_first(frame_bytes: &[u8], state: TaskState) -> Vec<(Address, Address)> {
+///
+/// Of a chain that is walked inwards `left_out` frames are missing, behind the outermost ones that [`ring`] keeps.
+pub fn frames_innermost_first(
+    frame_bytes: &[u8],
+    state: TaskState,
+    left_out: u32,
+) -> Vec<(Address, Address)> {
     let mut frames: Vec<_> = frame_bytes
         .chunks_exact(FRAME_WORDS * WORD)
         .map(|mut bytes| (Address(bytes.get_u64_le()), Address(bytes.get_u64_le())))
         .collect();
-    if state != TaskState::Running {
-        frames.reverse();
+    if state == TaskState::Running {
+        return frames;
     }
+    let room = frames.len() as u32;
+    if let Some(oldest) = ring::oldest(room, room.saturating_add(left_out)) {
+        let outermost = ring::outermost(room);
+        frames[outermost as usize..].rotate_left((oldest - outermost) as usize);
+    }
+    frames.reverse();
     frames
 }
 
 #[cfg(test)]
 mod tests {
-    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, flags, kind};
+    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, flags, kind, ring, task};
     use awaitwhat_common::limits::MAX_LOOPS_PER_THREAD;
     use awaitwhat_common::plan::LoopId;
     use awaitwhat_common::status::TaskStatus;
@@ -239,6 +258,55 @@ mod tests {
             panic!("no task record")
         };
         assert_eq!(record.frames()[0].0, Address(0x10));
+    }
+
+    #[test]
+    fn what_took_the_place_of_older_frames_is_put_in_order() {
+        for (room, depth) in [
+            (12, 13),
+            (12, 16),
+            (12, 17),
+            (12, 1000),
+            (1, 3),
+            (2, 2),
+            (3, 8),
+            (0, 5),
+        ] {
+            // As the walker fills a record: outermost frames stay, the others take turns.
+            let mut places = Vec::new();
+            let mut next = 0;
+            for frame in 1..=depth {
+                if places.len() < room as usize {
+                    places.push(frame);
+                } else if room > 0 {
+                    next = if next == 0 || next == room {
+                        ring::outermost(room)
+                    } else {
+                        next
+                    };
+                    places[next as usize] = frame;
+                    next += 1;
+                }
+            }
+            let words: Vec<u64> = places.iter().flat_map(|frame| [*frame, 0]).collect();
+            let head = u64::from(kind::TASK) | u64::from(room) << 32;
+            let mut bytes = task_bytes(head, &words);
+            bytes[8 * task::COUNTS..][..8].copy_from_slice(&(depth | 3 << 32).to_le_bytes());
+            let Ok(Record::Task(record)) = decode(&bytes) else {
+                panic!("no task record")
+            };
+            let found: Vec<u64> = record.frames().iter().map(|(code, _)| code.0).collect();
+            let outermost = u64::from(ring::outermost(room));
+            let innermost = (depth - u64::from(room) + outermost + 1..=depth).rev();
+            let expected: Vec<u64> = innermost.chain((1..=outermost).rev()).collect();
+            assert_eq!(
+                found,
+                if room == 0 { Vec::new() } else { expected },
+                "{room} of {depth}"
+            );
+            assert_eq!(u64::from(record.left_out), depth - u64::from(room));
+            assert_eq!(record.cancellations, 3);
+        }
     }
 
     #[test]

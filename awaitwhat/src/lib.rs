@@ -16,6 +16,7 @@ pub mod graph;
 pub mod layout;
 pub mod memory;
 pub mod origin;
+pub mod pattern;
 pub mod processes;
 pub mod profile;
 pub mod python;

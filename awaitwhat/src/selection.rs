@@ -3,42 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use regex::{Regex, RegexBuilder};
-
+use crate::pattern::Pattern;
 use crate::processes::Processes;
 
 /// Where the unified hierarchy of control groups is usually mounted: paths may be given with it or without.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
-
-/// A regular expression for command lines. Two are equal when they are spelled alike.
-#[derive(Clone, Debug)]
-pub struct Pattern(Regex);
-
-impl Pattern {
-    /// Reads a regular expression in the syntax of the `regex` crate; `.` matches the end of a line too.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn new(text: &str) -> Result<Self, regex::Error> {
-        RegexBuilder::new(text)
-            .dot_matches_new_line(true)
-            .build()
-            .map(Self)
-    }
-
-    fn is_in(&self, command_line: &[u8]) -> bool {
-        // What is no UTF-8 counts as U+FFFD: it hides nothing behind it from the pattern.
-        self.0.is_match(&String::from_utf8_lossy(command_line))
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
 
 /// A control group of the unified hierarchy, with all below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +115,9 @@ impl Selection {
     }
 
     fn has_name(&self, command_line: &[u8]) -> bool {
-        !command_line.is_empty() && self.names.iter().any(|name| name.is_in(command_line))
+        // What is no UTF-8 counts as U+FFFD: it hides nothing behind it from the pattern.
+        let command_line = String::from_utf8_lossy(command_line);
+        !command_line.is_empty() && self.names.iter().any(|name| name.is_in(&command_line))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::memory::Address;
+use crate::origin::Origin;
 
 /// What kind of function a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -18,6 +19,8 @@ pub enum FrameKind {
     Opaque,
     /// A frame whose code object could not be read, or had changed since it was seen.
     Unknown,
+    /// Stands for frames of a chain that was deeper than the bound; the function says how many, where that is known.
+    LeftOut,
 }
 
 /// One frame of a chain.
@@ -30,9 +33,30 @@ pub struct Frame {
     /// Line in `file`, 0 where unknown.
     pub line: u32,
     pub kind: FrameKind,
+    /// Whose code it is, and how much of `file` is shown.
+    pub origin: Origin,
 }
 
 impl Frame {
+    /// The file as it is shown to people: without the folder that it has in common with others. Not escaped.
+    #[must_use]
+    pub fn shown_file(&self) -> &str {
+        self.origin.shown(&self.file)
+    }
+
+    /// What stands for frames that are left out; how many, where it is known.
+    #[must_use]
+    pub fn left_out(count: Option<u32>) -> Self {
+        let count = count.map(|count| format!("{count} ")).unwrap_or_default();
+        Self {
+            function: format!("… {count}frames left out …").into(),
+            file: "".into(),
+            line: 0,
+            kind: FrameKind::LeftOut,
+            origin: Origin::default(),
+        }
+    }
+
     /// A frame that says what stands in place of a chain.
     pub(crate) fn in_place_of(what: &str) -> Self {
         Self {
@@ -40,6 +64,7 @@ impl Frame {
             file: "".into(),
             line: 0,
             kind: FrameKind::Unknown,
+            origin: Origin::default(),
         }
     }
 }
@@ -134,8 +159,11 @@ pub struct Task {
     pub waits_on: Option<WaitsOn>,
     /// Tasks that wait for this one, in ascending order of address.
     pub awaited_by: Vec<Address>,
-    /// The chain is deeper than the bound: its innermost part is missing.
+    /// The chain is deeper than the bound: frames are missing where [`FrameKind::LeftOut`] stands.
     pub truncated: bool,
+    /// How many cancellations of the task were asked for and not taken back (`Task.cancelling()`). Before 3.11: 1 where one was asked for
+    /// that the task will get in its next turn. 0 of a task of trio, whose state says it, and of one that is written in Python.
+    pub cancellations: u32,
     /// What only a task of trio has; none where it is asyncio's.
     pub trio: Option<Box<TrioTask>>,
 }

@@ -6,6 +6,7 @@ use awaitwhat_common::event::{TASK_HEADER_WORDS, kind};
 
 use crate::decode::{Record, TaskRecord, decode};
 use crate::memory::Address;
+use crate::origin::Places;
 use crate::profile::{Chain, ChainState, Process, Profile};
 use crate::snapshot::{
     Frame, FrameKind, Losses, Nursery, Snapshot, Task, TaskState, TrioState, TrioTask, WaitKind, WaitsOn,
@@ -32,6 +33,7 @@ pub fn frame(function: &str, file: &str, line: u32) -> Frame {
         file: file.into(),
         line,
         kind: FrameKind::Coroutine,
+        origin: Places::default().of(file, |_| None),
     }
 }
 
@@ -46,6 +48,7 @@ pub fn task(id: u64, name: &str, frames: &[Frame]) -> Task {
         waits_on: Some(waits_on(WaitKind::Future, "Future", &[])),
         awaited_by: Vec::new(),
         truncated: false,
+        cancellations: 0,
         trio: None,
     }
 }

@@ -70,12 +70,8 @@ fn task_difference(truth: &Task, shown: &Task) -> Option<String> {
     field("tid", &truth.tid, &shown.tid);
     field("state", &truth.state, &shown.state);
     field("trio", &truth.trio, &shown.trio);
-    if shown.truncated {
-        // The innermost part is missing, and what the task waits for with it.
-        field("waits_on", &None::<()>, &shown.waits_on);
-    } else {
-        field("waits_on", &truth.waits_on, &shown.waits_on);
-    }
+    field("cancelling", &truth.cancelling, &shown.cancelling);
+    field("waits_on", &truth.waits_on, &shown.waits_on);
     text.push_str(&awaiter_difference(truth, shown));
     text.push_str(&stack_difference(truth, shown));
     (!text.is_empty()).then(|| format!("{}{text}", title(truth)))
@@ -105,27 +101,42 @@ fn awaiter_difference(truth: &Task, shown: &Task) -> String {
 }
 
 fn stack_difference(truth: &Task, shown: &Task) -> String {
-    let expected = if shown.truncated {
-        if truth.stack.len() <= WHOLE_FRAMES || shown.stack.len() < WHOLE_FRAMES {
+    let gap = shown
+        .stack
+        .iter()
+        .position(|frame| frame.kind.as_deref() == Some("left_out"));
+    let expected = match (shown.truncated, gap) {
+        (false, None) => truth.stack.clone(),
+        (true, Some(gap)) if shown.stack.len() > WHOLE_FRAMES => with_gap(&truth.stack, &shown.stack, gap),
+        _ => {
             return format!(
                 "\n  truncated to {} frames of {}; up to {WHOLE_FRAMES} are to be shown whole",
                 shown.stack.len(),
                 truth.stack.len()
             );
         }
-        let missing = truth.stack.len().saturating_sub(shown.stack.len());
-        truth.stack.get(missing..).unwrap_or_default()
-    } else {
-        &truth.stack
     };
     if expected == shown.stack {
         return String::new();
     }
     format!(
         "\n  stack is\n{}\n  shown\n{}",
-        stack_lines(expected),
+        stack_lines(&expected),
         stack_lines(&shown.stack)
     )
+}
+
+/// The innermost and the outermost frames of a chain, around what says in `shown` that those between them are left out.
+fn with_gap(truth: &[Frame], shown: &[Frame], gap: usize) -> Vec<Frame> {
+    let outermost = shown.len() - gap - 1;
+    let missing = truth.len().saturating_sub(gap + outermost);
+    let mark = Frame {
+        function: format!("… {missing} frames left out …"),
+        ..shown[gap].clone()
+    };
+    let inner = truth.iter().take(gap).cloned();
+    let outer = truth.iter().skip(gap + missing).cloned();
+    inner.chain([mark]).chain(outer).collect()
 }
 
 /// One line per frame.
@@ -166,6 +177,7 @@ mod tests {
             awaited_by: vec!["0x2".to_owned()],
             optional_awaited_by: vec!["0x3".to_owned()],
             truncated: false,
+            cancelling: 0,
             trio: Some(Trio {
                 state: "parked".to_owned(),
                 parent_nursery: None,
@@ -199,7 +211,8 @@ mod tests {
     #[test]
     fn every_field_counts() {
         let truth = task("0x1", 3);
-        let changes: [fn(&mut Task); 12] = [
+        let changes: [fn(&mut Task); 13] = [
+            |task| task.cancelling += 1,
             |task| task.name = None,
             |task| task.tid = None,
             |task| task.state = "running".to_owned(),
@@ -236,20 +249,32 @@ mod tests {
     }
 
     #[test]
-    fn only_deep_chains_may_be_cut_at_their_inner_end() {
-        let cut = |truth: &Task, frames: usize| {
+    fn only_deep_chains_may_be_cut_and_say_so_where_they_are() {
+        let cut = |truth: &Task, inner: usize, outer: usize| {
+            let missing = truth.stack.len() - inner - outer;
+            let mark = Frame {
+                kind: Some("left_out".to_owned()),
+                ..frame(&format!("… {missing} frames left out …"), 0)
+            };
             let mut shown = truth.clone();
-            shown.stack.drain(..truth.stack.len() - frames);
+            shown.stack.splice(inner..inner + missing, [mark]);
             shown.truncated = true;
-            shown.waits_on = None;
             shown
         };
         let (deep, flat) = (task("0x1", 600), task("0x1", 200));
-        assert_eq!(found(std::slice::from_ref(&deep), vec![cut(&deep, 512)]), 0);
-        assert_eq!(found(std::slice::from_ref(&deep), vec![cut(&deep, 100)]), 1);
-        assert_eq!(found(std::slice::from_ref(&flat), vec![cut(&flat, 150)]), 1);
-        let mut wrong_end = cut(&deep, 512);
-        wrong_end.stack = deep.stack[..512].to_vec();
-        assert_eq!(found(std::slice::from_ref(&deep), vec![wrong_end]), 1);
+        let of = |truth: &Task, shown: Task| found(std::slice::from_ref(truth), vec![shown]);
+        assert_eq!(of(&deep, cut(&deep, 504, 8)), 0);
+        assert_eq!(of(&deep, cut(&deep, 100, 8)), 1);
+        assert_eq!(of(&flat, cut(&flat, 150, 8)), 1);
+        let mut miscounted = cut(&deep, 504, 8);
+        miscounted.stack[504].function = "… 87 frames left out …".to_owned();
+        assert_eq!(of(&deep, miscounted), 1);
+        let mut elsewhere = cut(&deep, 504, 8);
+        elsewhere.stack.swap(503, 504);
+        assert_eq!(of(&deep, elsewhere), 1);
+        let mut unmarked = deep.clone();
+        unmarked.stack.drain(..88);
+        unmarked.truncated = true;
+        assert_eq!(of(&deep, unmarked), 1);
     }
 }

@@ -33,6 +33,9 @@ pub struct Task {
     /// In a truth always false: a truth is never cut short.
     #[serde(default)]
     pub truncated: bool,
+    /// In a truth only said of a task that was cancelled, and goes on.
+    #[serde(default)]
+    pub cancelling: u32,
     /// What only a task of trio has.
     #[serde(default)]
     pub trio: Option<Trio>,
@@ -109,6 +112,8 @@ pub struct Chain {
     /// Innermost first.
     pub frames: Vec<Frame>,
     pub state: String,
+    /// The type of what ends it, or what it is parked in.
+    pub terminal: Option<String>,
     pub task_seconds: f64,
 }
 

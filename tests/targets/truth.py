@@ -235,7 +235,16 @@ def describe(task, loop):
         "state": "running" if running else "pending",
         "stack": stack,
         "waits_on": waits_on,
+        "cancelling": cancellations(task),
     }
+
+
+def cancellations(task):
+    """How many cancellations of `task` were asked for and not taken back; 0 where it cannot be read, of a task that is written in Python."""
+    c_task = getattr(sys.modules.get("_asyncio"), "Task", ())
+    if not isinstance(task, c_task):
+        return 0
+    return task.cancelling() if hasattr(task, "cancelling") else int(task._must_cancel)
 
 
 def address(thing):

@@ -13,7 +13,7 @@ use awaitwhat::python::waits::{WaitReader, Waiter};
 use awaitwhat::session::own_thread_ids;
 use awaitwhat::symbolize::CodeCache;
 use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, task};
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, ring, task};
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::plan::ThreadPlan;
@@ -426,7 +426,17 @@ impl<'a> Look<'a> {
                     .frame(&objects, Address(word(at)), Address(word(at + 1)))?,
             );
         }
+        let counts = word(task::COUNTS);
+        let left_out = ring::left_out(frame_count as u32, counts as u32);
         if !is_running {
+            // Behind the outermost frames the oldest one may be anywhere.
+            let outermost = ring::outermost(frame_count as u32) as usize;
+            if let Some(oldest) = ring::oldest(frame_count as u32, counts as u32) {
+                stack[outermost..].rotate_left(oldest as usize - outermost);
+            }
+            if left_out > 0 {
+                stack.insert(outermost, awaitwhat::snapshot::Frame::left_out(Some(left_out)));
+            }
             stack.reverse();
         }
         let terminal = if word(task::TERMINAL) == 0 {
@@ -469,7 +479,8 @@ impl<'a> Look<'a> {
             waits_on,
             awaited_by: Vec::new(),
             optional_awaited_by: Vec::new(),
-            truncated: status == TaskStatus::Truncated as u8,
+            truncated: left_out > 0,
+            cancelling: (counts >> 32) as u32,
             trio: None,
         }))
     }

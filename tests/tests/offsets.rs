@@ -245,6 +245,7 @@ fn facts() -> Vec<Fact> {
         asyncio "walk.task_loop" ["TaskObj::task_loop"] |_, w| short(w.task_loop);
         asyncio "walk.task_fut_waiter" ["TaskObj::task_fut_waiter"] |_, w| short(w.task_fut_waiter);
         asyncio "walk.task_state" ["TaskObj::task_state"] |_, w| short(w.task_state);
+        asyncio "walk.task_cancellations" ["TaskObj::task_num_cancels_requested", "TaskObj::task_must_cancel"] |_, w| short(w.task_cancellations);
         asyncio "walk.task_node" ["TaskObj::task_node"] |_, w| short(w.task_node);
         python "walk.generator_frame_state" ["PyGenObject::gi_frame_state", "PyGenObject::gi_running"] |_, w| short(w.generator_frame_state);
         python "walk.generator_frame" ["PyGenObject::gi_iframe", "PyGenObject::gi_frame"] |_, w| short(w.generator_frame);

@@ -1,5 +1,7 @@
 //! `awaitwhat trace` gives each await point the share that the target's own account gives it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{AwaitPoint, Profile, Survey};
@@ -54,6 +56,11 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let python = python.clone();
             list.push(trials::trial(name, move || check_forking(&python, busy_percent)));
         }
+        if python.has_package("trio") {
+            let name = format!("{}::trio_ends", python.label);
+            let python = python.clone();
+            list.push(trials::trial(name, move || trio_ends(&python)));
+        }
         // What differs with trio are chains, and not how time is counted: one version has to do.
         if python.version == TRIO_VERSION && python.has_package("trio") {
             for (server, busy_percent) in [
@@ -71,6 +78,30 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
     }
     Ok(list)
+}
+
+/// What ends a chain of trio is in a profile what it is in a snapshot: what the task is parked in, and not how it gave up its turn.
+fn trio_ends(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "trio_waits.py", &[])?;
+    let parked: BTreeSet<String> = target
+        .tasks()?
+        .into_iter()
+        .filter_map(|task| task.waits_on.filter(|on| on.kind != "future"))
+        .map(|on| on.type_name)
+        .collect();
+    ensure!(
+        parked.contains("MemoryReceiveChannel") && parked.contains("Semaphore"),
+        "this tests nothing: {parked:?}"
+    );
+    let profile = tool::profile(target.pid, 1, 99)?;
+    let ends: BTreeSet<String> = profile
+        .chains
+        .iter()
+        .filter_map(|chain| chain.terminal.clone())
+        .collect();
+    let missing: Vec<_> = parked.difference(&ends).collect();
+    ensure!(missing.is_empty(), "{missing:?} are not among {ends:?}");
+    Ok(())
 }
 
 /// What the server says of itself at one moment, since it began.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, task};
-use awaitwhat_common::limits::WINDOW_WORDS;
+use awaitwhat_common::limits::{MAX_OBJECTS, WINDOW_WORDS};
 use awaitwhat_common::status::TaskStatus;
 use awaitwhat_walker::{Host, Record};
 
@@ -123,6 +123,8 @@ impl Host for Hostile<'_> {
         assert!(frames <= self.max_frames as usize);
         assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS);
         assert_eq!(words.len(), record.length());
+        let depth = words[task::COUNTS] as u32;
+        assert!(depth as usize >= frames && depth <= MAX_OBJECTS);
         self.seen.insert(Seen::Record(state, status));
         if words[task::TYPE] == PYTHON_TASK {
             self.seen.insert(Seen::InPython(status));

@@ -29,7 +29,8 @@ pub struct GlobalArgs {
     /// Longest time that one walk may hold the target up, in microseconds. What does not fit goes on at the next sample.
     #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 100)]
     pub budget: u64,
-    /// Frames of a chain of coroutines that are read. Deeper chains are cut, and marked as truncated.
+    /// Frames of a chain of coroutines that are shown, 512 at most. Of a deeper chain the 8 outermost and the innermost ones are: what
+    /// is left out between them is marked, and counted as truncated. A chain is followed through 2,000 objects at most.
     #[arg(long, global = true, value_name = "FRAMES", default_value_t = awaitwhat_common::limits::MAX_FRAMES)]
     pub max_frames: usize,
 }
@@ -92,6 +93,13 @@ pub struct SelectionArgs {
     /// meanwhile.
     #[arg(long)]
     pub subprocesses: bool,
+    /// Files that hold your code: a regular expression that is searched for in their paths. May be given several times.
+    ///
+    /// Without it, everything is yours that is neither the standard library's nor lies where packages are installed: say it where your
+    /// program is installed as a package. With it, nothing else is yours. It decides which frame of a chain is the await point, and the
+    /// colours of trees and flame graphs. Paths are those of the target's code objects, as JSON has them.
+    #[arg(long, value_name = "PATTERN")]
+    pub mine: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use awaitwhat_common::limits::MAX_FRAMES;
 
 use super::args::{Format, GlobalArgs, SelectionArgs, TraceArgs};
-use crate::selection::{Cgroup, Pattern, Selection};
+use crate::pattern::Pattern;
+use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, TraceOptions};
 
 /// Rates that make sense, in samples per second.
@@ -40,8 +41,12 @@ pub enum Error {
         .0.display()
     )]
     Ending(PathBuf),
-    #[error("--name {pattern} is no regular expression: {source}")]
-    Name { pattern: String, source: regex::Error },
+    #[error("{option} {pattern} is no regular expression: {source}")]
+    Pattern {
+        option: &'static str,
+        pattern: String,
+        source: regex::Error,
+    },
 }
 
 /// What to trace.
@@ -86,7 +91,7 @@ impl TraceConfig {
         }
         Ok(Self {
             options: TraceOptions {
-                reading: reading(global)?,
+                reading: reading(global, &args.selection.mine)?,
                 rate_hz: args.rate,
                 duration,
                 just_started,
@@ -102,8 +107,8 @@ impl TraceConfig {
 /// Checks how the target is to be read.
 ///
 /// # Errors
-/// [`Error::Budget`], [`Error::MaxFrames`].
-pub fn reading(global: &GlobalArgs) -> Result<Options, Error> {
+/// [`Error::Budget`], [`Error::MaxFrames`], [`Error::Pattern`].
+pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
     if !BUDGETS.contains(&global.budget) {
         return Err(Error::Budget(global.budget));
     }
@@ -113,30 +118,37 @@ pub fn reading(global: &GlobalArgs) -> Result<Options, Error> {
     Ok(Options {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
+        mine: patterns("--mine", mine)?.into(),
     })
 }
 
 /// Checks which processes are asked for: `more` ids beside those of `args`.
 ///
 /// # Errors
-/// [`Error::Name`].
+/// [`Error::Pattern`].
 pub fn selection(args: &SelectionArgs, more: &[u32]) -> Result<Selection, Error> {
     let mut pids = [more, &args.pids].concat();
     pids.sort_unstable();
     pids.dedup();
-    let names = args.names.iter().map(|pattern| {
-        Pattern::new(pattern).map_err(|source| Error::Name {
-            pattern: pattern.clone(),
-            source,
-        })
-    });
     Ok(Selection {
         pids,
-        names: names.collect::<Result<_, _>>()?,
+        names: patterns("--name", &args.names)?,
         cgroups: args.cgroups.iter().map(|path| Cgroup::new(path)).collect(),
         all: args.all,
         subprocesses: args.subprocesses,
     })
+}
+
+/// The regular expressions that were given to `option`.
+fn patterns(option: &'static str, given: &[String]) -> Result<Vec<Pattern>, Error> {
+    let read = |pattern: &String| {
+        Pattern::new(pattern).map_err(|source| Error::Pattern {
+            option,
+            pattern: pattern.clone(),
+            source,
+        })
+    };
+    given.iter().map(read).collect()
 }
 
 fn target(args: &SelectionArgs, program: Vec<OsString>) -> Result<Target, Error> {
@@ -179,7 +191,8 @@ mod tests {
 
     use super::{Error, Target, TraceConfig};
     use crate::cli::args::{Cli, Command, Format};
-    use crate::selection::{Cgroup, Pattern, Selection};
+    use crate::pattern::Pattern;
+    use crate::selection::{Cgroup, Selection};
 
     fn config(line: &str) -> Result<TraceConfig, Error> {
         let cli = Cli::try_parse_from(format!("awaitwhat trace {line}").split(' ')).unwrap();

@@ -36,11 +36,11 @@ const DURATION: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let reading = config::reading(global)?;
+    let reading = config::reading(global, &[])?;
     let file = flame_graph_file()?;
     let mut signals = Signals::catch()?;
     let (snapshot, profile) = tokio::select! {
-        seen = see(&args.python, reading) => seen?,
+        seen = see(&args.python, reading.clone()) => seen?,
         // Without what was to be shown; the program ends with what was dropped here.
         signal = signals.received() => return Err(Interrupted(signal).into()),
     };

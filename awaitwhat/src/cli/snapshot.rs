@@ -20,7 +20,7 @@ pub(super) enum View {
 }
 
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
-    let options = config::reading(global)?;
+    let options = config::reading(global, &args.selection.mine)?;
     let selection = config::selection(&args.selection, &args.processes)?;
     let found = session::snapshots(&selection, &options).await?;
     let single = selection.single().and(found.targets.first());

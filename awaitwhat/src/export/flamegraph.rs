@@ -7,12 +7,15 @@ use inferno::flamegraph::color::{BasicPalette, Color, Palette, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 
 use super::folded;
-use crate::origin;
+use crate::origin::Rank;
 use crate::profile::{ChainState, Profile};
+use crate::snapshot::Frame;
 use crate::view::escape::Escaped;
 
-/// Frames of the standard library and of installed packages: pale, so that the application stands out. Neighbours differ.
-const LIBRARY_COLORS: [Color; 3] = [color(206, 209, 219), color(214, 217, 226), color(222, 224, 232)];
+/// Frames of installed packages: pale, so that the application stands out. Neighbours differ.
+const INSTALLED_COLORS: [Color; 3] = [color(184, 200, 226), color(194, 208, 231), color(203, 215, 235)];
+/// Frames of the standard library, and what chains end in: grey.
+const LIBRARY_COLORS: [Color; 3] = [color(216, 216, 218), color(223, 223, 225), color(229, 229, 231)];
 /// The end of a chain that ran.
 const RUNNING_COLOR: Color = color(110, 190, 110);
 
@@ -62,11 +65,23 @@ fn options<'a>(profile: &Profile) -> Options<'a> {
 /// Colours of the frames that do not take the usual one.
 fn colors(profile: &Profile) -> PaletteMap {
     let mut colors = PaletteMap::default();
-    for frame in profile.chains.iter().flat_map(|chain| chain.stack.iter()) {
-        if !origin::is_application(&frame.file) {
-            let shade = LIBRARY_COLORS[frame.function.len() % LIBRARY_COLORS.len()];
-            colors.insert(folded::FrameName(frame), shade);
-        }
+    let mut frames: Vec<&Frame> = profile
+        .chains
+        .iter()
+        .flat_map(|chain| chain.stack.iter())
+        .filter(|frame| frame.origin.rank != Rank::Application)
+        .collect();
+    // Where two look alike that are not, the one that matters more comes last.
+    frames.sort_by_key(|frame| frame.origin.rank);
+    for frame in frames {
+        let shades = match frame.origin.rank {
+            Rank::Installed | Rank::Application => INSTALLED_COLORS,
+            Rank::StandardLibrary | Rank::Unknown => LIBRARY_COLORS,
+        };
+        colors.insert(
+            folded::FrameName(frame),
+            shades[frame.function.len() % shades.len()],
+        );
     }
     // What a chain ends in is no frame of the application either.
     for chain in &profile.chains {
@@ -137,18 +152,31 @@ mod tests {
     }
 
     #[test]
-    fn only_the_application_is_blue() {
-        let svg = written(&small_profile());
+    fn colours_follow_the_ranks() {
+        let web = frame("serve", "/venv/lib/python3.12/site-packages/aiohttp/web.py", 9);
+        let mut profile = small_profile();
+        profile.chains.push(chain(
+            &[web, frame("main", "/srv/app.py", 62)],
+            Some("Future"),
+            5.0,
+        ));
+        let svg = written(&profile);
         let fill = |name: &str| {
             let start = svg.find(&format!("<title>{name}")).unwrap();
             let fill = svg[start..].split_once("fill=\"rgb(").unwrap().1;
             fill.split_once(')').unwrap().0.to_owned()
         };
-        let pale = fill("sleep (asyncio/");
+        let is_one_of = |name: &str, shades: [super::Color; 3]| {
+            let fills = shades.map(|shade| format!("{},{},{}", shade.r, shade.g, shade.b));
+            fills.contains(&fill(name))
+        };
+        assert!(is_one_of("sleep (asyncio/", super::LIBRARY_COLORS));
+        assert!(is_one_of("serve (aiohttp/", super::INSTALLED_COLORS));
         for name in ["[Future]", "[_GatheringFuture]"] {
-            assert_eq!(fill(name), "206,209,219", "{name}");
+            assert_eq!(fill(name), "216,216,218", "{name}");
         }
-        assert_ne!(fill("main (/srv/app.py"), pale);
+        let main = "main (/srv/app.py";
+        assert!(!is_one_of(main, super::LIBRARY_COLORS) && !is_one_of(main, super::INSTALLED_COLORS));
     }
 
     #[test]

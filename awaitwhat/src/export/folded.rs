@@ -6,10 +6,9 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
-use crate::origin;
 use crate::profile::{Chain, ChainState, Process, Profile};
-use crate::snapshot::Frame;
-use crate::view::escape::FoldedEscaped;
+use crate::snapshot::{Frame, FrameKind};
+use crate::view::escape::{FoldedEscaped, named};
 
 /// Writes `profile`, lines in the order of their text.
 ///
@@ -90,7 +89,7 @@ impl fmt::Display for Terminal<'_> {
         write!(
             formatter,
             "[{}]",
-            FoldedEscaped(self.0.terminal.as_deref().unwrap_or("?"))
+            FoldedEscaped(named(self.0.terminal.as_deref().unwrap_or("?")))
         )
     }
 }
@@ -101,13 +100,16 @@ pub(super) struct FrameName<'a>(pub(super) &'a Frame);
 impl fmt::Display for FrameName<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Frame {
-            function, file, line, ..
+            function, line, kind, ..
         } = self.0;
+        if *kind == FrameKind::LeftOut {
+            return write!(formatter, "{}", FoldedEscaped(function));
+        }
         write!(
             formatter,
             "{} ({}:{line})",
-            FoldedEscaped(function),
-            FoldedEscaped(origin::short(file))
+            FoldedEscaped(named(function)),
+            FoldedEscaped(self.0.shown_file())
         )
     }
 }

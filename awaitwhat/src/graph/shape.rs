@@ -15,6 +15,7 @@ struct Look<'a> {
     state: TaskState,
     stack: usize,
     truncated: bool,
+    is_cancelled: bool,
     waits_on: Option<(WaitKind, &'a str, usize)>,
     /// Shapes of the tasks it waits for, with their counts, in order.
     waits_for: Vec<(Shape, usize)>,
@@ -64,6 +65,7 @@ fn look<'a>(
         state: task.state,
         stack: stacks.number(&task.stack),
         truncated: task.truncated,
+        is_cancelled: task.cancellations > 0,
         waits_on: task
             .waits_on
             .as_ref()

@@ -91,9 +91,10 @@ impl AsyncioDebug {
         walk.task_name = self.task_name;
         walk.task_coro = self.task_coro;
         walk.task_node = self.task_node;
-        // Not published: in `TaskObj` of 3.14 `task_fut_waiter` comes right before `task_coro`, and `task_state` right
-        // after `task_awaited_by`.
+        // Not published: in `TaskObj` of 3.14 `task_fut_waiter` comes right before `task_coro`, and before it, aligned as a pointer is,
+        // `task_num_cancels_requested`; `task_state` comes right after `task_awaited_by`.
         walk.task_fut_waiter = self.task_coro.wrapping_sub(8);
+        walk.task_cancellations = self.task_coro.wrapping_sub(16);
         walk.task_state = self.task_awaited_by.wrapping_add(8);
     }
 }

@@ -212,6 +212,7 @@ pub struct TaskLayout {
     /// In bytes.
     pub size: u64,
     pub state: u16,
+    pub cancellations: u16,
     pub fut_waiter: u16,
     pub coro: u16,
     pub name: u16,
@@ -221,6 +222,7 @@ impl TaskLayout {
     /// Writes the offsets of a task.
     pub(crate) fn apply(&self, walk: &mut Layout) {
         walk.task_state = self.state;
+        walk.task_cancellations = self.cancellations;
         walk.task_fut_waiter = self.fut_waiter;
         walk.task_coro = self.coro;
         walk.task_name = self.name;
@@ -412,6 +414,7 @@ const NOTHING: Layout = Layout {
     task_loop: 0,
     task_fut_waiter: 0,
     task_state: 0,
+    task_cancellations: awaitwhat_common::layout::ABSENT,
     task_node: awaitwhat_common::layout::ABSENT,
     generator_frame_state: 0,
     generator_frame: 0,

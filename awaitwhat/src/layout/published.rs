@@ -140,6 +140,9 @@ fn make_free_threaded(edition: Edition, table: &mut Table) {
     ] {
         *offset += MORE as u16;
     }
+    if walk.task_cancellations != awaitwhat_common::layout::ABSENT {
+        walk.task_cancellations += MORE as u16;
+    }
     // pycore_object.h: MANAGED_DICT_OFFSET; there is no header of the collector before an object.
     offsets.managed_dict = ManagedDict::Inline { before: 8 };
     if edition != Edition::V3_13 {

@@ -303,8 +303,13 @@ fn finds_what_the_asyncio_module_publishes() {
     };
     found.apply(&mut walk);
     assert_eq!(
-        (walk.task_node, walk.task_fut_waiter, walk.task_state),
-        (152, 120, 104)
+        (
+            walk.task_node,
+            walk.task_fut_waiter,
+            walk.task_state,
+            walk.task_cancellations
+        ),
+        (152, 120, 104, 112)
     );
     assert_eq!(find(&image, Address(0x9abc), 176), None);
 }

@@ -58,6 +58,7 @@ const TASKS: [TaskLayout; 2] = [
     TaskLayout {
         size: 192,
         state: 88,
+        cancellations: 184,
         fut_waiter: 152,
         coro: 160,
         name: 168,

@@ -109,6 +109,7 @@ const WALK: Layout = Layout {
     task_loop: 16,
     task_fut_waiter: 128,
     task_state: 88,
+    task_cancellations: 168,
     generator_frame_state: 67,
     generator_frame: 72,
     frame_code: 0,

@@ -122,6 +122,7 @@ const WALK: Layout = Layout {
     task_loop: 16,
     task_fut_waiter: 112,
     task_state: 96,
+    task_cancellations: 104,
     generator_frame_state: 67,
     generator_frame: 72,
     frame_code: 0,

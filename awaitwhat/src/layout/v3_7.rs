@@ -46,6 +46,7 @@ pub(super) const TABLE: Table = Table {
 const TASKS: [TaskLayout; 1] = [TaskLayout {
     size: 136,
     state: 72,
+    cancellations: 128,
     fut_waiter: 104,
     coro: 112,
     name: ABSENT,

@@ -28,6 +28,7 @@ pub(super) const TABLE: Table = Table {
 const TASKS: [TaskLayout; 1] = [TaskLayout {
     size: 144,
     state: 72,
+    cancellations: 136,
     fut_waiter: 104,
     coro: 112,
     name: 120,

@@ -22,6 +22,7 @@ const TASKS: [TaskLayout; 1] = [TASK];
 pub(super) const TASK: TaskLayout = TaskLayout {
     size: 184,
     state: 80,
+    cancellations: 176,
     fut_waiter: 144,
     coro: 152,
     name: 160,

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Chain, ChainState, Profile, ratio};
-use crate::origin;
-use crate::snapshot::{Frame, FrameKind};
+use crate::origin::{self, Origin};
 
 /// A place in the application, and the time that tasks spent there.
 ///
-/// The place is the innermost frame of a chain that belongs to the application (see [`origin::of`]), or the innermost frame where
-/// none does.
+/// The place is the innermost frame of those of a chain that have the highest rank ([`origin::await_point`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     pub function: Arc<str>,
     pub file: Arc<str>,
     pub line: u32,
+    /// Whose code it is, and how much of `file` is shown.
+    pub origin: Origin,
     /// What the place awaits: the function of the next frame inwards, or the name of the terminal awaitable's type, or `?` where
     /// neither is known. For a running task: the function that it calls, empty where it is itself at work.
     pub awaits: Arc<str>,
@@ -49,6 +49,7 @@ fn points(profile: &Profile, state: ChainState) -> Vec<Point> {
             function: place.function.into(),
             file: place.file.into(),
             line: place.line,
+            origin: place.origin,
             awaits: awaits.into(),
             task_seconds,
             share: ratio(task_seconds, whole),
@@ -76,10 +77,11 @@ struct Place<'a> {
     function: &'a str,
     file: &'a str,
     line: u32,
+    origin: Origin,
 }
 
 fn point_of(chain: &Chain) -> (Place<'_>, &str) {
-    let position = chain.stack.iter().position(is_application).unwrap_or(0);
+    let position = origin::await_point(&chain.stack);
     let inwards = position.checked_sub(1).and_then(|next| chain.stack.get(next));
     let end = match chain.state {
         ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
@@ -91,25 +93,24 @@ fn point_of(chain: &Chain) -> (Place<'_>, &str) {
             function: &frame.function,
             file: &frame.file,
             line: frame.line,
+            origin: frame.origin,
         },
         None => Place {
             function: "?",
             file: "",
             line: 0,
+            origin: Origin::default(),
         },
     };
     (place, awaits)
 }
 
-fn is_application(frame: &Frame) -> bool {
-    !matches!(frame.kind, FrameKind::Opaque | FrameKind::Unknown) && origin::is_application(&frame.file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Point, await_points, running_points};
+    use crate::origin::Origin;
     use crate::profile::Profile;
-    use crate::snapshot::{Frame, FrameKind};
+    use crate::snapshot::Frame;
     use crate::testing::{chain, frame, profile, running, small_profile};
 
     fn shown(points: &[Point]) -> String {
@@ -119,6 +120,7 @@ mod tests {
                 file,
                 line,
                 awaits,
+                origin: _,
                 task_seconds,
                 share,
             } = point;
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn without_an_application_frame_the_innermost_counts() {
         let unknown = Frame {
-            kind: FrameKind::Unknown,
+            origin: Origin::default(),
             ..frame("?", "", 0)
         };
         let library = frame("serve_forever", "/usr/lib/python3.12/asyncio/base_events.py", 3);
@@ -172,7 +174,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(shown(&await_points(&profile)), @"
         1.00 0.500 ? :0 -> ?
-        1.00 0.500 ? :0 -> Future
+        1.00 0.500 serve_forever /usr/lib/python3.12/asyncio/base_events.py:3 -> ?
         ");
     }
 }

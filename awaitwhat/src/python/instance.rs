@@ -172,6 +172,36 @@ impl Objects<'_> {
         self.dict_get(dict, name)
     }
 
+    /// The file (`__file__`) of a module in `modules`, which is `sys.modules`; `None` where it is not there, or has none.
+    pub fn module_file(&self, modules: Address, name: &str) -> Option<String> {
+        if modules.is_null() {
+            return None;
+        }
+        let module = self.dict_get(modules, name).ok()??;
+        let file = self.module_attribute(module, "__file__").ok()??;
+        let is_text = self.is_exactly(file, self.types.unicode).ok()?;
+        is_text
+            .then(|| Some(self.text(file).ok()?.into_shown()))
+            .flatten()
+    }
+
+    /// The file that a function's code names, and the code object; `None` where it is no function.
+    ///
+    /// # Errors
+    /// When the function cannot be read.
+    pub fn file_of_function(&self, function: Address) -> Result<Option<(String, Address)>, ReadError> {
+        if !self.is_exactly(function, self.types.function)? {
+            return Ok(None);
+        }
+        let code = self
+            .memory
+            .read_address(function.offset(self.offsets.function.code))?;
+        let file = self
+            .memory
+            .read_address(code.offset(self.offsets.code.filename))?;
+        Ok(Some((self.text(file)?.into_shown(), code)))
+    }
+
     fn attributes(&self, object: Address, type_object: Address) -> Result<Attributes, ReadError> {
         let offsets = &self.offsets.type_object;
         let flags = self.memory.read_u64(type_object.offset(offsets.flags))?;

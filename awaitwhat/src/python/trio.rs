@@ -79,7 +79,7 @@ impl Frames<'_> {
         let nurseries = objects.first_list_items(field(types.child_nurseries)?, MAX_NURSERIES)?;
         let waits_on = match state {
             TrioState::Parked | TrioState::Cancelling if !visit.is_truncated => {
-                readable(self.parked_in(types, visit))?.flatten()
+                readable(self.trio_parked_in(types, visit.coroutine, visit.stack, visit.frames))?.flatten()
             }
             _ => None,
         };
@@ -113,17 +113,28 @@ impl Frames<'_> {
 
     /// What a parked task waits for: the nursery that it is about to leave, or the object whose method parked it. That is `self` in
     /// the outermost of trio's own functions that has one: the `Lock` rather than the `ParkingLot` in it.
-    fn parked_in(&self, types: &TrioTypes, visit: &TrioVisit<'_>) -> Result<Option<WaitsOn>, ReadError> {
-        let mut frames = self.chain_frames(visit.coroutine)?;
+    ///
+    /// `stack` and `addresses` are the frames of the task, `coroutine` what it runs, as the walker saw them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn trio_parked_in(
+        &self,
+        types: &TrioTypes,
+        coroutine: Address,
+        stack: &[Frame],
+        addresses: &[(Address, Address)],
+    ) -> Result<Option<WaitsOn>, ReadError> {
+        let mut frames = self.chain_frames(coroutine)?;
         frames.reverse();
         // What was read by the walker, and is named, must still be what is read now.
-        let seen = visit.frames.iter().map(|(code, _)| *code);
+        let seen = addresses.iter().map(|(code, _)| *code);
         if !frames.iter().map(|frame| frame.code).eq(seen) {
             return Ok(None);
         }
         let is_trio = |(frame, _): &(&Frame, FrameAddress)| frame.file.starts_with(&types.folder);
         let mut found = None;
-        for (frame, address) in visit.stack.iter().zip(frames).take_while(is_trio) {
+        for (frame, address) in stack.iter().zip(frames).take_while(is_trio) {
             let Some(object) = self.local(address, "self")? else {
                 continue;
             };
@@ -163,16 +174,9 @@ impl Objects<'_> {
     /// # Errors
     /// When the function cannot be read.
     pub fn trio_folder(&self, function: Address) -> Result<Option<(String, Address)>, ReadError> {
-        if !self.is_exactly(function, self.types.function)? {
+        let Some((file, code)) = self.file_of_function(function)? else {
             return Ok(None);
-        }
-        let code = self
-            .memory
-            .read_address(function.offset(self.offsets.function.code))?;
-        let file = self
-            .memory
-            .read_address(code.offset(self.offsets.code.filename))?;
-        let file = self.text(file)?.into_shown();
+        };
         Ok(file
             .strip_suffix("_core/_run.py")
             .map(|folder| (folder.to_owned(), code)))

@@ -129,6 +129,7 @@ fn looks_behind_a_shield_unless_asyncio_waits_itself() {
         file: Arc::from(file),
         line: 1,
         kind: FrameKind::Coroutine,
+        origin: Default::default(),
     };
     assert_eq!(
         world.describe(outer, Some(&frame("main", "/srv/app.py"))).tasks,

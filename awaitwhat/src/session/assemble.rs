@@ -22,7 +22,11 @@ use crate::snapshot::{Snapshot, Task, TaskState, WaitsOn};
 struct Visit {
     chain: ChainId,
     state: RawState,
+    /// The walk ended before the end of the chain.
+    has_no_end: bool,
+    /// Frames are missing.
     is_truncated: bool,
+    cancellations: u32,
     /// Number of the layout that the task was read with.
     layout: u32,
     task_type: Address,
@@ -58,7 +62,9 @@ impl Gathering {
         let visit = Visit {
             chain,
             state: record.state,
-            is_truncated: record.status == TaskStatus::Truncated,
+            has_no_end: record.status == TaskStatus::Truncated,
+            is_truncated: record.status == TaskStatus::Truncated || record.left_out > 0,
+            cancellations: record.cancellations,
             layout: record.layout,
             task_type: record.task_type,
             name: record.name,
@@ -202,6 +208,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task,
         waits_on,
         awaited_by: Vec::new(),
         truncated: visit.is_truncated,
+        cancellations: visit.cancellations,
         trio,
     })
 }
@@ -243,7 +250,7 @@ fn waits_on(
     ) else {
         return Ok(None);
     };
-    if terminal.is_null() || visit.is_truncated {
+    if terminal.is_null() || visit.has_no_end {
         return Ok(None);
     }
     let waiter = Waiter {

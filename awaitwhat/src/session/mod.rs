@@ -16,13 +16,14 @@ use std::future::Future;
 use std::io;
 use std::panic;
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::capture::{Capture, CaptureError};
+use crate::pattern::Pattern;
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
@@ -31,16 +32,18 @@ use observer::AttachError;
 pub use process::own_thread_ids;
 
 /// How a target is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Longest time that one walk may hold the target up.
     pub budget: Duration,
     /// Frames of a chain that are read; deeper chains are marked truncated.
     pub max_frames: usize,
+    /// Files that hold the application's code, where the user says so.
+    pub mine: Arc<[Pattern]>,
 }
 
 /// How a target is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceOptions {
     pub reading: Options,
     /// Samples per second.
@@ -124,7 +127,7 @@ pub async fn trace(
         Some(_) => THREADS_OF_ONE,
         None => THREADS_OF_ALL,
     };
-    let (selection, options) = (selection.clone(), *options);
+    let (selection, options) = (selection.clone(), options.clone());
     let (stopper, stopped) = mpsc::channel();
     let (done, mut is_done) = oneshot::channel::<()>();
     let work = thread::Builder::new().name("tracer".to_owned()).spawn(move || {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use awaitwhat_common::event::{TaskState, ring};
 use awaitwhat_common::plan::{LoopId, ThreadPlan};
 use awaitwhat_common::status::TaskStatus;
 
@@ -12,13 +13,15 @@ use super::Options;
 use super::process::{Process, own_thread_ids};
 use crate::budget::{Budget, Share};
 use crate::capture::{Capture, CaptureError, LiveMemory};
-use crate::chains::{Chain, ChainId, ChainTable};
+use crate::chains::{Chain, ChainId, ChainTable, Parked};
 use crate::decode::{Record, SliceRecord, TaskRecord, decode};
 use crate::memory::{Address, Fault};
+use crate::pattern::Pattern;
 use crate::profile::other_chains;
+use crate::python::trio::TrioTypes;
 use crate::python::waits::WaitReader;
 use crate::python::{Objects, ReadError};
-use crate::snapshot::{FrameKind, Losses, Stack};
+use crate::snapshot::{Frame, FrameKind, Losses, Stack};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
 
@@ -37,6 +40,8 @@ const MAX_PROOFS: u32 = 4096;
 /// Characters of a task's name that are held where there is no room for long ones.
 const SHORT_NAME: usize = 60;
 
+/// How often it is looked for what tasks of trio with one chain are parked in: some are in nothing.
+const MAX_SEARCHES: u32 = 16;
 /// Types of tasks that are remembered: what is no type changes with the garbage that it is read from.
 const MAX_TASK_TYPES: usize = 4096;
 
@@ -104,7 +109,7 @@ impl AttachError {
 }
 
 /// How a target is looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Manner {
     pub(super) reading: Options,
     /// How long one look at a thread that rests may take, without limit where it is 0; a trace has one, a snapshot has none.
@@ -224,13 +229,8 @@ impl Observer {
         if process.has_ended() {
             return Err(AttachError::Ended);
         }
-        Ok(Self::new(
-            capture,
-            process,
-            found?,
-            manner,
-            Names::new(names.share()),
-        )?)
+        let names = Names::new(names.share(), Arc::clone(&manner.reading.mine));
+        Ok(Self::new(capture, process, found?, manner, names)?)
     }
 
     fn new(
@@ -280,6 +280,11 @@ impl Observer {
         mut loops: EventLoops,
     ) -> Result<Vec<(LoopId, bool)>, CaptureError> {
         self.complete(&mut loops);
+        if self.names.codes.wants_places() {
+            let folder = self.interpreter.standard_library(&self.memory);
+            let modules = self.interpreter.modules(&self.memory);
+            self.names.codes.set_places(folder, modules);
+        }
         let is_kept = |plan: &ThreadPlan| loops.plans.iter().any(|it| is_same_walk(it, plan));
         let (kept, gone): (Vec<ThreadPlan>, Vec<ThreadPlan>) = std::mem::take(&mut self.loops.plans)
             .into_iter()
@@ -301,7 +306,7 @@ impl Observer {
             reading,
             iterator_budget,
             is_only_running,
-        } = self.manner;
+        } = &self.manner;
         let threads = self.process.thread_ids();
         for running in &mut loops.running {
             running.tid = threads.outer(running.tid);
@@ -312,11 +317,11 @@ impl Observer {
             plan.address_space = self.memory.address_space();
             plan.max_frames = u32::try_from(reading.max_frames).unwrap_or(u32::MAX);
             plan.context_budget_ns = nanoseconds(reading.budget);
-            plan.iterator_budget_ns = nanoseconds(iterator_budget);
+            plan.iterator_budget_ns = nanoseconds(*iterator_budget);
         }
         loops.plans.retain(|plan| plan.tid != 0);
         loops.running.retain(|running| running.tid != 0);
-        if is_only_running && loops.running.is_empty() {
+        if *is_only_running && loops.running.is_empty() {
             loops.plans.clear();
         }
         if !iterator_budget.is_zero() {
@@ -397,7 +402,7 @@ impl Observer {
             TaskStatus::Torn => losses.torn += 1,
             TaskStatus::Fault => losses.faults += 1,
             TaskStatus::Truncated => losses.truncated += 1,
-            TaskStatus::Complete => {}
+            TaskStatus::Complete => losses.truncated += u64::from(task.left_out > 0),
         }
         let is_cut_tick =
             task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
@@ -426,6 +431,9 @@ impl Observer {
         let event_loop = task.origin.event_loop;
         let is_as_seen = || !task.origin.in_context && is_as_seen(event_loop);
         let chain = names.chain_of(&interpreter.objects(memory), &task, losses, &is_as_seen)?;
+        if let Some(types) = interpreter.trio_types(task.layout) {
+            names.find_parked(interpreter, memory, types, &task, chain)?;
+        }
         let is_told = !task.address.is_null() || names.runs_a_task(interpreter, &task, chain);
         Ok(is_told.then_some(Seen::Task(task, chain)))
     }
@@ -509,12 +517,13 @@ fn leave_unknown_loops(loops: &mut EventLoops) {
 }
 
 impl Names {
-    fn new(share: Share) -> Self {
+    /// `mine` are the files that hold the application's code, where the user says so.
+    fn new(share: Share, mine: Arc<[Pattern]>) -> Self {
         Self {
             share,
             task_name_bytes: 0,
             chains: ChainTable::default(),
-            codes: CodeCache::default(),
+            codes: CodeCache::new(mine),
             waits: WaitReader::default(),
             proven: HashSet::new(),
             proofs: 0,
@@ -561,7 +570,40 @@ impl Names {
             return !outermost.is_some_and(|code| interpreter.is_trio_driver(code));
         }
         let outermost = chain.stack.last().map(|frame| frame.kind);
-        matches!(outermost, Some(FrameKind::Coroutine | FrameKind::Unknown))
+        matches!(
+            outermost,
+            Some(FrameKind::Coroutine | FrameKind::Unknown | FrameKind::LeftOut)
+        )
+    }
+
+    /// Finds out what a task of trio is parked in, unless that is known of its chain. The target may go on meanwhile, and then does not tell.
+    fn find_parked(
+        &mut self,
+        interpreter: &Interpreter,
+        memory: &LiveMemory,
+        types: &TrioTypes,
+        task: &TaskRecord<'_>,
+        id: ChainId,
+    ) -> Result<(), Fault> {
+        let chain = self.chains.get(id);
+        let is_over = match chain.parked {
+            Parked::In(_) => true,
+            Parked::NotFound(times) => times >= MAX_SEARCHES,
+        };
+        let Some(frames) = interpreter.frames(memory, task.layout) else {
+            return Ok(());
+        };
+        if is_over || task.address.is_null() || task.state != TaskState::Waiting {
+            return Ok(());
+        }
+        let found = match frames.trio_parked_in(types, task.coroutine, &chain.stack, &chain.frames) {
+            Ok(found) => found,
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
+            Err(_) => None,
+        };
+        let name = found.map(|found| self.codes.intern(&found.type_name));
+        self.chains.note_parked(id, name);
+        Ok(())
     }
 
     /// Whether something was learnt about what a chain ends with, so that it goes on there from the next pass on.
@@ -618,14 +660,15 @@ impl Names {
         let Self { chains, codes, .. } = self;
         let chain = chains.intern(task, |frames| {
             let frame = |&(code, instruction)| codes.frame(objects, code, instruction);
-            let stack: Stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?.into();
+            let mut stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
+            mark_left_out(&mut stack, task);
             let terminal: Option<Arc<str>> = match objects.type_name(task.terminal_type) {
                 _ if task.terminal_type.is_null() => None,
                 Ok(name) => Some(codes.intern(&name)),
                 Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
                 Err(_) => None,
             };
-            Ok((stack, terminal))
+            Ok((stack.into(), terminal))
         })?;
         self.tell_bytes();
         Ok(self.proof(chain, event_loop, is_as_seen))
@@ -696,6 +739,20 @@ impl Names {
     /// What was taken of the budget: a snapshot holds it on.
     pub(super) fn into_share(self) -> Share {
         self.share
+    }
+}
+
+/// Marks where in the stack of `task` frames are missing.
+fn mark_left_out(stack: &mut Vec<Frame>, task: &TaskRecord<'_>) {
+    if task.left_out > 0 {
+        let outermost = ring::outermost(stack.len() as u32) as usize;
+        stack.insert(stack.len() - outermost, Frame::left_out(Some(task.left_out)));
+    }
+    // What the walk did not come to: it goes inwards, and outwards in a thread that runs.
+    match (task.status, task.state) {
+        (TaskStatus::Truncated, TaskState::Running) => stack.push(Frame::left_out(None)),
+        (TaskStatus::Truncated, _) => stack.insert(0, Frame::left_out(None)),
+        _ => {}
     }
 }
 

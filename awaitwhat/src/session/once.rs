@@ -34,14 +34,14 @@ pub(super) async fn snapshots(
 ) -> Result<Survey<Snapshot>, Error> {
     let mut roster = Roster::new(selection, false);
     let manner = Manner {
-        reading: *options,
+        reading: options.clone(),
         iterator_budget: Duration::ZERO,
         is_only_running: false,
     };
     let mut targets = Vec::new();
     let mut shares = Vec::new();
     for candidate in roster.take_new(|_| false) {
-        let Some(mut observer) = roster.attach(capture, candidate, manner)? else {
+        let Some(mut observer) = roster.attach(capture, candidate, manner.clone())? else {
             continue;
         };
         let snapshot = snapshot(capture, &mut observer).await;

@@ -13,7 +13,7 @@ use super::observer::{AttachError, Observer, Seen};
 use super::rests::Rests;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
-use crate::chains::Chain as SeenChain;
+use crate::chains::{Chain as SeenChain, Parked};
 use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
@@ -359,13 +359,18 @@ impl Traced {
     }
 }
 
-/// The chain of a task of trio that waits, without the frames that are the same in all of them, and the outermost function of these.
+/// The chain of a task of trio that waits, without the frames that are the same in all of them, and what it is parked in; the outermost
+/// function of these where it is parked in nothing that has a name, as one that sleeps.
 fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
     let is_parked = chain.state == TaskState::Waiting && chain.terminal_type.is_null();
     let traps = origin::trio_traps(&chain.stack);
     let (hidden, shown) = chain.stack.split_at_checked(traps)?;
     let trap = hidden.last().filter(|_| is_parked && !shown.is_empty())?;
-    Some((shown.into(), Arc::clone(&trap.function)))
+    let end = match &chain.parked {
+        Parked::In(name) => name,
+        Parked::NotFound(_) => &trap.function,
+    };
+    Some((shown.into(), Arc::clone(end)))
 }
 
 fn state_of(chain: &SeenChain) -> ChainState {

@@ -111,7 +111,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             let Candidate { pid, reason } = candidate;
             let capture = &mut self.capture;
             let manner = Manner {
-                reading: self.options.reading,
+                reading: self.options.reading.clone(),
                 iterator_budget: ITERATOR_BUDGET,
                 is_only_running: reason == Reason::Child,
             };

@@ -9,6 +9,8 @@ use awaitwhat_common::event::OPAQUE_FRAME;
 use awaitwhat_common::limits::USER_ADDRESSES;
 
 use crate::memory::{Address, Fault};
+use crate::origin::{Origin, Places};
+use crate::pattern::Pattern;
 use crate::python::{Objects, ReadError};
 use crate::snapshot::{Frame, FrameKind};
 
@@ -32,6 +34,10 @@ mod flags {
 /// The code objects of one interpreter that were seen so far.
 #[derive(Debug, Default)]
 pub struct CodeCache {
+    /// Where the process has what code.
+    places: Places,
+    /// `sys.modules`, or NULL where it is not known.
+    modules: Address,
     entries: HashMap<Address, Entry>,
     strings: HashSet<Arc<str>>,
     /// How long these are together.
@@ -61,6 +67,7 @@ struct Entry {
     function: Arc<str>,
     file: Arc<str>,
     kind: FrameKind,
+    origin: Origin,
     /// Lines by offset of the instruction. The table that tells them is not kept: it may be long, and be shared by many.
     lines: HashMap<i64, u32>,
     /// Asked for since the last revalidation.
@@ -70,6 +77,31 @@ struct Entry {
 }
 
 impl CodeCache {
+    /// Of an interpreter in which code is the application's that lies in one of the files `mine`, where there are such.
+    #[must_use]
+    pub fn new(mine: Arc<[Pattern]>) -> Self {
+        let places = Places {
+            mine,
+            ..Places::default()
+        };
+        Self {
+            places,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the folder of the standard library is still to be told: an interpreter that has just begun does not say it.
+    #[must_use]
+    pub fn wants_places(&self) -> bool {
+        self.places.standard_library.is_none()
+    }
+
+    /// Says where the interpreter has its standard library ([`Places::standard_library`]), and its modules: the dict `sys.modules`.
+    pub fn set_places(&mut self, standard_library: Option<String>, modules: Address) {
+        self.places.standard_library = standard_library;
+        self.modules = modules;
+    }
+
     /// The frame of `code` at `instruction`.
     ///
     /// Where the code object cannot be read, or is none, the frame's kind is [`FrameKind::Unknown`], and the frame counts as
@@ -98,8 +130,14 @@ impl CodeCache {
         };
         entry.is_used = true;
         if let Some(name) = opaque_name(instruction) {
-            let (function, file) = (Arc::clone(&entry.function), Arc::clone(&entry.file));
-            return self.opaque_frame(objects, name, function, file);
+            let frame = Frame {
+                function: Arc::clone(&entry.function),
+                file: Arc::clone(&entry.file),
+                line: 0,
+                kind: FrameKind::Opaque,
+                origin: entry.origin,
+            };
+            return self.opaque_frame(objects, name, frame);
         }
         let base = instructions(objects, code, instruction);
         let offset = instruction.0.wrapping_sub(base.0).cast_signed();
@@ -108,6 +146,7 @@ impl CodeCache {
             file: Arc::clone(&entry.file),
             line: 0,
             kind: entry.kind,
+            origin: entry.origin,
         };
         if let Some(&line) = entry.lines.get(&offset) {
             frame.line = line;
@@ -134,29 +173,23 @@ impl CodeCache {
         }
     }
 
-    /// The frame of a coroutine without a Python frame. Its code is named like the function, `name` is qualified.
+    /// The frame of a coroutine without a Python frame. Its code is named like the function, as `frame` is; `name` is qualified.
     fn opaque_frame(
         &mut self,
         objects: &Objects<'_>,
         name: Address,
-        function: Arc<str>,
-        file: Arc<str>,
+        mut frame: Frame,
     ) -> Result<Frame, Fault> {
         let qualified = match objects.is_exactly(name, objects.types.unicode) {
             Ok(true) => objects.text(name).map(|text| Some(text.into_shown())),
             other => other.map(|_| None),
         };
-        let function = match qualified {
-            Ok(Some(qualified)) => self.intern(&qualified),
+        match qualified {
+            Ok(Some(qualified)) => frame.function = self.intern(&qualified),
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Ok(None) | Err(_) => function,
-        };
-        Ok(Frame {
-            function,
-            file,
-            line: 0,
-            kind: FrameKind::Opaque,
-        })
+            Ok(None) | Err(_) => {}
+        }
+        Ok(frame)
     }
 
     /// Has the next [`CodeCache::revalidate`] look at `code`, as if its frames had been asked for.
@@ -271,6 +304,9 @@ impl CodeCache {
             function: self.intern(&function),
             file: self.intern(&file),
             kind: kind(fingerprint.flags),
+            origin: self
+                .places
+                .of(&file, |name| objects.module_file(self.modules, name)),
             lines: HashMap::new(),
             is_used: false,
             is_settled: false,
@@ -283,6 +319,7 @@ impl CodeCache {
             file: self.intern(""),
             line: 0,
             kind: FrameKind::Unknown,
+            origin: Origin::default(),
         }
     }
 }

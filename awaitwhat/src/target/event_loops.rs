@@ -94,13 +94,18 @@ impl Interpreter {
         look_again(memory, is_doubtful, || self.try_event_loops(memory, thread_ids))
     }
 
+    /// The states of all interpreters of the process; the main one comes last.
+    pub(super) fn states(&self, memory: &dyn Memory) -> Result<Vec<Address>, Fault> {
+        let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
+        list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)
+    }
+
     fn try_event_loops(
         &mut self,
         memory: &dyn Memory,
         thread_ids: &dyn Fn() -> BTreeSet<u32>,
     ) -> Result<EventLoops, SchedulerError> {
-        let head = self.runtime.offset(self.offsets.runtime_interpreters_head);
-        let states = list(memory, head, self.offsets.interpreter.next, MAX_INTERPRETERS)?;
+        let states = self.states(memory)?;
         let mut result = EventLoops::default();
         let mut threads = 0;
         // Sub-interpreters are put in front: the main interpreter, which ends the list, comes first.

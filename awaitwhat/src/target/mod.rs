@@ -3,6 +3,7 @@
 mod again;
 mod asyncio;
 mod awaitables;
+mod code_places;
 pub(crate) mod data;
 pub mod elf;
 mod event_loops;

@@ -94,6 +94,7 @@ impl Interpreter {
             task_loop: slot("_runner")?,
             task_fut_waiter: slot("_next_send_fn")?,
             task_state: ABSENT,
+            task_cancellations: ABSENT,
             task_node: ABSENT,
             driver_code: driver.0,
             wrappers: self.wrapper_table(None),

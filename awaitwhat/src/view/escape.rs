@@ -59,36 +59,63 @@ fn is_deceptive(character: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Escapes `text` and cuts it to `width` columns, ending with `…` where something was left out.
+/// Escapes `text` and cuts it to `width` columns, with `…` in its middle where something was left out: names are often told apart by
+/// their ends. What is empty is shown as `""`.
 ///
 /// Work is bounded by `width`, however long the text is.
 #[must_use]
 pub fn fitted(text: &str, width: usize) -> String {
-    let mut fitting = String::new();
-    let mut used = 0;
-    // Where to cut if the rest does not fit: there must be room for the ellipsis.
-    let mut cut_at = 0;
-    let mut piece = String::new();
-    for (taken, character) in text.chars().enumerate() {
-        piece.clear();
-        // Writing into a string cannot fail.
-        let _ = write_escaped(&mut piece, character);
-        let columns: usize = piece.chars().map(|shown| shown.width().unwrap_or(0)).sum();
-        // Marks that take no column could go on for ever: as many characters as columns must do.
-        if used + columns > width || taken >= 4 * width.max(1) {
-            fitting.truncate(cut_at);
-            if width > 0 {
-                fitting.push('…');
-            }
-            return fitting;
-        }
-        fitting.push_str(&piece);
-        used += columns;
-        if used < width {
-            cut_at = fitting.len();
-        }
+    let text = if width < EMPTY.len() { text } else { named(text) };
+    // Marks that take no column could go on for ever: some more characters than columns must do.
+    let whole = Piece::of(text.chars(), width, 4 * width.max(1));
+    if whole.characters == text.chars().take(whole.characters + 1).count() {
+        return whole.shown.concat();
     }
-    fitting
+    let Some(shown) = width.checked_sub(1) else {
+        return String::new();
+    };
+    let tail = shown / 2;
+    let head = Piece::of(text.chars(), shown - tail, 2 * width);
+    let mut tail = Piece::of(text.chars().rev(), tail, 2 * width);
+    tail.shown.reverse();
+    format!("{}…{}", head.shown.concat(), tail.shown.concat())
+}
+
+/// What stands for a name that is empty.
+const EMPTY: &str = "\"\"";
+
+/// A name, in quotes where nothing of it would be seen.
+#[must_use]
+pub fn named(name: &str) -> &str {
+    if name.is_empty() { EMPTY } else { name }
+}
+
+/// One end of a text: the characters that fit, each escaped.
+struct Piece {
+    shown: Vec<String>,
+    characters: usize,
+}
+
+impl Piece {
+    fn of(characters: impl Iterator<Item = char>, width: usize, most: usize) -> Self {
+        let mut shown = Vec::new();
+        let mut used = 0;
+        for character in characters.take(most) {
+            let mut escaped = String::new();
+            // Writing into a string cannot fail.
+            let _ = write_escaped(&mut escaped, character);
+            used += escaped
+                .chars()
+                .map(|shown| shown.width().unwrap_or(0))
+                .sum::<usize>();
+            if used > width {
+                break;
+            }
+            shown.push(escaped);
+        }
+        let characters = shown.len();
+        Self { shown, characters }
+    }
 }
 
 #[cfg(test)]
@@ -117,19 +144,23 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_by_columns() {
+    fn text_is_cut_by_columns_in_its_middle() {
         assert_eq!(fitted("worker", 6), "worker");
-        assert_eq!(fitted("worker-1", 6), "worke…");
-        assert_eq!(fitted("仕事仕事", 5), "仕事…");
+        assert_eq!(fitted("worker-1", 6), "wor…-1");
+        assert_eq!(fitted("仕事仕事", 8), "仕事仕事");
+        assert_eq!(fitted("仕事仕事", 5), "仕…事");
         assert_eq!(fitted("仕事仕事", 4), "仕…");
-        assert_eq!(fitted("ab\x1bcd", 5), "ab…");
+        assert_eq!(fitted("ab\x1bcd", 6), "ab…cd");
+        assert_eq!(fitted("abc", 1), "…");
         assert_eq!(fitted("abc", 0), "");
         assert_eq!(fitted("", 0), "");
+        assert_eq!(fitted("", 10), r#""""#);
     }
 
     #[test]
     fn endless_marks_without_width_are_cut() {
         let marks = "e".to_owned() + &"\u{301}".repeat(100_000);
         assert!(fitted(&marks, 10).len() < 200);
+        assert!(fitted(&("a".to_owned() + &marks + "b"), 10).ends_with('b'));
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::branches::{Branches, Place};
 use super::escape::fitted;
-use super::style::{FAINT, styled};
-use super::tree::{frame_line, plural};
+use super::style::{FAINT, HEADING, styled};
+use super::tree::{frame_line, plural, times};
 use crate::profile::{ChainState, Profile, ratio};
 use crate::snapshot::Frame;
 
@@ -156,32 +156,41 @@ impl Drawing<'_> {
 
     /// Draws nodes one below the other as long as each has one child, and returns the last of them.
     fn draw_run(&mut self, first: usize, place: Place, output: &mut impl Write) -> io::Result<usize> {
-        let before = self.branches.before_entry(place);
-        self.draw_line(first, None, &before, output)?;
-        self.branches.enter(place);
         let run = std::iter::successors(Some(first), |node| match self.nodes[*node].children[..] {
             [only] => Some(only),
             _ => None,
         });
         let run: Vec<usize> = run.collect();
         let last = run.last().copied().unwrap_or(first);
-        let before = self.branches.before_line(!self.nodes[last].children.is_empty());
-        for pair in run.windows(2) {
-            self.draw_line(pair[1], Some(pair[0]), &before, output)?;
+        let mut before = self.branches.before_entry(place);
+        let mut above = None;
+        self.branches.enter(place);
+        for equal in run.chunk_by(|one, other| self.look_the_same(*one, *other)) {
+            self.draw_line(equal, above, &before, output)?;
+            before = self.branches.before_line(!self.nodes[last].children.is_empty());
+            above = equal.last().copied();
         }
         Ok(last)
     }
 
-    /// The numbers are left blank where they are those of the line above.
+    /// Whether two nodes, of which the one is the other's only child, are equal frames of the same chains.
+    fn look_the_same(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.nodes[one], &self.nodes[other]);
+        one.label == other.label && is_same(one.seconds, other.seconds)
+    }
+
+    /// Draws nodes that look the same. The numbers are left blank where they are those of the line above.
     fn draw_line(
         &self,
-        node: usize,
+        equal: &[usize],
         above: Option<usize>,
         before: &str,
         output: &mut impl Write,
     ) -> io::Result<()> {
-        let Node { label, seconds, .. } = &self.nodes[node];
-        let same = above.is_some_and(|above| (self.nodes[above].seconds - seconds).abs() < 1e-9);
+        let Some(Node { label, seconds, .. }) = equal.first().map(|first| &self.nodes[*first]) else {
+            return Ok(());
+        };
+        let same = above.is_some_and(|above| is_same(self.nodes[above].seconds, *seconds));
         let share = 100.0 * ratio(*seconds, self.whole);
         let numbers = if same {
             " ".repeat(18)
@@ -194,6 +203,12 @@ impl Drawing<'_> {
             Label::End(Some(terminal)) => format!("waits for {}", fitted(terminal, TYPE_WIDTH)),
             Label::End(None) => "waits for something unknown".to_owned(),
         };
-        writeln!(output, "{numbers}  {}{content}", styled(FAINT, before))
+        let times = styled(HEADING, times(equal.len()));
+        writeln!(output, "{numbers}  {}{content}{times}", styled(FAINT, before))
     }
+}
+
+/// Whether two times are equal but for what adding up makes of them.
+fn is_same(one: f64, other: f64) -> bool {
+    (one - other).abs() < 1e-9
 }

@@ -131,7 +131,7 @@ fn write_points(
     let shown = points.iter().take(MAX_POINTS).map(|point| {
         let mut row = numbers(profile, point.task_seconds, point.share);
         row.push(fitted(&point.function, FUNCTION_WIDTH));
-        row.push(location(&point.file, point.line));
+        row.push(location(point.origin.shown(&point.file), point.line));
         row.push(if point.awaits.is_empty() {
             "-".to_owned()
         } else {

@@ -141,11 +141,11 @@ mod tests {
         let snapshots = [other, small_service()];
         insta::assert_snapshot!(shown(|output| write_snapshots(&snapshots, &refused(), None, output)), @r#"
         2 processes
-         PID  COMMAND                                   CPYTHON  TASKS
-           5  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"…  3.14.10      4
-        4711  python3                                   3.14.10      4
+         PID  COMMAND                              CPYTHON  TASKS
+           5  a;b\n\x1b[31mred\x07…evil\x9b<&"> 7  3.14.10      4
+        4711  python3                              3.14.10      4
         Not looked at: process 12: there is no such process
-        Not looked at: process 99 (a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"…): it is a;b; \x1b[31mred\x07\u{202e}evil\x9b<&"> 7; and more
+        Not looked at: process 99 (a;b\n\x1b[31mred\x07…evil\x9b<&"> 7): it is a;b; \x1b[31mred\x07\u{202e}evil\x9b<&"> 7; and more
         "#);
     }
 

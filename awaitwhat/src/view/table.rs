@@ -68,6 +68,7 @@ pub fn write(
 fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
     let state = match (task.trio.as_ref().map(|trio| trio.state), task.state) {
         (_, TaskState::Running) => "running",
+        (None, TaskState::Pending) if task.cancellations > 0 => "cancelling",
         (Some(TrioState::Parked), _) => "parked",
         (Some(TrioState::Cancelling), _) => "cancelling",
         (Some(TrioState::Runnable), _) => "runnable",
@@ -96,18 +97,21 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
             .as_ref()
             .map_or_else(|| "-".to_owned(), |_| names::name(task)),
         state.to_owned(),
-        stack(&task.stack, task.truncated),
+        stack(&task.stack),
         waits_on,
         awaited_by,
     ]
 }
 
 /// The chain, outermost first: `main > Pool.worker > sleep`. The innermost functions are kept where it has to be cut.
-fn stack(stack: &Stack, truncated: bool) -> String {
+fn stack(stack: &Stack) -> String {
     let mut functions: Vec<String> = Vec::new();
     let mut used = 0;
-    for frame in stack.iter() {
-        let function = fitted(&frame.function, FUNCTION_WIDTH);
+    for equal in stack.chunk_by(PartialEq::eq) {
+        let mut function = fitted(&equal[0].function, FUNCTION_WIDTH);
+        if equal.len() > 1 {
+            function += &format!(" x{}", equal.len());
+        }
         used += function.chars().count() + 3;
         if used > STACK_WIDTH {
             functions.push("…".to_owned());
@@ -119,9 +123,6 @@ fn stack(stack: &Stack, truncated: bool) -> String {
         return "-".to_owned();
     }
     functions.reverse();
-    if truncated {
-        functions.push("(truncated)".to_owned());
-    }
     functions.join(" > ")
 }
 
@@ -208,13 +209,13 @@ mod tests {
             ..Losses::default()
         };
         insta::assert_snapshot!(drawn(&snapshot, None), @"
-        TID  TASK  NAME  STATE    STACK (INNERMOST LAST)                                                                                                                                                                                                                                       WAITS ON                                AWAITED BY
-        100  0x2   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
-        100  0x3   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
-        100  0x4   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
-        100  0x5   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
-        100  0x6   leaf  pending  -                                                                                                                                                                                                                                                            Future                                  main
-        100  0x1   main  pending  … > f40 > f39 > f38 > f37 > f36 > f35 > f34 > f33 > f32 > f31 > f30 > f29 > f28 > f27 > f26 > f25 > f24 > f23 > f22 > f21 > f20 > f19 > f18 > f17 > f16 > f15 > f14 > f13 > f12 > f11 > f10 > f9 > f8 > f7 > f6 > f5 > f4 > f3 > f2 > f1 > f0 > (truncated)  _GatheringFuture: leaf, leaf, leaf, +2  -
+        TID  TASK  NAME  STATE    STACK (INNERMOST LAST)                                                                                                                                                                                                                         WAITS ON                                AWAITED BY
+        100  0x2   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
+        100  0x3   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
+        100  0x4   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
+        100  0x5   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
+        100  0x6   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
+        100  0x1   main  pending  … > f40 > f39 > f38 > f37 > f36 > f35 > f34 > f33 > f32 > f31 > f30 > f29 > f28 > f27 > f26 > f25 > f24 > f23 > f22 > f21 > f20 > f19 > f18 > f17 > f16 > f15 > f14 > f13 > f12 > f11 > f10 > f9 > f8 > f7 > f6 > f5 > f4 > f3 > f2 > f1 > f0  _GatheringFuture: leaf, leaf, leaf, +2  -
         Not shown: 1 of 6 tasks truncated (chain deeper than 512 frames)
         ");
     }

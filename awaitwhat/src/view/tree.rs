@@ -16,8 +16,8 @@ use super::losses::{self, Counted};
 use super::names;
 use super::style::{FAINT, HEADING, RUNNING, TASK, WARNING, styled};
 use crate::graph::{AwaitGraph, Shape};
-use crate::origin;
-use crate::snapshot::{Frame, Snapshot, Task, TaskState, TrioState, WaitKind, WaitsOn};
+use crate::origin::{self, Rank};
+use crate::snapshot::{Frame, FrameKind, Snapshot, Task, TaskState, TrioState, WaitKind, WaitsOn};
 
 /// Levels that are drawn inside each other. What is deeper becomes an entry of its own: ten thousand tasks in a row would
 /// otherwise be indented over ten thousand columns.
@@ -305,15 +305,10 @@ impl<'a, W: Write> Tree<'a, W> {
 
     fn title(&self, group: &[usize]) -> String {
         let names = names::names(group.iter().map(|task| &self.tasks[*task]));
-        let count = if group.len() > 1 {
-            format!("  x{}", group.len())
-        } else {
-            String::new()
-        };
         format!(
             "{}{}",
             styled(TASK, format_args!("● {names}")),
-            styled(HEADING, count)
+            styled(HEADING, times(group.len()))
         )
     }
 
@@ -329,8 +324,11 @@ impl<'a, W: Write> Tree<'a, W> {
             }
             Some(TrioState::Parked | TrioState::Running) | None => {}
         }
+        if task.cancellations > 0 {
+            remarks += &format!("  {}", styled(WARNING, cancelled(task)));
+        }
         if task.truncated {
-            remarks += &format!("  {}", styled(WARNING, "truncated: innermost frames are missing"));
+            remarks += &format!("  {}", styled(WARNING, "truncated"));
         }
         if let (Place::Top, true, Some(tid)) = (place, self.several_threads, task.tid) {
             remarks += &format!("  {}", styled(FAINT, format_args!("thread {tid}")));
@@ -341,8 +339,14 @@ impl<'a, W: Write> Tree<'a, W> {
     fn draw_frames(&mut self, task: &Task, has_children: bool) -> io::Result<()> {
         let before = styled(FAINT, self.branches.before_line(has_children)).to_string();
         let traps = origin::trio_traps(&task.stack);
-        for frame in task.stack.iter().skip(traps).rev() {
-            writeln!(self.output, "{before}{}", frame_line(frame))?;
+        let shown = task.stack.get(traps..).unwrap_or_default();
+        for equal in shown.chunk_by(PartialEq::eq).rev() {
+            writeln!(
+                self.output,
+                "{before}{}{}",
+                frame_line(&equal[0]),
+                styled(HEADING, times(equal.len()))
+            )?;
         }
         if let Some(end) = task.waits_on.as_ref().and_then(|on| wait_line(on, has_children)) {
             writeln!(self.output, "{before}{}", styled(FAINT, end))?;
@@ -388,15 +392,41 @@ impl<'a, W: Write> Tree<'a, W> {
     }
 }
 
-/// `function  file:line`, escaped.
-pub(super) fn frame_line(frame: &Frame) -> String {
-    let function = fitted(&frame.function, FUNCTION_WIDTH);
-    format!("{function}  {}", styled(FAINT, location(&frame.file, frame.line)))
+/// `  x3` behind what stands for three; nothing behind what stands for itself.
+pub(super) fn times(count: usize) -> String {
+    if count > 1 {
+        format!("  x{count}")
+    } else {
+        String::new()
+    }
 }
 
-/// `file:line`, shortened and escaped; just the file where the line is unknown.
+/// That a task of asyncio goes on though its cancellation was asked for.
+const fn cancelled(task: &Task) -> &'static str {
+    match task.state {
+        TaskState::Pending => "cancelled, but waits",
+        TaskState::Running => "cancelled, but runs",
+    }
+}
+
+/// `function  file:line`, escaped.
+pub(super) fn frame_line(frame: &Frame) -> String {
+    let mut function = fitted(&frame.function, FUNCTION_WIDTH);
+    if frame.kind == FrameKind::LeftOut {
+        return styled(WARNING, function).to_string();
+    }
+    if frame.origin.rank != Rank::Application {
+        function = styled(FAINT, function).to_string();
+    }
+    format!(
+        "{function}  {}",
+        styled(FAINT, location(frame.shown_file(), frame.line))
+    )
+}
+
+/// `file:line`, escaped; just the file where the line is unknown.
 pub(super) fn location(file: &str, line: u32) -> String {
-    let file = Escaped(origin::short(file));
+    let file = Escaped(file);
     if line == 0 {
         file.to_string()
     } else {

@@ -102,7 +102,7 @@ fn children_of_a_group_that_is_awaited() {
     │     worker  /srv/app.py:20
     │     sleep  asyncio/tasks.py:704
     │     waits for Future
-    └─ ● b  truncated: innermost frames are missing
+    └─ ● b  truncated
           worker  /srv/app.py:20
           sleep  asyncio/tasks.py:704
           waits for Future
