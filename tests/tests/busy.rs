@@ -7,15 +7,21 @@ use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::compare::stack_lines;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::grammar::Grammar;
-use awaitwhat_tests::output::{Snapshot, Task};
+use awaitwhat_tests::output::{Frame, Snapshot, Task};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
+use serde::Deserialize;
 
 /// Sets how many snapshots are taken of each interpreter.
 const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
 /// How many are taken of all interpreters together, if nothing else is asked for.
 const ALL_SNAPSHOTS: usize = 1000;
+
+/// How the program whose code is ever new is traced, and how far the mean of its tasks may be from its own.
+const MADE_SECONDS: u32 = 5;
+const MADE_RATE: u32 = 99;
+const MADE_TOLERANCE: f64 = 0.1;
 
 fn main() -> anyhow::Result<()> {
     trials::run("busy", list)
@@ -32,6 +38,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             ("snapshots", check_snapshots),
             ("trace", check_trace),
         ];
+        if matches!(python.version, (3, 8 | 12 | 14)) {
+            let (name, python) = (format!("{}::made_code", python.label), python.clone());
+            list.push(trials::trial(name, move || check_made_code(&python)));
+        }
         let mut files = vec![("asyncio", "busy_tasks.py")];
         // These take their time, and the walk is the same: every second version has to do, or one for each of its ways.
         if python.has_package("trio") && python.version.1.is_multiple_of(2) && !python.label.contains('-') {
@@ -58,6 +68,45 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
     }
     Ok(list)
+}
+
+/// What a program whose code is ever new says of itself.
+#[derive(Deserialize)]
+struct Account {
+    at: f64,
+    /// Of the number of its tasks, over time.
+    integral: f64,
+}
+
+/// Code that is ever new: its names are right where they are told, and its time counts where they are not.
+fn check_made_code(python: &Python) -> anyhow::Result<()> {
+    let mut target = Target::start::<&str>(python, "made_code.py", &[])?;
+    let before: Account = serde_json::from_value(target.ask("report")?)?;
+    let profile = tool::profile(target.pid, MADE_SECONDS, MADE_RATE)?;
+    let after: Account = serde_json::from_value(target.ask("report")?)?;
+    let mean = (after.integral - before.integral) / (after.at - before.at);
+    ensure!(
+        (profile.mean_tasks / mean - 1.0).abs() < MADE_TOLERANCE,
+        "{mean} tasks, shown {} in the mean",
+        profile.mean_tasks
+    );
+    let is_made = |frame: &Frame| frame.function.starts_with("made_");
+    let made: Vec<_> = profile
+        .chains
+        .iter()
+        .filter(|chain| chain.frames.iter().any(is_made))
+        .collect();
+    ensure!(!made.is_empty(), "none was told by its name");
+    for chain in made {
+        let (outermost, inner) = chain.frames.split_last().context("it has a frame")?;
+        let is_own = inner.iter().all(|frame| !is_made(frame));
+        ensure!(
+            is_own && outermost.file == format!("/made/{}.py", outermost.function),
+            "names of two code objects in one chain: {:?}",
+            chain.frames
+        );
+    }
+    Ok(())
 }
 
 fn start(python: &Python, file: &str) -> anyhow::Result<(Target, Grammar)> {

@@ -16,8 +16,8 @@ use crate::{pythons, repo};
 const PROGRAM: &str = "xtask/soak/churning.py";
 /// Tasks that it begins per second, each with code of its own.
 const RATE: u32 = 1000;
-/// Characters of its names: so many that the bounds of what is kept are reached in the first minutes.
-const NAME_LENGTH: u32 = 300;
+/// Characters of its names: so many that the bounds of what is kept are reached in the first minute or two.
+const NAME_LENGTH: u32 = 2000;
 /// Samples per second.
 const SAMPLES: u32 = 999;
 /// Windows that the time is divided into. The first third of them is for getting warm: what is kept grows until its bounds are reached.
