@@ -21,7 +21,7 @@ use crate::profile::other_chains;
 use crate::python::trio::TrioTypes;
 use crate::python::waits::WaitReader;
 use crate::python::{Objects, ReadError};
-use crate::snapshot::{Frame, FrameKind, Losses, Stack};
+use crate::snapshot::{Frame, FrameKind, Losses};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
 
