@@ -235,5 +235,8 @@ pub struct Snapshot {
     pub span_seconds: f64,
     /// In ascending order of thread, then in the order of the registry.
     pub tasks: Vec<Task>,
+    /// Where the main thread is while there are tasks and no thread runs an event loop, as far as it could be read: its innermost frames,
+    /// innermost first. Empty where a loop runs.
+    pub main_thread: Vec<Frame>,
     pub losses: Losses,
 }

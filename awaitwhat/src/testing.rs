@@ -112,6 +112,7 @@ pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
         captured_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
         span_seconds: 0.000_25,
         tasks,
+        main_thread: Vec::new(),
         losses: Losses::default(),
     }
 }

@@ -61,7 +61,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         list.push(trial(name, move || process_id_is_reused(&python)));
     }
     type Check = fn(&Python) -> anyhow::Result<()>;
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("no_asyncio", no_asyncio),
         ("no_tasks", no_tasks),
         ("target_ends", target_ends),
@@ -69,6 +69,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         ("interrupted", interrupted),
         ("ring_buffer_full", ring_buffer_full),
         ("chain_too_deep", chain_too_deep),
+        ("loop_that_nobody_runs", loop_that_nobody_runs),
     ];
     for python in environment::pythons()? {
         for (name, check) in checks {
@@ -544,6 +545,29 @@ fn chain_too_deep(python: &Python) -> anyhow::Result<()> {
         "x198",
     ] {
         ensure!(said.contains(said_so), "the tree does not say {said_so}: {said}");
+    }
+    Ok(())
+}
+
+/// Its tasks cannot go on, and the main thread is elsewhere.
+fn loop_that_nobody_runs(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "loop_stopped.py", &[])?;
+    let pid = target.pid.to_string();
+    for command in ["tree", "ps"] {
+        let outcome = tool::run(&[command, &pid])?;
+        says(&outcome, 0, &[])?;
+        for words in [
+            "No thread runs the event loop of 1 task:",
+            "wait (threading.py:",
+            "called from <module> (",
+            "loop_stopped.py:",
+        ] {
+            ensure!(
+                outcome.stdout.contains(words),
+                "{words:?} is missing: {}",
+                outcome.stdout
+            );
+        }
     }
     Ok(())
 }

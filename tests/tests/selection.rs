@@ -40,13 +40,14 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         trial("several_versions", several_versions),
     ];
     type Check = fn(&Python) -> anyhow::Result<()>;
-    let checks: [(&str, Check); 12] = [
+    let checks: [(&str, Check); 13] = [
         ("some_are_refused", some_are_refused),
         ("by_name", by_name),
         ("by_any_bytes", by_any_bytes),
         ("by_cgroup", by_cgroup),
         ("all", all),
         ("children", children),
+        ("children_are_named", children_are_named),
         ("traced_together", traced_together),
         ("traced_children_come_and_go", traced_children_come_and_go),
         ("traced_child_execs", traced_child_execs),
@@ -131,6 +132,35 @@ fn equal(truth: &[Task], snapshot: &Snapshot) -> anyhow::Result<()> {
 /// An own word on the command line of a target, which no other process has.
 fn word(name: &str) -> String {
     format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], "")
+}
+
+/// A process that has no tasks itself, as a supervisor or a loader: who has some is said, and how to look at them.
+fn children_are_named(python: &Python) -> anyhow::Result<()> {
+    let inner = python.target_command("coroutines.py");
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$@\"; true", "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let target = Target::spawn(command)?;
+    let (parent, child) = (target.child_id().to_string(), target.pid.to_string());
+    ensure!(
+        parent != child,
+        "the shell has become the target: this tests nothing"
+    );
+    let hint = format!("its child runs an event loop: {child} (");
+    for arguments in [&["ps", &parent][..], &["trace", "-d", "1", "-p", &parent]] {
+        let outcome = tool::run(arguments)?;
+        says(&outcome, 3, &[&hint, "--subprocesses"])?;
+    }
+    let outcome = tool::run(&["ps", "--subprocesses", "-p", &parent])?;
+    says(&outcome, 0, &[])?;
+    ensure!(
+        !outcome.stderr.contains("event loop") && outcome.stdout.contains(&child),
+        "{}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
+    Ok(())
 }
 
 fn nothing_matches() -> anyhow::Result<()> {

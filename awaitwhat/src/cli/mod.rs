@@ -13,6 +13,7 @@ mod descriptors;
 mod diagnostics;
 mod doctor;
 pub mod exit;
+mod family;
 mod output;
 mod probe;
 mod program;

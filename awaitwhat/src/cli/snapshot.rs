@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::args::{GlobalArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{config, machine_stdout, people_stdout, stdout_width};
+use super::{config, family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{snapshot_json, survey_json};
 use crate::session;
 use crate::snapshot::Snapshot;
@@ -22,7 +22,13 @@ pub(super) enum View {
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
     let options = config::reading(global, &args.selection.mine)?;
     let selection = config::selection(&args.selection, &args.processes)?;
-    let found = session::snapshots(&selection, &options).await?;
+    let found = match session::snapshots(&selection, &options).await {
+        Ok(found) => found,
+        Err(error) => {
+            family::hint(selection.single(), &selection, &options);
+            return Err(error.into());
+        }
+    };
     let single = selection.single().and(found.targets.first());
     if args.json {
         let mut stdout = machine_stdout();
@@ -40,6 +46,8 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) ->
         stdout.flush()?;
     }
     complain(&found.refused);
+    let without_tasks = found.targets.iter().filter(|snapshot| snapshot.tasks.is_empty());
+    family::hint(without_tasks.map(|snapshot| snapshot.pid), &selection, &options);
     Ok(if found.refused.is_empty() {
         Exit::Ok
     } else {

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::signals::Signals;
-use super::{machine_stdout, people_stdout, stdout_width};
+use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json, survey_json};
 use crate::profile::Profile;
 use crate::selection::Selection;
@@ -163,6 +163,17 @@ pub(super) async fn trace(
     let shown = bar.clone();
     let trace = session::trace(selection, options, stop, move |progress| show(&shown, progress)).await;
     bar.finish_and_clear();
+    let without_tasks: Vec<u32> = match &trace {
+        Ok(trace) => trace
+            .survey
+            .targets
+            .iter()
+            .filter(|profile| profile.chains.is_empty())
+            .flat_map(|profile| profile.processes.iter().map(|process| process.pid))
+            .collect(),
+        Err(_) => selection.single().into_iter().collect(),
+    };
+    family::hint(without_tasks, selection, &options.reading);
     Ok(trace?)
 }
 

@@ -15,7 +15,10 @@ use crate::memory::{Address, Fault};
 use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
 use crate::python::waits::Waiter;
-use crate::snapshot::{Snapshot, Task, TaskState, WaitsOn};
+use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitsOn};
+
+/// Frames of the main thread that are read where no thread runs a loop.
+const MAX_THREAD_FRAMES: usize = 32;
 
 /// One task as it was visited.
 #[derive(Clone, Debug)]
@@ -143,6 +146,11 @@ pub(super) fn assemble(
     }
     trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
+    let main_thread = if tasks.is_empty() {
+        Vec::new()
+    } else {
+        idle_main_thread(observer).map_err(FindFault)?
+    };
     observer.losses.stale += observer.names.codes.take_unreadable();
     Ok(Snapshot {
         pid: observer.pid,
@@ -151,8 +159,26 @@ pub(super) fn assemble(
         captured_at,
         span_seconds: span,
         tasks,
+        main_thread,
         losses: observer.losses.clone(),
     })
+}
+
+/// Where the main thread is, while no thread runs a loop: tasks of loops that nobody runs are planned with the thread that began first.
+fn idle_main_thread(observer: &mut Observer) -> Result<Vec<Frame>, Fault> {
+    if !observer.loops.running.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(plan) = observer.loops.plans.first() else {
+        return Ok(Vec::new());
+    };
+    let thread = Address(plan.thread_state);
+    let (interpreter, memory) = (&observer.interpreter, &observer.memory);
+    let found = readable(interpreter.thread_frames(memory, thread, MAX_THREAD_FRAMES))?;
+    let objects = interpreter.objects(memory);
+    let codes = &mut observer.names.codes;
+    let frame = |(code, instruction)| codes.frame(&objects, code, instruction);
+    found.unwrap_or_default().into_iter().map(frame).collect()
 }
 
 /// A fault that ends everything.
@@ -234,11 +260,7 @@ fn trio_task(observer: &Observer, id: Address, visit: &Visit) -> Result<Option<T
     readable(frames.trio_task(types, &seen))
 }
 
-fn waits_on(
-    observer: &mut Observer,
-    visit: &Visit,
-    stack: &[crate::snapshot::Frame],
-) -> Result<Option<WaitsOn>, Fault> {
+fn waits_on(observer: &mut Observer, visit: &Visit, stack: &[Frame]) -> Result<Option<WaitsOn>, Fault> {
     let terminal = if visit.terminal.is_null() {
         visit.fut_waiter
     } else {

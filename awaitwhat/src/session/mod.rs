@@ -1,6 +1,7 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
 mod assemble;
+mod family;
 mod observer;
 mod once;
 mod process;
@@ -28,6 +29,7 @@ use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::{Refused, Survey};
+pub use family::{Child, running_children};
 use observer::AttachError;
 pub use process::own_thread_ids;
 

@@ -15,6 +15,7 @@ mod self_check_tests;
 #[cfg(test)]
 mod synthetic_tests;
 mod task_shapes;
+mod thread_frames;
 mod thread_id;
 mod trio;
 mod unnamed;

@@ -5,8 +5,6 @@
 
 use std::fmt::Display;
 
-use awaitwhat_common::layout::quirks;
-
 use super::again::look_again;
 use super::{FindError, Interpreter};
 use crate::memory::{Address, Fault, Memory};
@@ -14,8 +12,6 @@ use crate::python::{ReadError, Text};
 
 /// Threads whose frames are looked at.
 const MAX_THREADS: usize = 8;
-/// Frames of one thread that are looked at, until one belongs to Python code.
-const MAX_FRAMES: usize = 64;
 /// Bits of `tp_flags` (object.h): `Py_TPFLAGS_HEAPTYPE`, `Py_TPFLAGS_READY` and `Py_TPFLAGS_TYPE_SUBCLASS`.
 const TYPE_FLAGS: u64 = 1 << 9 | 1 << 12 | 1 << 31;
 /// Those of them that `type` itself has.
@@ -335,7 +331,8 @@ impl Interpreter {
             if thread.is_null() {
                 break;
             }
-            if let Ok(Some(code)) = self.innermost_code(memory, thread) {
+            if let Ok([(code, _), ..]) = self.thread_frames(memory, thread, 1).as_deref() {
+                let code = *code;
                 let objects = self.objects(memory);
                 let found = objects.type_of(code).and_then(|it| objects.full_type_name(it));
                 let fact = Fact::name(what, "code", found)?;
@@ -347,31 +344,5 @@ impl Interpreter {
             thread = memory.read_address(thread.offset(self.offsets.thread.next))?;
         }
         Ok(wrong)
-    }
-
-    /// The code of the innermost frame of Python code in a thread, if it has one.
-    fn innermost_code(&self, memory: &dyn Memory, thread: Address) -> Result<Option<Address>, ReadError> {
-        let walk = &self.walk;
-        let mut frame = memory.read_address(thread.offset(walk.thread_current_frame.into()))?;
-        if walk.quirks & quirks::CFRAME != 0 && !frame.is_null() {
-            frame = memory.read_address(frame.offset(walk.cframe_current_frame.into()))?;
-        }
-        for _ in 0..MAX_FRAMES {
-            if frame.is_null() {
-                break;
-            }
-            if walk.has_heap_frames() || self.owner_of(memory, frame)? < walk.owner_internal {
-                let code = memory.read_u64(frame.offset(walk.frame_code.into()))?;
-                return Ok(Some(Address(code & !walk.tag_mask)));
-            }
-            frame = memory.read_address(frame.offset(walk.frame_previous.into()))?;
-        }
-        Ok(None)
-    }
-    fn owner_of(&self, memory: &dyn Memory, frame: Address) -> Result<u8, Fault> {
-        let mut owner = [0];
-        memory.read(frame.offset(self.walk.frame_owner.into()), &mut owner)?;
-        let [owner] = owner;
-        Ok(owner)
     }
 }

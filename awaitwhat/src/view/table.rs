@@ -8,6 +8,7 @@ use super::losses::{self, Counted};
 use super::names;
 use super::rows::{Columns, write_many};
 use super::style::{WARNING, styled};
+use super::tree;
 use crate::memory::Address;
 use crate::snapshot::{Snapshot, Stack, Task, TaskState, TrioState};
 
@@ -55,6 +56,7 @@ pub fn write(
             .map(|position| row(&snapshot.tasks[*position], &by_id))
     };
     write_many(columns, rows, width, output)?;
+    tree::write_idle(snapshot, output)?;
     let lost = losses::describe(
         &snapshot.losses,
         Counted::Tasks,

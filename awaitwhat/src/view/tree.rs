@@ -67,6 +67,7 @@ fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write
         graph.roots().len(),
     );
     writeln!(output, "{}", styled(HEADING, heading))?;
+    write_idle(snapshot, output)?;
     for cycle in graph.cycles() {
         let warning = if cycle.len() == 1 {
             "1 task waits for itself: it cannot go on".to_owned()
@@ -80,6 +81,32 @@ fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write
         writeln!(output, "{}", styled(WARNING, format_args!("{warning} ({names})")))?;
     }
     writeln!(output)
+}
+
+/// Says where tasks belong to event loops that no thread runs, and where the main thread is meanwhile.
+pub(super) fn write_idle(snapshot: &Snapshot, output: &mut impl Write) -> io::Result<()> {
+    let idle = snapshot.tasks.iter().filter(|task| task.tid.is_none()).count();
+    if idle == 0 {
+        return Ok(());
+    }
+    let mut text = format!(
+        "No thread runs the event loop of {}: it was stopped, or has not begun",
+        plural(idle, "task", "tasks")
+    );
+    let place = |frame: &Frame| {
+        let function = fitted(&frame.function, FUNCTION_WIDTH);
+        format!("{function} ({})", location(frame.shown_file(), frame.line))
+    };
+    let threads = &snapshot.main_thread;
+    if let Some(innermost) = threads.first() {
+        text += &format!("; the main thread is in {}", place(innermost));
+    }
+    // Whose code brought it there.
+    let called_by = origin::await_point(threads);
+    if let Some(caller) = threads.get(called_by).filter(|_| called_by > 0) {
+        text += &format!(", called from {}", place(caller));
+    }
+    writeln!(output, "{}", styled(WARNING, text))
 }
 
 fn write_losses(snapshot: &Snapshot, max_frames: usize, output: &mut impl Write) -> io::Result<()> {

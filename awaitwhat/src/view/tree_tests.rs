@@ -397,3 +397,22 @@ fn equal_tasks_with_nurseries_are_one_entry() {
              sleep  /lib/trio/_timeouts.py:87
     ");
 }
+
+#[test]
+fn a_loop_that_nobody_runs_is_said_to_be_so() {
+    let mut left = task(1, "left behind", &[frame("worker", "/srv/app.py", 4)]);
+    left.tid = None;
+    let mut snapshot = snapshot(vec![left]);
+    insta::assert_snapshot!(drawn(&snapshot).lines().nth(1).unwrap(), @"No thread runs the event loop of 1 task: it was stopped, or has not begun");
+    snapshot.main_thread = vec![
+        frame("Thread.join", "/usr/lib/python3.14/threading.py", 1119),
+        frame(
+            "ThreadPoolExecutor.shutdown",
+            "/usr/lib/python3.14/concurrent/futures/thread.py",
+            239,
+        ),
+        frame("stop", "/srv/app.py", 12),
+        frame("<module>", "/srv/app.py", 20),
+    ];
+    insta::assert_snapshot!(drawn(&snapshot).lines().nth(1).unwrap(), @"No thread runs the event loop of 1 task: it was stopped, or has not begun; the main thread is in Thread.join (threading.py:1119), called from stop (/srv/app.py:12)");
+}
