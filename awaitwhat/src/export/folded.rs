@@ -100,10 +100,18 @@ pub(super) struct FrameName<'a>(pub(super) &'a Frame);
 impl fmt::Display for FrameName<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Frame {
-            function, line, kind, ..
+            function,
+            file,
+            line,
+            kind,
+            ..
         } = self.0;
         if *kind == FrameKind::LeftOut {
             return write!(formatter, "{}", FoldedEscaped(function));
+        }
+        if file.is_empty() && *kind == FrameKind::Unknown {
+            // There is no code that could be anywhere.
+            return write!(formatter, "{}", FoldedEscaped(named(function)));
         }
         write!(
             formatter,
@@ -117,6 +125,7 @@ impl fmt::Display for FrameName<'_> {
 #[cfg(test)]
 mod tests {
     use crate::profile::Profile;
+    use crate::snapshot::Frame;
     use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
 
     fn written(profile: &Profile) -> String {
@@ -157,6 +166,12 @@ mod tests {
     fn hostile_names_break_no_line() {
         let hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
         insta::assert_snapshot!(written(&hostile), @r#"a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7 (a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7:1);[a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7] 1000000"#);
+    }
+
+    #[test]
+    fn what_stands_in_place_of_chains_is_nowhere() {
+        let gone = Frame::in_place_of("code that was gone");
+        insta::assert_snapshot!(written(&profile(vec![chain(&[gone], None, 1.0)])), @"<code that was gone>;[?] 1000000");
     }
 
     #[test]
