@@ -56,6 +56,16 @@ impl ChainId {
     pub fn index(self) -> usize {
         self.index as usize
     }
+
+    /// A chain of no table, for tests of what is told of chains.
+    #[cfg(test)]
+    pub(crate) const fn numbered(index: u32) -> Self {
+        Self {
+            index,
+            generation: 0,
+            is_proven: false,
+        }
+    }
 }
 
 /// What makes two chains one.

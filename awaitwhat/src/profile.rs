@@ -7,9 +7,15 @@ use crate::snapshot::{Losses, Stack};
 mod account;
 #[cfg(test)]
 mod account_tests;
+#[cfg(test)]
+mod bias_tests;
 mod ledger;
 mod merged;
 mod points;
+mod rest_clock;
+#[cfg(test)]
+mod simulated;
+mod stratum;
 mod weights;
 
 pub use account::Account;

@@ -1,12 +1,17 @@
 //! From visits to task-seconds.
 //!
 //! A loop's time is of two kinds, and each is sampled in its own way: while the thread is on a CPU, its own perf event samples it
-//! once per so much CPU time; while it rests, the observer looks at it once per so much time. Each kind has a clock that only
-//! advances in its time, and each visit of a task stands for the time on that clock since the visit before: half of it belongs to
-//! the chain seen then, half to the chain seen now. So weights stay unbiased however a pass over all tasks is cut into slices,
-//! and however unevenly samples of the two kinds come.
+//! once per so much CPU time; while it rests, the observer looks at it once per so much time. In each kind, `stratum` has each visit stand
+//! for the time between two looks at the same place.
 //!
-//! What runs is seen once at the beginning of every slice, and stands for the time since the slice before.
+//! The two are joined by what is known best. Passes at rest are many and cost the target nothing: a task that was met by two of them
+//! was there all the time in between, also while the loop worked, and is credited with that time in the chain that it rested in. A sample
+//! in context corrects which chain that was, for as long as it stands for: it credits what it found *instead of* that chain. Tasks that no pass at
+//! rest has met yet are credited by samples alone. So how many tasks there are does not hang on the few samples of a loop that hardly works, and
+//! what tasks do while it works is told by these alone.
+//!
+//! What runs is seen once at the beginning of every slice, and stands for the time since the slice before. Other tasks that are at work at the same time, because
+//! a loop runs within a loop, are visited like those that wait.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,36 +19,32 @@ use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
+use super::rest_clock::RestClock;
+use super::stratum::{Assumed, Found, Moment, Stratum};
 use super::weights::Weights;
 use crate::chains::ChainId;
 use crate::decode::{Origin, SliceRecord, TaskRecord};
 use crate::memory::Address;
 
-/// The last visit of a task in one kind of time.
-#[derive(Clone, Copy, Debug)]
-struct Visit {
-    first_clock: u64,
-    clock: u64,
-    pass: u64,
-    /// `None` while it runs: what runs is credited by slices.
-    chain: Option<ChainId>,
+/// A task, by what distinguishes it from another one that gets the same address.
+///
+/// That one task is taken for two costs nothing: each is credited with half of the time between two looks. So a task that is
+/// given another name may count as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskId {
+    pub address: Address,
+    pub coroutine: Address,
+    pub name: Address,
 }
 
-/// One kind of time of one loop.
-#[derive(Clone, Debug, Default)]
-struct Stratum {
-    start: u64,
-    /// When the last slice began.
-    last_slice: u64,
-    /// Up to here nothing has changed since the last pass.
-    constant_until: u64,
-    /// Between two visits of a task, most recently.
-    period: u64,
-    passes: u64,
-    visits: HashMap<Address, Visit>,
-    /// What ran when the current slice began, until its record comes.
-    announced: Option<ChainId>,
-    running: Option<ChainId>,
+impl TaskId {
+    fn of(record: &TaskRecord<'_>) -> Self {
+        Self {
+            address: record.address,
+            coroutine: record.coroutine,
+            name: record.name,
+        }
+    }
 }
 
 /// One event loop, in its thread's time.
@@ -53,6 +54,9 @@ struct Loop {
     first: (u64, u64),
     last: (u64, u64),
     last_visit: (u64, u64),
+    /// CPU time (ns) when it began.
+    start: u64,
+    clock: RestClock,
     resting: Stratum,
     busy: Stratum,
     /// Nothing is known of the time from the last record on until the next one: there was no loop.
@@ -69,96 +73,72 @@ pub struct Account {
 }
 
 impl Account {
+    /// The loops are looked at once more.
+    pub fn tick(&mut self) {
+        self.loops.values_mut().for_each(|it| it.clock.tick());
+    }
+
     /// Takes one visit of a task whose chain was read.
     pub fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
-        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
         if record.address.is_null() {
-            stratum.announced = Some(chain);
-            return;
+            self.announce(&record.origin, chain);
+        } else {
+            let is_running = record.state == TaskState::Running;
+            self.met(&record.origin, TaskId::of(record), is_running, chain);
         }
+    }
+
+    /// Takes one visit of a task that could not be read: it is there all the same.
+    pub fn visit_unread(&mut self, record: &TaskRecord<'_>) {
+        let (it, _) = Loop::of(&mut self.loops, &record.origin, true);
+        it.stratum(&record.origin)
+            .met_unread(TaskId::of(record), record.origin.pass);
+    }
+
+    /// Takes what runs in a slice.
+    pub(super) fn announce(&mut self, origin: &Origin, chain: ChainId) {
+        let (it, _) = Loop::of(&mut self.loops, origin, true);
+        it.stratum(origin).announce(chain);
+    }
+
+    pub(super) fn met(&mut self, origin: &Origin, id: TaskId, is_running: bool, chain: ChainId) {
         self.task_visits += 1;
-        let chain = (record.state != TaskState::Running).then_some(chain);
-        let pass = record.origin.pass;
-        match stratum.visits.get_mut(&record.address) {
-            Some(visit) => {
-                let constant = stratum.constant_until.clamp(visit.clock, clock.max(visit.clock));
-                let changed = clock.saturating_sub(constant) as f64 / 2.0;
-                self.weights
-                    .credit(visit.chain, (constant - visit.clock) as f64 + changed);
-                self.weights.credit(chain, changed);
-                stratum.period = clock.saturating_sub(visit.clock);
-                *visit = Visit {
-                    clock,
-                    pass,
-                    chain,
-                    ..*visit
-                };
-            }
-            None => {
-                // A task that was there from the beginning was there all the time; another one appeared between two passes.
-                let is_first_pass = stratum.passes == 0;
-                let since = if is_first_pass {
-                    clock.saturating_sub(stratum.start) as f64
-                } else {
-                    stratum.unseen(clock, clock.saturating_sub(stratum.period))
-                };
-                self.weights.credit(chain, since);
-                let first_clock = if is_first_pass { stratum.start } else { clock };
-                stratum.visits.insert(
-                    record.address,
-                    Visit {
-                        first_clock,
-                        clock,
-                        pass,
-                        chain,
-                    },
-                );
+        let (it, at) = Loop::of(&mut self.loops, origin, true);
+        let is_credited_by_slices = is_running && it.stratum(origin).is_announced(chain);
+        let chain = (!is_credited_by_slices).then_some(chain);
+        if origin.in_context {
+            let assumed = it.resting.chain_of(id).map(Assumed::new);
+            let found = Found { chain, assumed };
+            it.busy.met(id, found, at, origin.pass, &mut self.weights);
+        } else {
+            let found = Found { chain, assumed: None };
+            let is_met_again = it.resting.met(id, found, at, origin.pass, &mut self.weights);
+            if is_met_again {
+                it.busy.is_credited(id, &mut self.weights);
             }
         }
     }
 
     /// Takes the end of a slice.
     pub fn slice(&mut self, record: &SliceRecord) {
-        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
-        if matches!(record.status, SliceStatus::Running | SliceStatus::Replaced) {
+        let SliceRecord { origin, status, .. } = record;
+        if *status == SliceStatus::Replaced {
             return;
         }
-        self.samples += 1;
-        let announced = stratum.announced.take();
-        if record.status == SliceStatus::Unchanged {
-            stratum.constant_until = clock;
-        } else {
-            stratum.running = announced;
-        }
-        self.weights
-            .credit(stratum.running, clock.saturating_sub(stratum.last_slice) as f64);
-        stratum.last_slice = clock;
-        if record.status == SliceStatus::PassComplete {
-            stratum.passes += 1;
-            self.forget_vanished(record);
-        }
-        if record.status != SliceStatus::RegistryTorn
-            && let Some(of_loop) = self.loops.get_mut(&record.origin.event_loop)
-        {
-            of_loop.last_visit = (record.origin.time, record.origin.runtime);
-        }
-    }
-
-    /// Tasks that a complete pass did not meet ended after their last visit, and after nothing changed any more.
-    fn forget_vanished(&mut self, record: &SliceRecord) {
-        let (clock, stratum) = stratum(&mut self.loops, &record.origin);
-        let mut visits = std::mem::take(&mut stratum.visits);
-        visits.retain(|_, visit| {
-            let is_there = visit.pass >= record.origin.pass;
-            if !is_there {
-                let constant = stratum.constant_until.clamp(visit.clock, clock.max(visit.clock));
-                let rested = (constant - visit.clock) as f64;
-                self.weights
-                    .credit(visit.chain, rested + stratum.unseen(clock, constant));
+        let (it, at) = Loop::of(&mut self.loops, origin, *status != SliceStatus::Running);
+        let stratum = it.stratum(origin);
+        match status {
+            SliceStatus::Running | SliceStatus::Replaced => return,
+            SliceStatus::Unchanged => stratum.unchanged(at, &mut self.weights),
+            _ => {
+                let is_complete = *status == SliceStatus::PassComplete;
+                stratum.walked(at, origin.pass, is_complete, &mut self.weights);
             }
-            is_there
-        });
-        stratum.visits = visits;
+        }
+        self.samples += 1;
+        if *status != SliceStatus::RegistryTorn {
+            it.last_visit = (origin.time, origin.runtime);
+        }
     }
 
     /// Takes back what was seen of threads since their tasks were seen last: the target has ended, or runs another program.
@@ -225,12 +205,7 @@ impl Account {
     /// The chains that may be credited without being seen again: whoever holds one is asked here.
     pub fn chains_in_use(&self) -> HashSet<ChainId> {
         let strata = self.loops.values().flat_map(|it| [&it.resting, &it.busy]);
-        strata
-            .flat_map(|stratum| {
-                let visited = stratum.visits.values().filter_map(|visit| visit.chain);
-                visited.chain(stratum.announced).chain(stratum.running)
-            })
-            .collect()
+        strata.flat_map(Stratum::chains).collect()
     }
 
     /// CPU time of all event-loop threads while they were traced, in seconds.
@@ -259,95 +234,89 @@ impl Account {
 
     /// Tasks of the latest passes.
     pub fn tasks(&self) -> usize {
-        let of = |it: &Loop| it.resting.visits.len().max(it.busy.visits.len());
+        let of = |it: &Loop| it.resting.tasks().max(it.busy.tasks());
         self.loops.values().map(of).sum()
     }
 }
 
-/// The clock of a record, and the kind of time that it belongs to.
-fn stratum<'a>(loops: &'a mut HashMap<LoopId, Loop>, origin: &Origin) -> (u64, &'a mut Stratum) {
-    let resting = origin.time.saturating_sub(origin.runtime);
-    let of_loop = loops.entry(origin.event_loop).or_insert_with(|| Loop {
-        first: (origin.time, origin.runtime),
-        last: (origin.time, origin.runtime),
-        last_visit: (origin.time, origin.runtime),
-        resting: Stratum {
-            start: resting,
-            last_slice: resting,
-            ..Stratum::default()
-        },
-        busy: Stratum {
-            start: origin.runtime,
-            last_slice: origin.runtime,
-            ..Stratum::default()
-        },
-        is_over: false,
-    });
-    if std::mem::take(&mut of_loop.is_over) {
-        of_loop.resting.begin(resting);
-        of_loop.busy.begin(origin.runtime);
-    }
-    of_loop.last = of_loop.last.max((origin.time, origin.runtime));
-    if origin.in_context {
-        (origin.runtime, &mut of_loop.busy)
-    } else {
-        (resting, &mut of_loop.resting)
-    }
-}
-
 impl Loop {
+    /// The loop that a record is about, and the moment of it on the clocks of its kind of time. `is_at_rest` tells what a look has found.
+    fn of<'a>(
+        loops: &'a mut HashMap<LoopId, Self>,
+        origin: &Origin,
+        is_at_rest: bool,
+    ) -> (&'a mut Self, Moment) {
+        let of_loop = loops
+            .entry(origin.event_loop)
+            .or_insert_with(|| Self::new(origin.time, origin.runtime));
+        if std::mem::take(&mut of_loop.is_over) {
+            of_loop.begin(origin.time, origin.runtime);
+        }
+        of_loop.last = of_loop.last.max((origin.time, origin.runtime));
+        let busy = of_loop.busy_clock(origin.runtime);
+        let at = if origin.in_context {
+            Moment {
+                own: busy,
+                other: 0.0,
+            }
+        } else {
+            let own = of_loop.clock.look(origin.time, origin.runtime, is_at_rest);
+            Moment { own, other: busy }
+        };
+        (of_loop, at)
+    }
+
+    fn new(time: u64, runtime: u64) -> Self {
+        Self {
+            first: (time, runtime),
+            last: (time, runtime),
+            last_visit: (time, runtime),
+            start: runtime,
+            clock: RestClock::begin(time, runtime),
+            resting: Stratum::default(),
+            busy: Stratum::default(),
+            is_over: false,
+        }
+    }
+
+    /// Goes on with nothing seen yet.
+    fn begin(&mut self, time: u64, runtime: u64) {
+        self.start = runtime;
+        self.clock = RestClock::begin(time, runtime);
+        self.resting = Stratum::default();
+        self.busy = Stratum::default();
+    }
+
+    fn busy_clock(&self, runtime: u64) -> f64 {
+        runtime.saturating_sub(self.start) as f64
+    }
+
+    fn stratum(&mut self, origin: &Origin) -> &mut Stratum {
+        if origin.in_context {
+            &mut self.busy
+        } else {
+            &mut self.resting
+        }
+    }
+
     fn settle(&mut self, weights: &mut Weights) {
         let (time, runtime) = self.last;
-        let resting_end = time.saturating_sub(runtime);
-        self.resting.settle(resting_end, weights);
-        self.busy.settle(runtime, weights);
-        // Too short a time of one kind to have met a task in it: it did there what it did in the other.
-        self.resting.fill_in(resting_end, &self.busy, weights);
-        self.busy.fill_in(runtime, &self.resting, weights);
-        self.resting.begin(resting_end);
-        self.busy.begin(runtime);
-    }
-}
-
-impl Stratum {
-    /// What is credited to a task that came or went unseen between `since` and `clock`: half of the time in which it can have
-    /// done so. That is what has passed since nothing changed any more, and no longer than between two visits.
-    fn unseen(&self, clock: u64, since: u64) -> f64 {
-        let possible = clock.saturating_sub(since.max(self.constant_until.min(clock)));
-        let longest = if self.period == 0 { possible } else { self.period };
-        possible.min(longest) as f64 / 2.0
-    }
-
-    /// Goes on at `clock` with nothing seen yet.
-    fn begin(&mut self, clock: u64) {
-        *self = Self {
-            start: clock,
-            last_slice: clock,
-            period: self.period,
-            ..Self::default()
+        let (rested, busy) = (self.clock.rested(time, runtime), self.busy_clock(runtime));
+        self.resting.fill_in(rested, &self.busy, weights);
+        let at_rest = Moment {
+            own: rested,
+            other: busy,
         };
-    }
-
-    fn settle(&mut self, end: u64, weights: &mut Weights) {
-        for visit in self.visits.values_mut() {
-            weights.credit(visit.chain, end.saturating_sub(visit.clock) as f64);
-            visit.clock = end.max(visit.clock);
-        }
-        weights.credit(self.running, end.saturating_sub(self.last_slice) as f64);
-        self.last_slice = end.max(self.last_slice);
-    }
-
-    /// Credits this kind of time to the tasks that were met in the `other` only, for as long as they were there.
-    fn fill_in(&self, end: u64, other: &Self, weights: &mut Weights) {
-        let length = end.saturating_sub(self.start) as f64;
-        for (task, visit) in &other.visits {
-            if self.visits.contains_key(task) {
-                continue;
-            }
-            let whole = visit.clock.saturating_sub(other.start) as f64;
-            let there = visit.clock.saturating_sub(visit.first_clock) as f64;
-            let share = if whole > 0.0 { there / whole } else { 1.0 };
-            weights.credit(visit.chain, length * share);
-        }
+        let is_alone = !self.busy.is_complete();
+        self.resting.settle(at_rest, is_alone, weights);
+        self.busy.settle(
+            Moment {
+                own: busy,
+                other: 0.0,
+            },
+            false,
+            weights,
+        );
+        self.begin(time, runtime);
     }
 }

@@ -4,9 +4,10 @@ use awaitwhat_common::event::{TASK_HEADER_WORDS, flags, kind, task};
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
-use super::Account;
+use super::account::{Account, TaskId};
 use crate::chains::{ChainId, ChainTable};
 use crate::decode::{Origin, Record, SliceRecord, TaskRecord, decode};
+use crate::memory::Address;
 use crate::snapshot::Stack;
 
 const SECOND: u64 = 1_000_000_000;
@@ -14,6 +15,8 @@ const SECOND: u64 = 1_000_000_000;
 /// Feeds an account with visits and slices; chains are named by one letter, and are running if it is a capital one.
 #[derive(Default)]
 struct Feed {
+    /// Time of the last look.
+    looked: u64,
     account: Account,
     chains: ChainTable,
 }
@@ -51,13 +54,23 @@ impl Feed {
         take(&mut self.account, &record, chain)
     }
 
+    /// All that is found at rest at the same time is found by one look.
+    fn look(&mut self, origin: Origin) {
+        if !origin.in_context && origin.time != self.looked {
+            self.looked = origin.time;
+            self.account.tick();
+        }
+    }
+
     fn visit(&mut self, name: char, address: u64, origin: Origin) {
+        self.look(origin);
         self.with_record(name, address, origin, |account, record, chain| {
             account.visit(record, chain)
         });
     }
 
     fn slice(&mut self, status: SliceStatus, origin: Origin) {
+        self.look(origin);
         let counts = SliceRecord {
             origin,
             status,
@@ -103,13 +116,14 @@ fn close(one: f64, other: f64) {
 }
 
 #[test]
-fn the_time_between_two_visits_is_divided() {
+fn what_is_found_stands_for_the_time_since_the_last_look() {
     let mut feed = Feed::default();
     feed.pass(&[(1, 'a')], 0.0, 1);
     feed.pass(&[(1, 'b')], 4.0, 2);
+    feed.pass(&[(1, 'a')], 5.0, 3);
     feed.account.end();
-    close(feed.seconds('a'), 2.0);
-    close(feed.seconds('b'), 2.0);
+    close(feed.seconds('a'), 1.0);
+    close(feed.seconds('b'), 4.0);
 }
 
 #[test]
@@ -119,8 +133,8 @@ fn an_unchanged_target_is_credited_in_full() {
     feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
     feed.pass(&[(1, 'b'), (2, 'b')], 10.0, 2);
     feed.account.end();
-    close(feed.seconds('a'), 2.0 * 9.5);
-    close(feed.seconds('b'), 2.0 * 0.5);
+    close(feed.seconds('a'), 2.0 * 9.0);
+    close(feed.seconds('b'), 2.0);
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn a_task_that_ends_after_a_rest_is_credited_with_the_rest() {
     feed.slice(SliceStatus::Unchanged, origin(false, nanoseconds(9.0), 0, 1));
     feed.pass(&[], 10.0, 2);
     feed.account.end();
-    close(feed.seconds('a'), 9.5);
+    close(feed.seconds('a'), 9.0);
 }
 
 #[test]
@@ -142,7 +156,7 @@ fn a_task_that_begins_after_a_rest_is_not() {
     feed.pass(&[(1, 'a'), (2, 'b')], 11.0, 3);
     feed.account.end();
     close(feed.seconds('a'), 11.0);
-    close(feed.seconds('b'), 1.5);
+    close(feed.seconds('b'), 2.0);
 }
 
 #[test]
@@ -236,13 +250,14 @@ fn a_chain_is_in_use_until_nothing_can_be_credited_to_it() {
     let mut feed = Feed::default();
     let [a, b, run] = ['a', 'b', 'R'].map(|name| feed.chain(name));
     feed.pass(&[(1, 'a'), (2, 'b')], 0.0, 1);
+    feed.pass(&[(1, 'a'), (2, 'b')], 0.5, 2);
     let ran = origin(true, nanoseconds(1.0), nanoseconds(1.0), 1);
     feed.visit('R', 0, ran);
     assert_eq!(feed.account.chains_in_use(), [a, b, run].into());
     feed.slice(SliceStatus::PassComplete, ran);
     assert_eq!(feed.account.chains_in_use(), [a, b, run].into());
     // Task 2 has ended.
-    feed.pass(&[(1, 'a')], 2.0, 2);
+    feed.pass(&[(1, 'a')], 2.0, 3);
     assert_eq!(feed.account.chains_in_use(), [a, run].into());
     feed.account.end_loop(LoopId { tid: 7, slot: 0 });
     assert!(feed.account.chains_in_use().is_empty());
@@ -320,8 +335,8 @@ fn the_time_between_two_loops_belongs_to_neither() {
     close(feed.seconds('a'), 4.0);
     close(feed.seconds('b'), 2.0);
     close(feed.seconds('R'), 2.0);
-    // It is taken to have been there all the time of its own loop, and no longer.
-    close(feed.seconds('c'), 2.0);
+    // The passes at rest have not met it: it was not there while the loop rested.
+    close(feed.seconds('c'), 0.0);
 }
 
 #[test]
@@ -330,4 +345,51 @@ fn a_loop_that_is_walked_anew_has_gone_on_meanwhile() {
     close(feed.seconds('a'), 4.0);
     close(feed.seconds('b'), 8.0);
     close(feed.seconds('R'), 8.0);
+}
+
+#[test]
+fn another_task_at_the_same_address_is_another_task() {
+    let mut feed = Feed::default();
+    feed.pass(&[(1, 'a')], 0.0, 1);
+    let at = |time: f64, pass| origin(false, nanoseconds(time), 0, pass);
+    let visit = |feed: &mut Feed, coroutine, name, time, pass| {
+        let chain = feed.chain(name);
+        let id = TaskId {
+            address: Address(1),
+            coroutine: Address(coroutine),
+            name: Address(0),
+        };
+        feed.look(at(time, pass));
+        feed.account.met(&at(time, pass), id, false, chain);
+        feed.slice(SliceStatus::PassComplete, at(time, pass));
+    };
+    feed.slice(SliceStatus::Unchanged, at(4.0, 1));
+    visit(&mut feed, 0x1000, 'b', 5.0, 2);
+    // It was met by a sample while it rested in `b`; another task at its address was not there before.
+    let busy = origin(true, nanoseconds(6.0), nanoseconds(1.0), 1);
+    visit(&mut feed, 0x2000, 'c', 7.0, 3);
+    feed.visit('d', 1, busy);
+    feed.account.end();
+    close(feed.seconds('a'), 4.0);
+    close(feed.seconds('b'), 1.0);
+    close(feed.seconds('d'), 0.0);
+}
+
+#[test]
+fn tasks_that_run_within_another_ones_turn_are_at_work_too() {
+    let mut feed = Feed::default();
+    for tick in 0..=10_u32 {
+        let time = nanoseconds(f64::from(tick));
+        let origin = origin(true, time, time, u64::from(tick) + 1);
+        // The thread's frames, which are those of the outermost task.
+        feed.visit('R', 0, origin);
+        feed.visit('R', 1, origin);
+        feed.visit('S', 2, origin);
+        feed.visit('w', 3, origin);
+        feed.slice(SliceStatus::PassComplete, origin);
+    }
+    feed.account.end();
+    for name in ['R', 'S', 'w'] {
+        close(feed.seconds(name), 10.0);
+    }
 }

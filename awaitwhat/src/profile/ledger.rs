@@ -39,7 +39,7 @@ impl Ledger {
         }
     }
 
-    /// Adds the time of a chain.
+    /// Adds the time of a chain. It is negative where more was taken from it than it had: that belongs to what looks the same.
     pub(crate) fn add(&mut self, chain: Chain) {
         let Chain {
             stack,
@@ -47,7 +47,7 @@ impl Ledger {
             terminal,
             task_seconds,
         } = chain;
-        if task_seconds <= 0.0 {
+        if task_seconds == 0.0 {
             return;
         }
         let look = Look {
@@ -93,7 +93,7 @@ impl Ledger {
 
     /// The chains, the most time first, and how many more were added up as others.
     pub(crate) fn into_chains(self) -> (Vec<Chain>, u64) {
-        let chains = self.seconds.into_iter();
+        let chains = self.seconds.into_iter().filter(|(_, seconds)| *seconds > 0.0);
         let chains = merged_chains(chains.map(|(look, task_seconds)| look.chain(task_seconds)));
         (chains, self.folded)
     }

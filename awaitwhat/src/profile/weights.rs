@@ -23,9 +23,9 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Adds to the time of a chain; time of none is nobody's.
+    /// Adds to the time of a chain, or takes from it what turns out to be another's; time of none is nobody's.
     pub(super) fn credit(&mut self, chain: Option<ChainId>, nanoseconds: f64) {
-        let Some(chain) = chain.filter(|_| nanoseconds > 0.0) else {
+        let Some(chain) = chain.filter(|_| nanoseconds != 0.0) else {
             return;
         };
         if self.weights.len() <= chain.index() {

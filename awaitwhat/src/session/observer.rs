@@ -169,6 +169,8 @@ pub(super) enum Seen<'a> {
     Task(TaskRecord<'a>, ChainId),
     /// A task that cannot be read.
     Opaque(TaskRecord<'a>),
+    /// A task that could not be read this time.
+    Unread(TaskRecord<'a>),
     /// What ran could not be told. Its task is read for itself besides, in the same pass.
     TornTick,
     Slice(SliceRecord),
@@ -406,7 +408,11 @@ impl Observer {
         }
         let is_cut_tick =
             task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
-        if is_cut_tick || matches!(task.status, TaskStatus::Torn | TaskStatus::Fault) {
+        let is_unread = matches!(task.status, TaskStatus::Torn | TaskStatus::Fault);
+        if is_unread && !task.address.is_null() {
+            return Ok(Some(Seen::Unread(task)));
+        }
+        if is_cut_tick || is_unread {
             return Ok(None);
         }
         self.name(task, is_as_seen)

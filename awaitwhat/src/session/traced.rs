@@ -58,7 +58,7 @@ pub(super) struct Traced {
     changed: Option<Instant>,
     /// Records lost so far by each walk: its loop, and whether it is the sampler's.
     lost: HashMap<(LoopId, bool), u64>,
-    /// Loops whose last look ended before its pass did.
+    /// Loops whose last look began a pass, or went on with one, that is not complete.
     unfinished: HashSet<LoopId>,
     rests: Rests,
     /// No thread with an event loop has run between the last two ticks.
@@ -112,7 +112,7 @@ impl Traced {
         !self.is_still && self.observer.process.has_ended()
     }
 
-    /// Whether the first pass over some loop's tasks has begun and is not complete.
+    /// Whether a pass over some loop's tasks has begun and is not complete.
     pub(super) fn is_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
     }
@@ -124,6 +124,7 @@ impl Traced {
 
     /// Has every loop be walked whose thread rests, and has run since it was walked last.
     pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
+        self.account.tick();
         self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {
             if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
@@ -133,6 +134,17 @@ impl Traced {
             self.is_still = false;
             match capture.walk(plan.loop_id()) {
                 // The thread has ended; the next refresh finds out.
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has those loops be walked on whose passes are not complete.
+    pub(super) fn walk_unfinished(&self, capture: &mut Capture) -> Result<(), AttachError> {
+        for event_loop in &self.unfinished {
+            match capture.walk(*event_loop) {
                 Ok(()) | Err(CaptureError::Gone) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -163,6 +175,7 @@ impl Traced {
                 }
                 self.account.visit(&record, chain);
             }
+            Some(Seen::Unread(record)) => self.account.visit_unread(&record),
             Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
             Some(Seen::TornTick) => self.observer.losses.torn += 1,
             Some(Seen::Slice(slice)) => self.take_slice(&slice),
@@ -182,10 +195,15 @@ impl Traced {
         let so_far = self.lost.entry((event_loop, in_context)).or_default();
         losses.ring_buffer_full += slice.lost.saturating_sub(*so_far);
         *so_far = slice.lost;
-        if slice.status == SliceStatus::Budget && !in_context {
-            self.unfinished.insert(event_loop);
-        } else if !in_context {
-            self.unfinished.remove(&event_loop);
+        match slice.status {
+            _ if in_context => {}
+            SliceStatus::Budget | SliceStatus::Disturbed | SliceStatus::RegistryTorn => {
+                self.unfinished.insert(event_loop);
+            }
+            SliceStatus::PassComplete | SliceStatus::Unchanged | SliceStatus::Replaced => {
+                self.unfinished.remove(&event_loop);
+            }
+            SliceStatus::Running => {}
         }
         self.rests.note(slice);
         self.account.slice(slice);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::observer::{AttachError, Manner};
@@ -23,6 +24,10 @@ const PROGRESS: Duration = Duration::from_millis(100);
 const SEARCH: Duration = Duration::from_millis(100);
 /// How long one look at a resting thread may take; the next one goes on where it stopped. It costs the observer only.
 const ITERATOR_BUDGET: Duration = Duration::from_millis(1);
+/// How long after a pass was interrupted it is gone on with, and how much of the time between two looks that may take. Tasks that are met by
+/// one pass should be met at nearly one moment, and above all within less time than they live.
+const PAUSE: Duration = Duration::from_micros(200);
+const SHARE_OF_PASSES: u32 = 2;
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 
@@ -194,20 +199,41 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
     fn first_passes(&mut self) -> Result<(), Error> {
         loop {
+            let before = self.samples();
             self.look()?;
-            let is_unfinished = self.targets.values().any(|(_, target)| target.is_unfinished());
-            if !is_unfinished || self.started.elapsed() > FIRST_PASSES {
+            let is_over = !self.is_unfinished() || self.samples() == before;
+            if is_over || self.started.elapsed() > FIRST_PASSES {
                 return Ok(());
             }
         }
     }
 
+    /// Looks at every thread, and goes on with passes that were interrupted.
     fn look(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + Duration::from_secs(1) / self.options.rate_hz / SHARE_OF_PASSES;
         self.for_each(|target, capture, _| {
             target.begin_drain();
             target.walk_all(capture).map(|()| End::Time)
         })?;
-        self.take()
+        self.take()?;
+        while self.is_unfinished() && Instant::now() + PAUSE < until {
+            thread::sleep(PAUSE);
+            self.for_each(|target, capture, _| {
+                target.begin_drain();
+                target.walk_unfinished(capture).map(|()| End::Time)
+            })?;
+            self.take()?;
+        }
+        Ok(())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.targets.values().any(|(_, target)| target.is_unfinished())
+    }
+
+    /// Looks so far that found something.
+    fn samples(&self) -> u64 {
+        self.targets.values().map(|(_, target)| target.progress().0).sum()
     }
 
     /// Takes all that the eBPF side has sent, each record for the target that it is about.
