@@ -24,6 +24,12 @@ const IN_CHILD: &str = "in_child";
 /// The version that runs the server on trio.
 const TRIO_VERSION: (u32, u32) = (3, 12);
 
+/// Shares of the time that a server of requests works, in percent, and how long its requests take, in ms.
+const REQUESTS: &[(u32, u32)] = &[(3, 1000), (10, 2000), (50, 300)];
+const REQUEST_VERSIONS: [(u32, u32); 2] = [(3, 12), (3, 14)];
+/// How far shares, and all task-seconds as a share of the truth, may be from it where there are a hundred requests at a time.
+const REQUEST_TOLERANCE: f64 = 0.01;
+
 fn main() -> anyhow::Result<()> {
     trials::run_alone("profiles", list)
 }
@@ -60,6 +66,18 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let name = format!("{}::trio_ends", python.label);
             let python = python.clone();
             list.push(trials::trial(name, move || trio_ends(&python)));
+        }
+        // Tasks that come and go, where the loop mostly rests and where it mostly works: on the oldest, the newest, and those whose registries differ.
+        let is_wanted = number == 0 || number == last || REQUEST_VERSIONS.contains(&python.version);
+        for &(busy_percent, life) in if is_wanted { REQUESTS } else { &[] } {
+            let name = format!(
+                "{}::requests_of_{life}_ms_{busy_percent}_percent_busy",
+                python.label
+            );
+            let python = python.clone();
+            list.push(trials::trial(name, move || {
+                check_requests(&python, busy_percent, life)
+            }));
         }
         // What differs with trio are chains, and not how time is counted: one version has to do.
         if python.version == TRIO_VERSION && python.has_package("trio") {
@@ -149,6 +167,37 @@ fn check(python: &Python, file: &str, busy_percent: u32) -> anyhow::Result<()> {
     agree(python, busy_percent, &before, &after, &profile)
 }
 
+/// A task per request: each lives for less time than the trace, and none is credited with another's time.
+fn check_requests(python: &Python, busy_percent: u32, life: u32) -> anyhow::Result<()> {
+    let arguments = [busy_percent.to_string(), life.to_string()];
+    let mut server = Target::start(python, "request_server.py", &arguments)?;
+    let before = account(server.ask("report")?)?;
+    let profile = tool::profile(server.pid, SECONDS, RATE)?;
+    let after = account(server.ask("report")?)?;
+    let truth = difference(&before, after.points);
+    let mut found = compare(&truth, &profile.await_points, REQUEST_TOLERANCE)?;
+    let period = after.at - before.at;
+    let expected = truth.iter().map(|point| point.task_seconds).sum::<f64>() / period;
+    let waiting: f64 = profile.await_points.iter().map(|point| point.task_seconds).sum();
+    let shown = waiting / profile.duration_seconds;
+    println!(
+        "{}: {:.1} % busy, {expected:.2} tasks waited, shown {shown:.2}",
+        python.label,
+        (after.cpu_seconds - before.cpu_seconds) / period * 100.0
+    );
+    if (shown / expected - 1.0).abs() > REQUEST_TOLERANCE {
+        found.push(format!("{expected} tasks waited in the mean, shown {shown}"));
+    }
+    ensure!(
+        found.is_empty(),
+        "{}\nlost: {:?}, {} samples\nthe truth is {truth:#?}",
+        found.join("\n"),
+        profile.lost,
+        profile.samples
+    );
+    Ok(())
+}
+
 /// Children that come and go, and have copies of its tasks, change nothing in what is told of their parent, whether they are traced or not.
 fn check_forking(python: &Python, busy_percent: u32) -> anyhow::Result<()> {
     let mut server = Target::start(python, "paced_server.py", &[&busy_percent.to_string(), "forks"])?;
@@ -216,7 +265,7 @@ fn agree(
         busy * 100.0
     );
     let truth = difference(before, after.points.clone());
-    let found = compare(&truth, &profile.await_points);
+    let found = compare(&truth, &profile.await_points, TOLERANCE);
     let mut found = found.with_context(|| format!("the truth is {truth:#?}"))?;
     if (profile.mean_tasks / before.tasks - 1.0).abs() > TOLERANCE {
         found.push(format!(
@@ -285,7 +334,7 @@ fn compare_running(before: &Account, after: &Account, is_saturated: bool, profil
 }
 
 /// Shares that differ; both are shares of all waiting.
-fn compare(truth: &[Point], shown: &[AwaitPoint]) -> anyhow::Result<Vec<String>> {
+fn compare(truth: &[Point], shown: &[AwaitPoint], tolerance: f64) -> anyhow::Result<Vec<String>> {
     let truth_total: f64 = truth.iter().map(|point| point.task_seconds).sum();
     let shown_total: f64 = shown.iter().map(|point| point.task_seconds).sum();
     ensure!(truth_total > 0.0 && shown_total > 0.0, "nothing was waited for");
@@ -297,7 +346,7 @@ fn compare(truth: &[Point], shown: &[AwaitPoint]) -> anyhow::Result<Vec<String>>
             .filter(|it| point.is_at(it))
             .map(|it| it.task_seconds / shown_total)
             .sum();
-        if (share - expected).abs() > TOLERANCE {
+        if (share - expected).abs() > tolerance {
             found.push(format!(
                 "{} awaits {}: {:.1} %, shown {:.1} %",
                 point.function,
@@ -309,10 +358,10 @@ fn compare(truth: &[Point], shown: &[AwaitPoint]) -> anyhow::Result<Vec<String>>
     }
     for point in shown {
         let share = point.task_seconds / shown_total;
-        if share > TOLERANCE && !truth.iter().any(|it| it.is_at(point)) {
+        if share > tolerance && !truth.iter().any(|it| it.is_at(point)) {
             found.push(format!("no such await point: {point:?}"));
         }
-        if (point.share - share).abs() > TOLERANCE {
+        if (point.share - share).abs() > tolerance {
             found.push(format!(
                 "{} says share {}, its task-seconds say {share}",
                 point.function, point.share
