@@ -55,18 +55,19 @@ fn deviations(setup: Setup) -> Vec<(String, Estimate)> {
 
 /// Life (s) of requests, how many there are, and idle tasks besides.
 type Tasks = (f64, f64, usize);
-/// Looks per second, how long they go on (s), and tasks that a slice can visit in context.
-type Looks = (f64, f64, usize);
+/// Looks per second, the share of them that make a pass, how long they go on (s), and tasks that a slice can visit in context.
+type Looks = (f64, f64, f64, usize);
 
 fn check(busy: f64, cases: &[(Tasks, Looks)]) {
     let mut wrong = Vec::new();
-    for (number, &((life, requests, idlers), (rate, duration, slice))) in cases.iter().enumerate() {
+    for (number, &((life, requests, idlers), (rate, passes, duration, slice))) in cases.iter().enumerate() {
         let setup = Setup {
             busy,
             life,
             requests,
             idlers,
             rate,
+            passes,
             duration,
             slice: (500, slice),
             registry: [Registry::List, Registry::Set][number % 2],
@@ -88,22 +89,24 @@ const MIDDLE_AMONG_MANY: Tasks = (0.1, 40.0, 100);
 const LONG: Tasks = (2.0, 60.0, 5);
 const LONGEST: Tasks = (10.0, 60.0, 5);
 
-const SELDOM: Looks = (10.0, 30.0, 77);
-const USUAL: Looks = (99.0, 6.0, 77);
-const OFTEN: Looks = (999.0, 1.0, 77);
+const SELDOM: Looks = (10.0, 1.0, 60.0, 77);
+const USUAL: Looks = (99.0, 1.0, 6.0, 77);
+const OFTEN: Looks = (999.0, 1.0, 1.0, 77);
+const LEFT_OUT: Looks = (99.0, 0.2, 20.0, 77);
 
-const CASES: [(Tasks, Looks); 11] = [
+const CASES: [(Tasks, Looks); 12] = [
     (SHORT, SELDOM),
     (SHORT, USUAL),
     (SHORT_AMONG_MANY, USUAL),
-    (MIDDLE, (10.0, 120.0, 77)),
+    (MIDDLE, (10.0, 1.0, 120.0, 77)),
     (MIDDLE, USUAL),
     (MIDDLE_AMONG_MANY, OFTEN),
     (MIDDLE_AMONG_MANY, USUAL),
     (LONG, SELDOM),
-    (LONG, (99.0, 10.0, 20)),
-    (LONGEST, (99.0, 10.0, 20)),
+    (LONG, (99.0, 1.0, 10.0, 20)),
+    (LONGEST, (99.0, 1.0, 10.0, 20)),
     (LONGEST, OFTEN),
+    (LONG, LEFT_OUT),
 ];
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Setup {
     pub idlers: usize,
     /// Looks, and samples per second of CPU time.
     pub rate: f64,
+    /// Share of looks at a loop that has run which make a pass.
+    pub passes: f64,
     /// In seconds.
     pub duration: f64,
     /// Tasks that a slice at rest, and one in context, can visit.
@@ -411,9 +413,10 @@ impl Simulation {
             self.runtime += next - self.now;
             self.now = next;
             if sample > look {
-                self.begin_look();
-                self.send_slice(false, SliceStatus::Running);
-                self.look_again();
+                if self.begins_look() {
+                    self.send_slice(false, SliceStatus::Running);
+                    self.look_again();
+                }
             } else {
                 self.next_sample += (SECOND / self.setup.rate) as u64;
                 self.slice(true, u64::MAX);
@@ -426,8 +429,10 @@ impl Simulation {
     fn rest(&mut self, end: u64) {
         while self.next_look() < end {
             self.now = self.now.max(self.next_look());
-            self.begin_look();
-            if self.at_rest.complete_is_whole && self.at_rest.switches == self.switches {
+            if !self.begins_look() {
+                continue;
+            }
+            if self.is_unchanged() {
                 self.send_slice(false, SliceStatus::Unchanged);
                 self.retry = None;
             } else {
@@ -444,13 +449,22 @@ impl Simulation {
             .map_or(self.next_look, |(at, _)| at.min(self.next_look))
     }
 
-    /// Begins a look: by the timer, or to go on with the last one.
-    fn begin_look(&mut self) {
-        if self.now >= self.next_look {
+    fn is_unchanged(&self) -> bool {
+        self.running.is_none() && self.at_rest.complete_is_whole && self.at_rest.switches == self.switches
+    }
+
+    /// Begins a look, by the timer, or to go on with the last one. False where its pass is left out.
+    fn begins_look(&mut self) -> bool {
+        let is_first = self.now >= self.next_look;
+        if is_first {
             self.schedule_look();
             self.account.tick();
             self.retry = None;
         }
+        !is_first
+            || self.is_unchanged()
+            || self.at_rest.next.is_some()
+            || self.random.share() < self.setup.passes
     }
 
     /// A pass that was begun is carried on.

@@ -4,6 +4,7 @@ mod assemble;
 mod family;
 mod observer;
 mod once;
+mod passes;
 mod process;
 mod rests;
 mod roster;

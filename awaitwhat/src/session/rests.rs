@@ -27,6 +27,8 @@ struct Rest {
     before: Option<Runs>,
     /// What that look has found, if that was nothing new.
     found: Option<SliceRecord>,
+    /// The thread may have run since a pass was complete.
+    has_run: bool,
 }
 
 /// How long and how often a thread has run, as `/proc/PID/task/TID/schedstat` tells it (`Documentation/scheduler/sched-stats.rst`): the last
@@ -52,6 +54,7 @@ impl Rests {
             Entry::Vacant(new) => new.insert(Rest::of(self.pid, event_loop.tid)?),
         };
         let before = std::mem::replace(&mut rest.before, Runs::read(&rest.schedstat));
+        rest.has_run |= before.is_none() || before != rest.before;
         let found = rest
             .found
             .take()
@@ -73,11 +76,17 @@ impl Rests {
         rest.is_some_and(|rest| rest.before.is_some() && Runs::read(&rest.schedstat) == rest.before)
     }
 
+    /// Whether the thread may have run since a pass over its tasks was complete, as [`Rests::instead_of_look`] found out.
+    pub(super) fn has_run(&self, event_loop: LoopId) -> bool {
+        self.loops.get(&event_loop).is_none_or(|rest| rest.has_run)
+    }
+
     /// Notes what a look has found.
     pub(super) fn note(&mut self, slice: &SliceRecord) {
         let is_look = !slice.origin.in_context;
         if let Some(rest) = self.loops.get_mut(&slice.origin.event_loop).filter(|_| is_look) {
             rest.found = (slice.status == SliceStatus::Unchanged).then_some(*slice);
+            rest.has_run &= !matches!(slice.status, SliceStatus::Unchanged | SliceStatus::PassComplete);
         }
     }
 
@@ -99,6 +108,7 @@ impl Rest {
             schedstat: File::open(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?,
             before: None,
             found: None,
+            has_run: true,
         })
     }
 }
@@ -197,7 +207,14 @@ mod tests {
         let again = rests.instead_of_look(event_loop).expect("it rests");
         assert!(again.origin.time >= still.origin.time && still.origin.time > 0);
 
+        assert!(!rests.has_run(event_loop));
         thread.run();
+        assert_eq!(rests.instead_of_look(event_loop), None);
+        assert!(rests.has_run(event_loop));
+        assert_eq!(rests.instead_of_look(event_loop), None);
+        assert!(rests.has_run(event_loop), "no pass was made since");
+        rests.note(&slice(event_loop, SliceStatus::PassComplete));
+        assert!(!rests.has_run(event_loop));
         assert!(look(&mut rests, &unchanged).is_some());
         rests.forget(event_loop);
         assert_eq!(rests.instead_of_look(event_loop), None);

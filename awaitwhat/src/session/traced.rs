@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
@@ -10,6 +10,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
+use super::passes::Passes;
 use super::rests::Rests;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
@@ -61,6 +62,7 @@ pub(super) struct Traced {
     /// Loops whose last look began a pass, or went on with one, that is not complete.
     unfinished: HashSet<LoopId>,
     rests: Rests,
+    passes: Passes,
     /// No thread with an event loop has run between the last two ticks.
     is_still: bool,
     /// The process is another program now.
@@ -83,6 +85,10 @@ impl Traced {
         let now = Instant::now();
         let mut traced = Self {
             rests: Rests::new(observer.pid),
+            passes: Passes::new(
+                Duration::from_secs(1) / options.rate_hz,
+                u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds()),
+            ),
             is_still: false,
             observer,
             account: Account::default(),
@@ -132,6 +138,11 @@ impl Traced {
                 continue;
             }
             self.is_still = false;
+            let event_loop = plan.loop_id();
+            let begins_pass = self.rests.has_run(event_loop) && !self.unfinished.contains(&event_loop);
+            if begins_pass && !self.passes.is_made(event_loop) {
+                continue;
+            }
             match capture.walk(plan.loop_id()) {
                 // The thread has ended; the next refresh finds out.
                 Ok(()) | Err(CaptureError::Gone) => {}
@@ -204,6 +215,9 @@ impl Traced {
                 self.unfinished.remove(&event_loop);
             }
             SliceStatus::Running => {}
+        }
+        if !in_context {
+            self.passes.note(slice);
         }
         self.rests.note(slice);
         self.account.slice(slice);
@@ -280,6 +294,7 @@ impl Traced {
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
                 self.unfinished.remove(&gone);
                 self.rests.forget(gone);
+                self.passes.forget(gone);
             }),
             Err(AttachError::Capture(CaptureError::Gone) | AttachError::Scheduler(_)) => {
                 self.failures += 1;
@@ -389,6 +404,12 @@ fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
         Parked::NotFound(_) => &trap.function,
     };
     Some((shown.into(), Arc::clone(end)))
+}
+
+/// What is different each time.
+fn now_in_nanoseconds() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |it| it.subsec_nanos())
 }
 
 fn state_of(chain: &SeenChain) -> ChainState {

@@ -1,0 +1,126 @@
+//! Which looks make a pass, where passes are dear.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use awaitwhat_common::plan::LoopId;
+use awaitwhat_common::status::SliceStatus;
+
+use crate::decode::SliceRecord;
+
+/// What all passes over a loop may take of a CPU.
+const SHARE_OF_CPU: f64 = 0.02;
+/// What a pass takes in all, for each ns that it takes in the kernel: what it sends is decoded, named and booked besides.
+const WHOLE_COST: f64 = 2.0;
+/// How much of what the next pass takes is expected from the last one.
+const NEWNESS: f64 = 0.25;
+
+/// Leaves out passes by chance, so that those that are made cost no more than a share of a CPU, however many tasks there are. A look whose pass is left out is no look:
+/// the next one stands for its time too. As chance alone decides, and nothing that the target does, none of its states is looked at more often than another.
+pub(super) struct Passes {
+    /// Time (s) between two looks.
+    period: f64,
+    random: u64,
+    costs: HashMap<LoopId, Cost>,
+}
+
+#[derive(Default)]
+struct Cost {
+    /// Seconds that the current pass has taken so far in the kernel.
+    current: f64,
+    /// What a pass is expected to take in all, in seconds.
+    expected: f64,
+}
+
+impl Passes {
+    /// Passes of looks that are `period` apart. Any `seed` will do.
+    pub(super) fn new(period: Duration, seed: u64) -> Self {
+        Self {
+            period: period.as_secs_f64(),
+            random: seed | 1,
+            costs: HashMap::new(),
+        }
+    }
+
+    /// Whether the pass that a look would begin is to be made.
+    pub(super) fn is_made(&mut self, event_loop: LoopId) -> bool {
+        let affordable = self.period * SHARE_OF_CPU;
+        let expected = self.costs.get(&event_loop).map_or(0.0, |cost| cost.expected);
+        expected <= affordable || self.share() * expected < affordable
+    }
+
+    /// Notes what a slice at rest has taken.
+    pub(super) fn note(&mut self, slice: &SliceRecord) {
+        let cost = self.costs.entry(slice.origin.event_loop).or_default();
+        cost.current += slice.duration as f64 / 1e9;
+        if slice.status == SliceStatus::PassComplete {
+            let whole = std::mem::take(&mut cost.current) * WHOLE_COST;
+            let newness = if cost.expected == 0.0 { 1.0 } else { NEWNESS };
+            cost.expected += (whole - cost.expected) * newness;
+        }
+    }
+
+    /// The loop has ended, or is walked anew.
+    pub(super) fn forget(&mut self, event_loop: LoopId) {
+        self.costs.remove(&event_loop);
+    }
+
+    /// A number that looks random, from 0 to below 1 (xorshift).
+    fn share(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Origin;
+
+    fn slice(status: SliceStatus, duration: u64) -> SliceRecord {
+        SliceRecord {
+            origin: Origin {
+                event_loop: LoopId::default(),
+                pid: 1,
+                in_context: false,
+                time: 0,
+                runtime: 0,
+                pass: 1,
+            },
+            status,
+            duration,
+            lost: 0,
+        }
+    }
+
+    /// How many of 10,000 looks, 10 ms apart, make a pass of two slices that take `nanoseconds` each.
+    fn made(nanoseconds: u64) -> u64 {
+        let mut passes = Passes::new(Duration::from_millis(10), 12345);
+        let mut made = 0;
+        for _ in 0..10_000 {
+            if passes.is_made(LoopId::default()) {
+                made += 1;
+                passes.note(&slice(SliceStatus::Budget, nanoseconds));
+                passes.note(&slice(SliceStatus::PassComplete, nanoseconds));
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn cheap_passes_are_all_made() {
+        assert_eq!(made(20_000), 10_000);
+    }
+
+    #[test]
+    fn dear_passes_take_their_share_and_no_more() {
+        // 4 ms in all, of which 2 % of 100 s allow 500.
+        let few = made(1_000_000);
+        assert!((400..600).contains(&few), "{few}");
+        // 0.4 s in all.
+        let fewest = made(100_000_000);
+        assert!((1..12).contains(&fewest), "{fewest}");
+    }
+}
