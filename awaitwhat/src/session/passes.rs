@@ -7,10 +7,11 @@ use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use crate::decode::SliceRecord;
+use rustix::time::{ClockId, clock_gettime};
 
 /// What all passes over a loop may take of a CPU.
 const SHARE_OF_CPU: f64 = 0.02;
-/// What a pass takes in all, for each ns that it takes in the kernel: what it sends is decoded, named and booked besides.
+/// What a pass takes in all, for each second of a CPU that it takes in the kernel: what it sends is decoded, named and booked besides.
 const WHOLE_COST: f64 = 2.0;
 /// How much of what the next pass takes is expected from the last one.
 const NEWNESS: f64 = 0.25;
@@ -49,10 +50,14 @@ impl Passes {
         expected <= affordable || self.share() * expected < affordable
     }
 
-    /// Notes what a slice at rest has taken.
+    /// Notes what a walk has taken of a CPU, in seconds.
+    pub(super) fn spend(&mut self, event_loop: LoopId, seconds: f64) {
+        self.costs.entry(event_loop).or_default().current += seconds;
+    }
+
+    /// Notes the end of a slice at rest.
     pub(super) fn note(&mut self, slice: &SliceRecord) {
         let cost = self.costs.entry(slice.origin.event_loop).or_default();
-        cost.current += slice.duration as f64 / 1e9;
         if slice.status == SliceStatus::PassComplete {
             let whole = std::mem::take(&mut cost.current) * WHOLE_COST;
             let newness = if cost.expected == 0.0 { 1.0 } else { NEWNESS };
@@ -74,12 +79,18 @@ impl Passes {
     }
 }
 
+/// CPU time of this thread, in seconds: walks are made in it. On a machine with other work that is less than what they last.
+pub(super) fn cpu_seconds() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::Origin;
 
-    fn slice(status: SliceStatus, duration: u64) -> SliceRecord {
+    fn slice(status: SliceStatus) -> SliceRecord {
         SliceRecord {
             origin: Origin {
                 event_loop: LoopId::default(),
@@ -90,20 +101,22 @@ mod tests {
                 pass: 1,
             },
             status,
-            duration,
+            duration: 0,
             lost: 0,
         }
     }
 
-    /// How many of 10,000 looks, 10 ms apart, make a pass of two slices that take `nanoseconds` each.
-    fn made(nanoseconds: u64) -> u64 {
+    /// How many of 10,000 looks, 10 ms apart, make a pass of two slices that take as many `seconds` each.
+    fn made(seconds: f64) -> u64 {
         let mut passes = Passes::new(Duration::from_millis(10), 12345);
         let mut made = 0;
         for _ in 0..10_000 {
             if passes.is_made(LoopId::default()) {
                 made += 1;
-                passes.note(&slice(SliceStatus::Budget, nanoseconds));
-                passes.note(&slice(SliceStatus::PassComplete, nanoseconds));
+                for status in [SliceStatus::Budget, SliceStatus::PassComplete] {
+                    passes.spend(LoopId::default(), seconds);
+                    passes.note(&slice(status));
+                }
             }
         }
         made
@@ -111,16 +124,16 @@ mod tests {
 
     #[test]
     fn cheap_passes_are_all_made() {
-        assert_eq!(made(20_000), 10_000);
+        assert_eq!(made(2e-5), 10_000);
     }
 
     #[test]
     fn dear_passes_take_their_share_and_no_more() {
         // 4 ms in all, of which 2 % of 100 s allow 500.
-        let few = made(1_000_000);
+        let few = made(1e-3);
         assert!((400..600).contains(&few), "{few}");
         // 0.4 s in all.
-        let fewest = made(100_000_000);
+        let fewest = made(0.1);
         assert!((1..12).contains(&fewest), "{fewest}");
     }
 }

@@ -10,7 +10,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
-use super::passes::Passes;
+use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
@@ -143,24 +143,16 @@ impl Traced {
             if begins_pass && !self.passes.is_made(event_loop) {
                 continue;
             }
-            match capture.walk(plan.loop_id()) {
-                // The thread has ended; the next refresh finds out.
-                Ok(()) | Err(CaptureError::Gone) => {}
-                Err(error) => return Err(error.into()),
-            }
+            walk(capture, &mut self.passes, event_loop)?;
         }
         Ok(())
     }
 
     /// Has those loops be walked on whose passes are not complete.
-    pub(super) fn walk_unfinished(&self, capture: &mut Capture) -> Result<(), AttachError> {
-        for event_loop in &self.unfinished {
-            match capture.walk(*event_loop) {
-                Ok(()) | Err(CaptureError::Gone) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    pub(super) fn walk_unfinished(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
+        self.unfinished
+            .iter()
+            .try_for_each(|event_loop| walk(capture, &mut self.passes, *event_loop))
     }
 
     /// See [`Observer::begin_drain`].
@@ -404,6 +396,18 @@ fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
         Parked::NotFound(_) => &trap.function,
     };
     Some((shown.into(), Arc::clone(end)))
+}
+
+/// Has one loop be walked, and notes what that takes.
+fn walk(capture: &mut Capture, passes: &mut Passes, event_loop: LoopId) -> Result<(), AttachError> {
+    let before = cpu_seconds();
+    let walked = capture.walk(event_loop);
+    passes.spend(event_loop, cpu_seconds() - before);
+    match walked {
+        // The thread has ended; the next refresh finds out.
+        Ok(()) | Err(CaptureError::Gone) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is different each time.
