@@ -17,6 +17,7 @@ pub mod layout;
 pub mod memory;
 pub mod origin;
 pub mod pattern;
+pub mod privileges;
 pub mod processes;
 pub mod profile;
 pub mod python;

@@ -1,6 +1,10 @@
-//! What `/proc` tells of processes that a run leaves behind, or does not.
+//! What becomes of processes: what `/proc` tells of those that a run leaves behind, or does not, and what holds one up.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +58,34 @@ pub fn children_with(parent: u32, part: &str) -> anyhow::Result<Vec<u32>> {
         }
     }
     Ok(children)
+}
+
+/// A named pipe that takes nothing more, and that nobody reads.
+pub struct FullPipe {
+    /// Ends in `.json`.
+    pub path: PathBuf,
+    _end: File,
+}
+
+impl FullPipe {
+    /// Makes it in `folder`.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("full.json");
+        let made = Command::new("mkfifo").arg(&path).status()?;
+        ensure!(made.success(), "no pipe can be made");
+        let mut end = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)?;
+        for bytes in [4096, 1] {
+            while end.write(&[0; 4096][..bytes]).is_ok() {}
+        }
+        Ok(Self { path, _end: end })
+    }
 }
 
 /// The number that a program has printed as `pid NUMBER`.

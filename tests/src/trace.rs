@@ -123,6 +123,11 @@ impl Trace {
         self.sleep()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Interrupts it, as Ctrl-C does.
     ///
     /// # Errors

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::grammar::Grammar;
 use awaitwhat_tests::output::{AwaitPoint, Profile, Snapshot};
-use awaitwhat_tests::processes::wait_until;
+use awaitwhat_tests::processes::{FullPipe, wait_until};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
@@ -33,6 +31,8 @@ mod exit {
 const NOBODY: u32 = 65534;
 /// How often a process is started until it has a certain number.
 const ATTEMPTS: usize = 100;
+/// The library with the smallest ring buffer.
+const ONE_PAGE_RING: &str = env!("CARGO_BIN_EXE_one-page-ring");
 /// More than any test waits.
 const HOURS: &str = "7200";
 
@@ -302,20 +302,11 @@ fn nobody_reads() -> anyhow::Result<()> {
 fn slow_reader_and_signals() -> anyhow::Result<()> {
     let target = any_target()?;
     let folder = tempfile::tempdir()?;
-    let fifo = folder.path().join("x.json");
-    let made = Command::new("mkfifo").arg(&fifo).status()?;
-    ensure!(made.success(), "no pipe");
-    let mut pipe = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(&fifo)?;
-    // Not a byte more fits in.
-    while pipe.write(&[0; 4096]).is_ok() {}
+    let pipe = FullPipe::new(folder.path())?;
     for name in ["INT", "TERM", "HUP"] {
         let mut child = tool::awaitwhat()?
             .args(["trace", "-d", "0.3", "-p", &target.pid.to_string(), "-o"])
-            .arg(&fifo)
+            .arg(&pipe.path)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
@@ -489,7 +480,7 @@ fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
     let target = Target::start::<&str>(python, "busy_tasks.py", &[])?;
     let grammar: Grammar = serde_json::from_value(target.announced.clone())?;
     let pid = target.pid.to_string();
-    let snapshot: Snapshot = serde_json::from_str(&with_one_page(&["ps", "--json", &pid])?)?;
+    let snapshot: Snapshot = serde_json::from_str(&with_one_page("snapshot", &pid)?)?;
     let lost: u64 = snapshot.lost.values().filter_map(Value::as_u64).sum();
     let missing = grammar.tasks.saturating_sub(snapshot.tasks.len()) as u64;
     ensure!(
@@ -497,7 +488,7 @@ fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
         "{missing} tasks are missing, {lost} said to be lost"
     );
 
-    let profile = with_one_page(&["trace", "-p", &pid, "-d", "3", "-f", "json"])?;
+    let profile = with_one_page("profile", &pid)?;
     let profile: Profile = serde_json::from_str(&profile)?;
     let full = profile.lost["ring_buffer_full"].as_u64().context("not counted")?;
     ensure!(full > 0, "a buffer of one page was not full: this tests nothing");
@@ -505,7 +496,7 @@ fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
     for chain in profile.chains.iter().filter(|_| python.version >= (3, 8)) {
         grammar.check(&chain.frames, chain.state == "running")?;
     }
-    let summary = with_one_page(&["trace", "-p", &pid, "-d", "1"])?;
+    let summary = with_one_page("summary", &pid)?;
     ensure!(
         summary.contains("ring buffer"),
         "the summary does not say so: {summary}"
@@ -514,9 +505,9 @@ fn ring_buffer_full(python: &Python) -> anyhow::Result<()> {
 }
 
 /// What a run with the smallest ring buffer writes.
-fn with_one_page(arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = tool::awaitwhat()?;
-    command.args(arguments).env("AWAITWHAT_RING_BYTES", "4096");
+fn with_one_page(what: &str, pid: &str) -> anyhow::Result<String> {
+    let mut command = Command::new(ONE_PAGE_RING);
+    command.args([what, pid]);
     let outcome = tool::run_command(command)?;
     says(&outcome, 0, &[])?;
     Ok(outcome.stdout)

@@ -1,19 +1,21 @@
 //! What awaitwhat does without: ptrace, and every capability but CAP_BPF and CAP_PERFMON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::compare::differences;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{Frame, Profile, Snapshot, Task};
+use awaitwhat_tests::processes::{FullPipe, is_running, printed_pid, wait_until};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::tool::{self, Outcome};
+use awaitwhat_tests::tool::{self, Outcome, says};
+use awaitwhat_tests::trace::Trace;
 use awaitwhat_tests::trials::{self, trial};
 use libtest_mimic::Trial;
 
@@ -30,9 +32,26 @@ fn main() -> anyhow::Result<()> {
 
 fn list() -> anyhow::Result<Vec<Trial>> {
     let pythons = environment::pythons()?;
-    let mut list = Vec::new();
+    let mut list = vec![
+        trial("program_is_roots_own", program_is_roots_own),
+        trial("program_gets_none_of_ours", program_gets_none_of_ours),
+        trial(
+            "program_of_another_user_is_ended",
+            program_of_another_user_is_ended,
+        ),
+        trial("foreign_folders", foreign_folders),
+    ];
     if let Some(python) = pythons.last().cloned() {
         list.push(trial("the_filter_kills", move || the_filter_kills(&python)));
+    }
+    if let Some(python) = pythons.last().cloned() {
+        let other = python.clone();
+        list.push(trial("only_the_reader_is_privileged", move || {
+            only_the_reader_is_privileged(&other)
+        }));
+        list.push(trial("nobody_is_privileged_who_writes", move || {
+            nobody_is_privileged_who_writes(&python)
+        }));
     }
     for python in pythons {
         let label = python.label.clone();
@@ -179,6 +198,159 @@ fn public_folder() -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     Ok(folder)
+}
+
+/// The lines of a `status` file that tell capabilities, by their names: `CapPrm` and so on.
+fn capabilities(status: &str) -> BTreeMap<String, u64> {
+    let sets = status.lines().filter_map(|line| {
+        let (name, mask) = line.split_once(':')?;
+        let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+        name.starts_with("Cap").then(|| (name.to_owned(), mask))
+    });
+    sets.collect()
+}
+
+/// What each thread of a process is permitted on request (`CapPrm`), or now (`CapEff`).
+fn held(pid: u32, set: &str) -> anyhow::Result<Vec<u64>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may have ended.
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        let sets = capabilities(&status);
+        all.extend(sets.get(set));
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// CAP_BPF and CAP_PERFMON; where the kernel's setting asks for it, CAP_SYS_ADMIN.
+fn needed() -> anyhow::Result<u64> {
+    let paranoid: i32 = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")?
+        .trim()
+        .parse()?;
+    Ok(1 << 38 | 1 << 39 | u64::from(paranoid > 2) << 21)
+}
+
+/// Root's trace: one thread can read, the other one nothing, and neither can ever have more again.
+fn only_the_reader_is_privileged(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "changes.py", &[])?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.json");
+    let path = path.to_str().context("the path is not UTF-8")?;
+    let trace = Trace::start(&["-p", &target.pid.to_string(), "-d", "7200", "-o", path])?;
+    let needed = needed()?;
+    let (now, ever) = (held(trace.pid(), "CapEff")?, held(trace.pid(), "CapPrm")?);
+    ensure!(
+        now == [0, needed] && ever == [needed, needed],
+        "{now:x?}, {ever:x?}"
+    );
+    trace.interrupt()?;
+    says(&trace.outcome()?, 0, &[])
+}
+
+/// While it writes, to a reader that does not read, no thread has anything.
+fn nobody_is_privileged_who_writes(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "changes.py", &[])?;
+    let folder = tempfile::tempdir()?;
+    let pipe = FullPipe::new(folder.path())?;
+    let mut child = tool::awaitwhat()?
+        .args([
+            "trace",
+            "-d",
+            "0.3",
+            "-p",
+            &target.pid.to_string(),
+            "-f",
+            "json",
+            "-o",
+        ])
+        .arg(&pipe.path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let pid = child.id();
+    let given_up = wait_until("giving up all capabilities", || {
+        ensure!(
+            child.try_wait()?.is_none(),
+            "it has ended, and nobody has read anything"
+        );
+        Ok(held(pid, "CapPrm")?.iter().all(|permitted| *permitted == 0))
+    });
+    child.kill()?;
+    child.wait()?;
+    given_up
+}
+
+/// What root starts has what root's shell would give to it, also from a folder of somebody else's.
+fn program_is_roots_own() -> anyhow::Result<()> {
+    let folder = public_folder()?;
+    let program = folder.path().join("cat");
+    fs::copy("/bin/cat", &program)?;
+    chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
+    let mut plain = Command::new(&program);
+    plain.arg("/proc/self/status");
+    let plain = capabilities(&tool::run_command(plain)?.stdout);
+    ensure!(plain.get("CapEff").is_some_and(|set| *set != 0), "{plain:x?}");
+    let mut command = tool::awaitwhat()?;
+    command
+        .args(["trace", "--"])
+        .arg(&program)
+        .arg("/proc/self/status");
+    let traced = capabilities(&tool::run_command(command)?.stdout);
+    ensure!(traced == plain, "{traced:x?} for {plain:x?}");
+    Ok(())
+}
+
+/// What a user starts who was given the two capabilities has none of them.
+fn program_gets_none_of_ours() -> anyhow::Result<()> {
+    let (_folder, program) = public_copy()?;
+    let arguments = ["trace", "--", "cat", "/proc/self/status"];
+    let outcome = tool::run_command(with_two_capabilities(program.as_os_str(), &arguments))?;
+    let mut sets = capabilities(&outcome.stdout);
+    // What its children could get at most, from files: that is no privilege.
+    sets.remove("CapBnd");
+    ensure!(
+        sets.len() == 4 && sets.values().all(|set| *set == 0),
+        "{sets:x?}, {}",
+        outcome.stderr
+    );
+    Ok(())
+}
+
+/// Root has started a program that has become another user's since: it is ended all the same.
+fn program_of_another_user_is_ended() -> anyhow::Result<()> {
+    let user = format!("--reuid={NOBODY} --regid={NOBODY} --clear-groups");
+    let script = format!("echo pid $$; exec setpriv {user} sleep 7200");
+    let outcome = tool::run(&["trace", "--", "sh", "-c", &script])?;
+    says(&outcome, 3, &["Python"])?;
+    ensure!(!is_running(printed_pid(&outcome.stdout)?), "it goes on");
+    Ok(())
+}
+
+/// Root's result goes where root says, also into a folder that is not root's, and takes the place of what is not.
+fn foreign_folders() -> anyhow::Result<()> {
+    let python = environment::pythons()?.pop().context("no interpreter")?;
+    let target = Target::start::<&str>(&python, "changes.py", &[])?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.json");
+    chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
+    for mode in [0o755, 0o700] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode))?;
+        let mut command = tool::awaitwhat()?;
+        command
+            .args(["trace", "-d", "0.3", "-p", &target.pid.to_string(), "-o"])
+            .arg(&path);
+        says(&tool::run_command(command)?, 0, &[])?;
+        let profile: Profile = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        ensure!(profile.pid == target.pid, "{profile:?}");
+        ensure!(fs::read_dir(folder.path())?.count() == 1, "more than the result");
+        // The next one finds a file that belongs to somebody else.
+        chown(&path, Some(NOBODY), Some(NOBODY))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        fs::write(&path, "")?;
+    }
+    Ok(())
 }
 
 fn check_snapshot(truth: &[Task], outcome: &Outcome) -> anyhow::Result<()> {

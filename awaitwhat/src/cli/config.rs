@@ -9,7 +9,7 @@ use awaitwhat_common::limits::MAX_FRAMES;
 use super::args::{Format, GlobalArgs, SelectionArgs, TraceArgs};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
-use crate::session::{Options, TraceOptions};
+use crate::session::{Options, RING_BYTES, TraceOptions};
 
 /// Rates that make sense, in samples per second.
 const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
@@ -119,6 +119,7 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
         mine: patterns("--mine", mine)?.into(),
+        ring_bytes: RING_BYTES,
     })
 }
 

@@ -19,6 +19,7 @@ use super::signals::{Interrupted, Signals};
 use super::{config, people_stdout, stdout_width, trace};
 use crate::export::flamegraph;
 use crate::layout::{KNOWN, KNOWN_MINORS};
+use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::session::{self, Options, TraceOptions};
@@ -38,12 +39,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let reading = config::reading(global, &[])?;
     let file = flame_graph_file()?;
+    let reserve = file.reserve();
     let mut signals = Signals::catch()?;
     let (snapshot, profile) = tokio::select! {
-        seen = see(&args.python, reading.clone()) => seen?,
+        seen = see(&args.python, reading.clone(), reserve) => seen?,
         // Without what was to be shown; the program ends with what was dropped here.
         signal = signals.received() => return Err(Interrupted(signal).into()),
     };
+    privileges::only(reserve);
     signals.release();
     let written = write_flame_graph(&profile, file);
     show(&snapshot, &profile, reading.max_frames)?;
@@ -59,9 +62,10 @@ pub(super) async fn run(args: &DemoArgs, global: &GlobalArgs) -> anyhow::Result<
 }
 
 /// Starts the program, looks at it, and ends it.
-async fn see(python: &OsStr, reading: Options) -> anyhow::Result<(Snapshot, Profile)> {
+async fn see(python: &OsStr, reading: Options, reserve: Set) -> anyhow::Result<(Snapshot, Profile)> {
     check_python(python).await?;
     let program = start(python).await?;
+    privileges::only_read(reserve);
     look(program.pid(), reading).await
 }
 

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{people_stdout, probe};
 use crate::capture::{self, Feature};
 use crate::check::{Check, CheckStatus, Concern};
+use crate::privileges::{self, Set};
 use crate::processes::read_status;
 use crate::view;
 
@@ -18,8 +19,10 @@ const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    privileges::only_read(Set::empty());
     let mut checks = machine();
     let probed = probe::probe(args.pid, &missing_in(&checks));
+    privileges::nothing();
     checks.extend(probed.checks);
     let mut stdout = people_stdout();
     view::doctor::write(&checks, &mut stdout)?;

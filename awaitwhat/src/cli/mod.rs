@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::Parser;
 
+use crate::privileges;
+
 pub mod args;
 pub mod config;
 mod demo;
@@ -47,6 +49,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
+    if let Err(error) = privileges::keep_to_ourselves() {
+        diagnostics::tell(format_args!(
+            "Capabilities cannot be given up ({error}): a sandbox may forbid `capset`. awaitwhat goes on with all that it was given."
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::privileges::{self, Set};
+
 mod unnamed;
 
 use unnamed::Unnamed;
@@ -25,7 +27,10 @@ pub(super) struct NotWritten {
 
 /// A file that will be there, whole, once it is [committed](OutputFile::commit); until then nothing is changed.
 #[derive(Debug)]
-pub(super) struct OutputFile(Kind);
+pub(super) struct OutputFile {
+    kind: Kind,
+    reserve: Set,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -41,12 +46,18 @@ impl OutputFile {
     /// # Errors
     /// When it cannot: the folder is missing or must not be written to, it is a folder, ...
     pub(super) fn prepare(path: &Path) -> anyhow::Result<Self> {
-        Kind::open(path).map(Self).with_context(|| {
+        let (kind, reserve) = with_least(|| Kind::open(path)).with_context(|| {
             format!(
                 "{} cannot be written to: nothing was traced; choose another --output",
                 path.display()
             )
-        })
+        })?;
+        Ok(Self { kind, reserve })
+    }
+
+    /// The capabilities that it needs again when it is committed.
+    pub(super) fn reserve(&self) -> Set {
+        self.reserve
     }
 
     /// Puts what was written in its place.
@@ -55,13 +66,13 @@ impl OutputFile {
     /// When that fails; what was there before is then still there.
     pub(super) fn commit(mut self) -> io::Result<()> {
         self.flush()?;
-        match self.0 {
+        privileges::raised(self.reserve, || match self.kind {
             Kind::Regular { file, place } => match file.name(&place) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file.replace(&place),
                 result => result,
             },
             Kind::Special(_) => Ok(()),
-        }
+        })
     }
 }
 
@@ -89,6 +100,16 @@ impl Kind {
     }
 }
 
+/// Does it with the user's own rights, and where these do not reach, with the privileges of the start; also tells which of them that takes.
+fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, Set)> {
+    match privileges::lowered(privileges::WRITING | Set::DAC_READ_SEARCH, &open) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open().map(|opened| (opened, privileges::WRITING))
+        }
+        result => result.map(|opened| (opened, Set::empty())),
+    }
+}
+
 /// The folder of a file.
 fn folder_of(path: &Path) -> &Path {
     or_here(path.parent().unwrap_or(path))
@@ -105,14 +126,14 @@ fn or_here(folder: &Path) -> &Path {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Regular { file, .. } => file.write(bytes),
             Kind::Special(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Regular { file, .. } => file.flush(),
             Kind::Special(file) => file.flush(),
         }
@@ -124,6 +145,7 @@ impl Write for OutputFile {
 pub(super) struct NewFile {
     file: Unnamed,
     folder: PathBuf,
+    reserve: Set,
 }
 
 impl NewFile {
@@ -133,9 +155,18 @@ impl NewFile {
     /// When it cannot.
     pub(super) fn prepare(folder: PathBuf) -> anyhow::Result<Self> {
         let shown = or_here(&folder);
-        let file = Unnamed::in_folder(shown, None)
+        let (file, reserve) = with_least(|| Unnamed::in_folder(shown, None))
             .with_context(|| format!("no file can be made in {}", shown.display()))?;
-        Ok(Self { file, folder })
+        Ok(Self {
+            file,
+            folder,
+            reserve,
+        })
+    }
+
+    /// The capabilities that it needs again when it is committed.
+    pub(super) fn reserve(&self) -> Set {
+        self.reserve
     }
 
     /// Calls it `STEM.ENDING`, or `STEM-2.ENDING` and so on where that is taken, and returns its path.
@@ -150,7 +181,7 @@ impl NewFile {
                 _ => format!("{stem}-{number}.{ending}"),
             };
             let path = self.folder.join(name);
-            match self.file.name(&path) {
+            match privileges::raised(self.reserve, || self.file.name(&path)) {
                 Ok(()) => return Ok(path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => {
@@ -246,7 +277,7 @@ mod tests {
     #[test]
     fn a_device_is_not_replaced() {
         let mut output = OutputFile::prepare(Path::new("/dev/null")).unwrap();
-        assert!(matches!(output.0, Kind::Special(_)));
+        assert!(matches!(output.kind, Kind::Special(_)));
         output.write_all(b"x").unwrap();
         output.commit().unwrap();
     }

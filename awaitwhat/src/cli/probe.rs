@@ -3,6 +3,7 @@
 use crate::capture::{Capture, CaptureError};
 use crate::check::{Check, Concern};
 use crate::memory::Memory;
+use crate::privileges;
 use crate::processes::Processes;
 use crate::session::own_thread_ids;
 use crate::target::report::{Entry, report};
@@ -99,17 +100,11 @@ fn perf_events(capture: &mut Capture) -> Check {
             "a software clock can be attached to a thread",
         ),
         Err(CaptureError::Permission { .. }) => {
-            let (meaning, remedy) = refused(perf_event_paranoid());
+            let (meaning, remedy) = refused(privileges::perf_event_paranoid());
             Check::missing(Concern::Machine, name, meaning, Some(remedy.to_owned()))
         }
         Err(error) => Check::missing(Concern::Machine, name, error.to_string(), None),
     }
-}
-
-/// The setting `kernel.perf_event_paranoid`.
-fn perf_event_paranoid() -> Option<i32> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
-    text.trim().parse().ok()
 }
 
 /// Why perf events are refused, and what helps.

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::descriptors;
 use super::signals::Signals;
+use crate::privileges::{self, Set};
 
 /// How long a program may take to end once it was asked to.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -139,7 +140,7 @@ impl Program {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
         match pid.and_then(Pid::from_raw) {
             // Other failures mean that it has ended, which is what was wanted.
-            Some(pid) => kill_process(pid, signal) != Err(Errno::PERM),
+            Some(pid) => privileges::raised(Set::KILL, || kill_process(pid, signal)) != Err(Errno::PERM),
             None => true,
         }
     }

@@ -7,6 +7,7 @@ use super::diagnostics::complain;
 use super::exit::Exit;
 use super::{config, family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{snapshot_json, survey_json};
+use crate::privileges::{self, Set};
 use crate::session;
 use crate::snapshot::Snapshot;
 use crate::survey::Survey;
@@ -22,13 +23,19 @@ pub(super) enum View {
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
     let options = config::reading(global, &args.selection.mine)?;
     let selection = config::selection(&args.selection, &args.processes)?;
-    let found = match session::snapshots(&selection, &options).await {
-        Ok(found) => found,
-        Err(error) => {
-            family::hint(selection.single(), &selection, &options);
-            return Err(error.into());
+    privileges::only_read(Set::empty());
+    let found = session::snapshots(&selection, &options).await;
+    let without_tasks: Vec<u32> = match &found {
+        Ok(found) => {
+            let are_empty = found.targets.iter().filter(|snapshot| snapshot.tasks.is_empty());
+            are_empty.map(|snapshot| snapshot.pid).collect()
         }
+        Err(_) => selection.single().into_iter().collect(),
     };
+    // As long as it may look at children.
+    family::hint(without_tasks, &selection, &options);
+    privileges::nothing();
+    let found = found?;
     let single = selection.single().and(found.targets.first());
     if args.json {
         let mut stdout = machine_stdout();
@@ -46,8 +53,6 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) ->
         stdout.flush()?;
     }
     complain(&found.refused);
-    let without_tasks = found.targets.iter().filter(|snapshot| snapshot.tasks.is_empty());
-    family::hint(without_tasks.map(|snapshot| snapshot.pid), &selection, &options);
     Ok(if found.refused.is_empty() {
         Exit::Ok
     } else {

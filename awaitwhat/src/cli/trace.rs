@@ -18,6 +18,7 @@ use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json, survey_json};
+use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::session::{self, Progress, Trace, TraceOptions};
@@ -27,11 +28,15 @@ use crate::view::{summary, survey};
 pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
     let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
+    let reserve = file.as_ref().map_or(Set::empty(), OutputFile::reserve);
     let mut signals = Signals::catch()?;
     match &config.target {
         Target::Processes(selection) => {
+            privileges::only_read(reserve);
             let shape = Shape::of(selection, &config);
-            let trace = trace(selection, &config.options, signals.received()).await?;
+            let traced = trace(selection, &config.options, signals.received()).await;
+            privileges::only(reserve);
+            let trace = traced?;
             signals.release();
             let result = Outcome::new(trace, shape);
             write(&result, &config, file)?;
@@ -43,7 +48,9 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
             arguments,
             subprocesses,
         } => {
+            // With all that this process was given: its user may start it from where only that lets him look.
             let mut program = Program::start(Command::new(program).args(arguments))?;
+            privileges::only_read(reserve | Set::KILL);
             let selection = Selection {
                 subprocesses: *subprocesses,
                 ..Selection::of(program.pid())
@@ -52,6 +59,7 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
             let traced = trace_program(&mut program, &mut signals, &selection, &config.options).await;
             // Before anything is written, which takes as long as its reader likes, and also when something failed.
             let ending = program.terminate(&mut signals).await;
+            privileges::only(reserve);
             signals.release();
             let written = traced.and_then(|trace| {
                 let result = Outcome::new(trace, shape);
@@ -173,7 +181,9 @@ pub(super) async fn trace(
             .collect(),
         Err(_) => selection.single().into_iter().collect(),
     };
-    family::hint(without_tasks, selection, &options.reading);
+    privileges::raised(privileges::reading(), || {
+        family::hint(without_tasks, selection, &options.reading);
+    });
     Ok(trace?)
 }
 

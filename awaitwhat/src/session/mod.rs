@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::{Capture, CaptureError};
 use crate::pattern::Pattern;
+use crate::privileges;
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
@@ -43,7 +44,13 @@ pub struct Options {
     pub max_frames: usize,
     /// Files that hold the application's code, where the user says so.
     pub mine: Arc<[Pattern]>,
+    /// Size of the ring buffer, in bytes: a power of two, and a page at least. Records that find no room in it are lost, and counted.
+    pub ring_bytes: u32,
 }
+
+/// Size of the ring buffer in bytes: room for some 16,000 tasks with ten frames each. It counts twice as memory of the process, since
+/// a record that wraps around is read in one piece.
+pub const RING_BYTES: u32 = 4 << 20;
 
 /// How a target is traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +118,7 @@ pub struct Trace {
 /// See [`Error`]. Of several processes those that cannot be looked at are no error, but [`Survey::refused`].
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
     // One process after the other.
-    once::snapshots(&mut load(THREADS_OF_ONE)?, selection, options).await
+    once::snapshots(&mut load(options, THREADS_OF_ONE)?, selection, options).await
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
@@ -136,8 +143,17 @@ pub async fn trace(
     let work = thread::Builder::new().name("tracer".to_owned()).spawn(move || {
         // Dropped when all is done, also by a panic.
         let _done = done;
-        tracer::trace(load(threads)?, &selection, &options, &stopped, progress)
+        privileges::only_read(privileges::Set::empty());
+        tracer::trace(
+            load(&options.reading, threads)?,
+            &selection,
+            &options,
+            &stopped,
+            progress,
+        )
     });
+    // That thread has what it needs: a thread begins with the capabilities of the one that makes it.
+    privileges::rest();
     let work = work.map_err(|source| Error::NoThread { source })?;
     let mut stop = pin!(stop);
     tokio::select! {
@@ -156,8 +172,8 @@ pub async fn trace(
 const THREADS_OF_ONE: u32 = 64;
 const THREADS_OF_ALL: u32 = 1024;
 
-fn load(threads: u32) -> Result<Capture, Error> {
-    Capture::load(observer::ring_bytes(), threads).map_err(|error| Error::Privilege { source: error.into() })
+fn load(options: &Options, threads: u32) -> Result<Capture, Error> {
+    Capture::load(options.ring_bytes, threads).map_err(|error| Error::Privilege { source: error.into() })
 }
 
 /// What is said where nothing was found to look at.

@@ -25,14 +25,8 @@ use crate::snapshot::{Frame, FrameKind, Losses};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
 
-/// Size of the ring buffer in bytes: room for some 16,000 tasks with ten frames each. It counts twice as memory of the process, since
-/// a record that wraps around is read in one piece.
-const RING_BYTES: u32 = 4 << 20;
 /// Programs that a process becomes one after the other while it is looked at, before that is given up.
 const MAX_PROGRAMS: u32 = 4;
-/// Names a smaller ring buffer, in bytes, to see what a full one does.
-const RING_VARIABLE: &str = "AWAITWHAT_RING_BYTES";
-
 /// How often names are proven in the time between two checks: each proof is some reads of the target's memory. Only names that are new are proven
 /// at all, as those that live for a second are found to be right by a check.
 const MAX_PROOFS: u32 = 4096;
@@ -777,14 +771,6 @@ fn learn(
             TaskType::Opaque
         },
     )
-}
-
-/// The size of the ring buffer: a power of two, a page at least.
-pub(super) fn ring_bytes() -> u32 {
-    let wanted = std::env::var(RING_VARIABLE)
-        .ok()
-        .and_then(|text| text.parse::<u32>().ok());
-    wanted.map_or(RING_BYTES, |bytes| bytes.clamp(4096, 1 << 30).next_power_of_two())
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

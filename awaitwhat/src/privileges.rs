@@ -1,0 +1,194 @@
+//! What the kernel lets this program do beyond what its user may: as little as is needed, and no longer than that.
+//!
+//! Capabilities belong to threads, and a new thread begins with those of the one that makes it. Root begins with all of them.
+//!
+//! | when | what is held |
+//! |---|---|
+//! | at the start | whatever was given, to open the result's file and to start a program as the user's shell would |
+//! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace that is a thread of its own, which ends with it; the first one then has it in reserve, for a look at children afterwards |
+//! | when a program that was started is ended | CAP_KILL for the one call: it may have become another user's |
+//! | when the result's file gets its name | [`WRITING`] for the one call, if the folder did not open without |
+//! | when results are put into words and written | nothing |
+//!
+//! What is started inherits nothing of it: the ambient and the inheritable set are emptied at the start. It has what its user and its file
+//! give to it: root's program is root's ordinary program, and that of a user who was given capabilities for awaitwhat has none.
+
+use std::fs;
+use std::io;
+
+pub use rustix::thread::CapabilitySet as Set;
+use rustix::thread::{CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities};
+
+/// To write where the user's rights do not reach: root's do not reach into the folders of others without.
+pub const WRITING: Set = Set::DAC_OVERRIDE.union(Set::FOWNER);
+
+/// What reading targets asks for.
+///
+/// CAP_BPF and CAP_PERFMON, and only where these do not do: CAP_SYS_ADMIN, which stands in for one that is missing, and which Debian's and
+/// Ubuntu's kernels ask for with `kernel.perf_event_paranoid` above 2; CAP_SYS_PTRACE, without which a `/proc` with `hidepid` hides the
+/// processes of others.
+#[must_use]
+pub fn reading() -> Set {
+    let held = held().permitted;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    reading_with(held, perf_event_paranoid(), hides_processes(&mounts))
+}
+
+fn reading_with(held: Set, paranoid: Option<i32>, is_hidden: bool) -> Set {
+    let both = Set::BPF | Set::PERFMON;
+    let mut wanted = both;
+    if !held.contains(both) || paranoid.is_some_and(|value| value > 2) {
+        wanted |= Set::SYS_ADMIN;
+    }
+    if is_hidden {
+        wanted |= Set::SYS_PTRACE;
+    }
+    held & wanted
+}
+
+/// The setting `kernel.perf_event_paranoid`.
+#[must_use]
+pub fn perf_event_paranoid() -> Option<i32> {
+    let text = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether `/proc` hides the processes of others (`hidepid` in proc(5)), as `/proc/self/mountinfo` says.
+fn hides_processes(mounts: &str) -> bool {
+    let option = |line: &str| {
+        let (mount, rest) = line.split_once(" - ")?;
+        let mut of_file_system = rest.split(' ');
+        let is_proc = mount.split(' ').nth(4) == Some("/proc") && of_file_system.next() == Some("proc");
+        let options = of_file_system.nth(1).filter(|_| is_proc)?;
+        let value = options
+            .split(',')
+            .find_map(|option| option.strip_prefix("hidepid="));
+        Some(value.unwrap_or("off").to_owned())
+    };
+    // Of several mounts in one place the last one counts.
+    let value = mounts.lines().filter_map(option).next_back();
+    value.is_some_and(|value| !matches!(value.as_str(), "off" | "0"))
+}
+
+/// Has what is started from here on inherit no capability of ours.
+///
+/// # Errors
+/// When the kernel, or a sandbox, refuses.
+pub fn keep_to_ourselves() -> io::Result<()> {
+    let mut sets = held();
+    sets.inheritable = Set::empty();
+    // Ambient ones are inheritable ones: those are gone with them. What is cleared is what an old kernel may have left.
+    set_capabilities(None, sets)?;
+    Ok(clear_ambient_capability_set()?)
+}
+
+/// From here on this thread may read targets, and beyond that nothing that its user may not, but for what is [raised] of `reserve`.
+pub fn only_read(reserve: Set) {
+    let reading = reading();
+    limit(reading, reserve);
+}
+
+/// From here on this thread has all that it holds in reserve: another one reads.
+pub fn rest() {
+    limit(Set::empty(), Set::all());
+}
+
+/// From here on this thread may do what its user may, and nothing else, but for what is [raised] of `reserve`.
+pub fn only(reserve: Set) {
+    limit(Set::empty(), reserve);
+}
+
+/// From here on this thread may do what its user may, and nothing else.
+pub fn nothing() {
+    only(Set::empty());
+}
+
+/// Does something with capabilities of the reserve, as far as there are any.
+pub fn raised<T>(these: Set, act: impl FnOnce() -> T) -> T {
+    let sets = held();
+    with_effective(sets.effective | (sets.permitted & these), act)
+}
+
+/// Does something without some capabilities.
+pub fn lowered<T>(these: Set, act: impl FnOnce() -> T) -> T {
+    with_effective(held().effective - these, act)
+}
+
+fn with_effective<T>(effective: Set, act: impl FnOnce() -> T) -> T {
+    /// Puts things right again, also after a panic.
+    struct Back(CapabilitySets);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            set(self.0);
+        }
+    }
+    let sets = held();
+    let _back = Back(sets);
+    set(CapabilitySets { effective, ..sets });
+    act()
+}
+
+/// Leaves this thread `effective`, and `reserve` to be raised.
+fn limit(effective: Set, reserve: Set) {
+    let sets = held();
+    set(CapabilitySets {
+        effective: sets.permitted & effective,
+        permitted: sets.permitted & (effective | reserve),
+        inheritable: Set::empty(),
+    });
+}
+
+fn set(sets: CapabilitySets) {
+    // A thread may always give up what it has. Where a sandbox forbids the call altogether, that was told at the start
+    // (`keep_to_ourselves`), and all goes on with what there is.
+    let _ = set_capabilities(None, sets);
+}
+
+/// What this thread holds; where the kernel does not tell, nothing.
+fn held() -> CapabilitySets {
+    capabilities(None).unwrap_or(CapabilitySets {
+        effective: Set::empty(),
+        permitted: Set::empty(),
+        inheritable: Set::empty(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Set, hides_processes, reading_with};
+
+    #[test]
+    fn two_capabilities_do_unless_the_kernel_asks_for_more() {
+        let both = Set::BPF | Set::PERFMON;
+        let all = Set::all();
+        assert_eq!(reading_with(all, None, false), both);
+        assert_eq!(reading_with(all, Some(2), false), both);
+        assert_eq!(reading_with(all, Some(3), false), both | Set::SYS_ADMIN);
+        assert_eq!(reading_with(all, Some(2), true), both | Set::SYS_PTRACE);
+        assert_eq!(
+            reading_with(Set::SYS_ADMIN | Set::KILL, None, false),
+            Set::SYS_ADMIN
+        );
+        assert_eq!(
+            reading_with(Set::SYS_ADMIN | Set::BPF, None, false),
+            Set::SYS_ADMIN | Set::BPF
+        );
+        assert_eq!(reading_with(Set::empty(), Some(4), true), Set::empty());
+    }
+
+    #[test]
+    fn hidden_processes_are_an_option_of_the_mount() {
+        let mount =
+            |place: &str, options: &str| format!("24 30 0:22 / {place} rw,nosuid - proc proc {options}\n");
+        assert!(!hides_processes(""));
+        assert!(!hides_processes(&mount("/proc", "rw")));
+        assert!(!hides_processes(&mount("/proc", "rw,hidepid=off")));
+        assert!(!hides_processes(&mount("/elsewhere/proc", "rw,hidepid=2")));
+        for value in ["1", "2", "invisible", "noaccess", "ptraceable"] {
+            let options = format!("rw,gid=4,hidepid={value}");
+            assert!(hides_processes(&mount("/proc", &options)), "{value}");
+        }
+        let both = mount("/proc", "rw,hidepid=2") + &mount("/proc", "rw");
+        assert!(!hides_processes(&both));
+    }
+}
