@@ -39,8 +39,17 @@ pub enum Fault {
     #[error("the target has exited, or replaced itself by another program")]
     Gone,
     /// The reader itself failed (a system call's `errno`).
-    #[error("reading the target's memory failed: {}", std::io::Error::from_raw_os_error(*errno))]
+    #[error("reading the target's memory failed: {}{}", std::io::Error::from_raw_os_error(*errno), advice(*errno))]
     Reader { errno: i32 },
+}
+
+/// What to do about an error number, where that is known.
+const fn advice(errno: i32) -> &'static str {
+    match errno {
+        libc::EMFILE => "; raise `ulimit -n`, or look at fewer processes at a time",
+        libc::ENOMEM => "; raise what limits this process (memory.max of its control group)",
+        _ => "",
+    }
 }
 
 /// Reads the target's memory.

@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 
 pub use rustix::thread::CapabilitySet as Set;
-use rustix::thread::{CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities};
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 /// To write where the user's rights do not reach: root's do not reach into the folders of others without.
 pub const WRITING: Set = Set::DAC_OVERRIDE.union(Set::FOWNER);
@@ -29,7 +29,7 @@ pub const WRITING: Set = Set::DAC_OVERRIDE.union(Set::FOWNER);
 /// processes of others.
 #[must_use]
 pub fn reading() -> Set {
-    let held = held().permitted;
+    let held = permitted();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     reading_with(held, perf_event_paranoid(), hides_processes(&mounts))
 }
@@ -75,14 +75,14 @@ fn hides_processes(mounts: &str) -> bool {
 /// # Errors
 /// When the kernel, or a sandbox, refuses.
 pub fn keep_to_ourselves() -> io::Result<()> {
-    let mut sets = held();
-    sets.inheritable = Set::empty();
-    // Ambient ones are inheritable ones: those are gone with them. What is cleared is what an old kernel may have left.
-    set_capabilities(None, sets)?;
-    Ok(clear_ambient_capability_set()?)
+    // The ambient ones go with them: none is ambient that is not inheritable (capabilities(7)).
+    change(|sets| CapabilitySets {
+        inheritable: Set::empty(),
+        ..sets
+    })
 }
 
-/// From here on this thread may read targets, and beyond that nothing that its user may not, but for what is [raised] of `reserve`.
+/// From here on this thread may read targets, and beyond that nothing that its user may not, but for what is [`raised`] of `reserve`.
 pub fn only_read(reserve: Set) {
     let reading = reading();
     limit(reading, reserve);
@@ -93,7 +93,7 @@ pub fn rest() {
     limit(Set::empty(), Set::all());
 }
 
-/// From here on this thread may do what its user may, and nothing else, but for what is [raised] of `reserve`.
+/// From here on this thread may do what its user may, and nothing else, but for what is [`raised`] of `reserve`.
 pub fn only(reserve: Set) {
     limit(Set::empty(), reserve);
 }
@@ -105,52 +105,52 @@ pub fn nothing() {
 
 /// Does something with capabilities of the reserve, as far as there are any.
 pub fn raised<T>(these: Set, act: impl FnOnce() -> T) -> T {
-    let sets = held();
-    with_effective(sets.effective | (sets.permitted & these), act)
+    with_effective(|sets| sets.effective | (sets.permitted & these), act)
 }
 
 /// Does something without some capabilities.
 pub fn lowered<T>(these: Set, act: impl FnOnce() -> T) -> T {
-    with_effective(held().effective - these, act)
+    with_effective(|sets| sets.effective - these, act)
 }
 
-fn with_effective<T>(effective: Set, act: impl FnOnce() -> T) -> T {
+fn with_effective<T>(effective: impl FnOnce(CapabilitySets) -> Set, act: impl FnOnce() -> T) -> T {
     /// Puts things right again, also after a panic.
-    struct Back(CapabilitySets);
+    struct Back(Option<CapabilitySets>);
     impl Drop for Back {
         fn drop(&mut self) {
-            set(self.0);
+            if let Some(before) = self.0 {
+                as_far_as_possible(change(|_| before));
+            }
         }
     }
-    let sets = held();
-    let _back = Back(sets);
-    set(CapabilitySets { effective, ..sets });
+    let _back = Back(capabilities(None).ok());
+    as_far_as_possible(change(|sets| CapabilitySets {
+        effective: effective(sets),
+        ..sets
+    }));
     act()
 }
 
 /// Leaves this thread `effective`, and `reserve` to be raised.
 fn limit(effective: Set, reserve: Set) {
-    let sets = held();
-    set(CapabilitySets {
+    as_far_as_possible(change(|sets| CapabilitySets {
         effective: sets.permitted & effective,
         permitted: sets.permitted & (effective | reserve),
         inheritable: Set::empty(),
-    });
+    }));
 }
 
-fn set(sets: CapabilitySets) {
-    // A thread may always give up what it has. Where a sandbox forbids the call altogether, that was told at the start
-    // (`keep_to_ourselves`), and all goes on with what there is.
-    let _ = set_capabilities(None, sets);
+/// A thread may always give up what it has, and raise what it kept. Where a sandbox forbids the calls altogether, that was told at the start
+/// ([`keep_to_ourselves`]), and all goes on with what there is.
+fn as_far_as_possible(_: io::Result<()>) {}
+
+fn change(new: impl FnOnce(CapabilitySets) -> CapabilitySets) -> io::Result<()> {
+    Ok(set_capabilities(None, new(capabilities(None)?))?)
 }
 
-/// What this thread holds; where the kernel does not tell, nothing.
-fn held() -> CapabilitySets {
-    capabilities(None).unwrap_or(CapabilitySets {
-        effective: Set::empty(),
-        permitted: Set::empty(),
-        inheritable: Set::empty(),
-    })
+/// What this thread may raise; where the kernel does not tell, nothing.
+fn permitted() -> Set {
+    capabilities(None).map_or(Set::empty(), |sets| sets.permitted)
 }
 
 #[cfg(test)]

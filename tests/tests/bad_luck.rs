@@ -51,6 +51,8 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         trial("nobody_reads", nobody_reads),
         trial("slow_reader_and_signals", slow_reader_and_signals),
         trial("killed", killed),
+        trial("limit_of_files_is_named", limit_of_files_is_named),
+        trial("no_proc", no_proc),
     ];
     for python in environment::unsupported_pythons()? {
         let name = format!("{}::is_refused", python.label);
@@ -328,6 +330,50 @@ fn slow_reader_and_signals() -> anyhow::Result<()> {
             status.signal().is_some(),
             "SIG{name}: {status}, and nobody has read anything"
         );
+    }
+    Ok(())
+}
+
+/// Where the limit of open files is what fails, it is named, and nothing else is blamed.
+fn limit_of_files_is_named() -> anyhow::Result<()> {
+    let target = any_target()?;
+    let pid = target.pid.to_string();
+    // Enough to begin with; programs and maps take more.
+    let limit = "--nofile=12";
+    for arguments in [&["ps", &pid] as &[&str], &["trace", "-d", "0.3", "-p", &pid]] {
+        let mut command = Command::new("prlimit");
+        command
+            .args([limit, "--"])
+            .arg(environment::program()?)
+            .args(arguments);
+        let outcome = tool::run_command(command)?;
+        says(&outcome, 1, &["no more files", "ulimit -n"]).with_context(|| format!("{arguments:?}"))?;
+        for wrong in ["rejects", "rebuild", "panicked", "CAP_BPF"] {
+            ensure!(!outcome.stderr.contains(wrong), "{}", outcome.stderr);
+        }
+    }
+    Ok(())
+}
+
+/// Without `/proc` there seem to be no processes: that is said, and not that none is Python.
+fn no_proc() -> anyhow::Result<()> {
+    for arguments in [
+        &["ps", "--all"] as &[&str],
+        &["ps", "1"],
+        &["trace", "--all", "-d", "0.3"],
+    ] {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /proc; exec \"$@\"",
+            "sh",
+        ]);
+        command.arg(environment::program()?).args(arguments);
+        let outcome = tool::run_command(command)?;
+        says(&outcome, exit::PRIVILEGE, &["/proc", "mount"]).with_context(|| format!("{arguments:?}"))?;
+        ensure!(!outcome.stderr.contains("no Python"), "{}", outcome.stderr);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What can go wrong between us and the kernel.
 
+use std::error::Error as StdError;
 use std::io;
 
 use aya::EbpfError;
@@ -21,10 +22,28 @@ pub enum CaptureError {
          run it with sudo, or see `awaitwhat doctor` for what is missing and how to grant it"
     )]
     Permission { what: &'static str },
+    /// A limit on open files (EMFILE, ENFILE).
+    #[error(
+        "no more files can be opened for {what}: each process takes a few, and each event loop\n\
+         raise `ulimit -n` (of the whole machine: fs.file-max), or look at fewer processes at a time"
+    )]
+    Files { what: &'static str },
+    /// ENOMEM.
+    #[error(
+        "the kernel has no memory for {what}\n\
+         raise what limits this process (memory.max of its control group, `ulimit -v`, `ulimit -l`), or look at fewer processes at a time"
+    )]
+    Memory { what: &'static str },
+    /// ENOSYS.
+    #[error(
+        "this kernel does not know the system call for {what}, or a sandbox hides it\n\
+         the kernel has to be built with CONFIG_BPF_SYSCALL and CONFIG_PERF_EVENTS; from inside a sandbox, look from the host instead"
+    )]
+    NoSystemCall { what: &'static str },
     /// The kernel's type information is missing.
     #[error(
         "this kernel does not describe its own types ({0})\n\
-         awaitwhat needs a kernel of version 6.1 or later built with CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux)"
+         awaitwhat needs a kernel of version 6.1 or later built with CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux; in a container: with /sys)"
     )]
     Btf(String),
     /// A field is not in the kernel's type information, or not as the programs read it.
@@ -47,45 +66,63 @@ pub enum CaptureError {
         "the embedded eBPF object has no `{0}`: it does not belong to this build, rebuild it with `cargo xtask build-ebpf`"
     )]
     Object(&'static str),
-    /// A map operation failed.
-    #[error("an eBPF map refused an operation: {0}")]
+    /// A map operation failed: most likely, there is no room in it.
+    #[error(
+        "an eBPF map refused an operation: {0}\n\
+         if it says that something is too long or that there is no space, look at fewer processes at a time"
+    )]
     Map(String),
     /// A system call failed.
     #[error("{call} failed: {error}")]
     SystemCall { call: &'static str, error: io::Error },
-    #[error("a file descriptor could not be duplicated: {0}")]
-    Descriptor(io::Error),
 }
 
 impl CaptureError {
-    pub(super) fn load<E: std::error::Error + 'static>(program: &'static str, error: &E) -> Self {
-        if is_permission(error) {
-            return Self::Permission {
-                what: "loading eBPF programs",
-            };
-        }
-        Self::Load {
-            program,
-            reason: reason(error),
+    /// What an error number says for itself, whatever failed with it.
+    pub(crate) fn of_errno(what: &'static str, errno: i32) -> Option<Self> {
+        match errno {
+            libc::EPERM => Some(Self::Permission { what }),
+            libc::EMFILE | libc::ENFILE => Some(Self::Files { what }),
+            libc::ENOMEM => Some(Self::Memory { what }),
+            libc::ENOSYS => Some(Self::NoSystemCall { what }),
+            _ => None,
         }
     }
 
-    pub(super) fn attach(error: &ProgramError) -> Self {
-        if let ProgramError::SyscallError(call) = error {
-            match call.io_error.raw_os_error() {
-                Some(libc::ESRCH) => return Self::Gone,
-                Some(libc::EPERM | libc::EACCES) => return Self::Permission { what: "perf events" },
-                _ => {}
+    /// What loading a program, or making its maps, failed with. (EACCES is what the verifier says to a bad program.)
+    pub(super) fn load<E: StdError + 'static>(program: &'static str, error: &E) -> Self {
+        errno(error)
+            .and_then(|errno| Self::of_errno("loading eBPF programs", errno))
+            .unwrap_or_else(|| Self::Load {
+                program,
+                reason: reason(error),
+            })
+    }
+
+    /// What attaching a perf event failed with.
+    pub(super) fn attach(error: ProgramError) -> Self {
+        match error {
+            ProgramError::SyscallError(failed) => {
+                Self::from_call("perf events", failed.call, failed.io_error)
             }
-        }
-        Self::Load {
-            program: "sample_thread",
-            reason: reason(error),
+            other => Self::Load {
+                program: "sample_thread",
+                reason: reason(&other),
+            },
         }
     }
 
     pub(super) fn map(error: MapError) -> Self {
-        Self::Map(chain(&error))
+        errno(&error)
+            .and_then(|errno| Self::of_errno("eBPF maps", errno))
+            .unwrap_or_else(|| Self::Map(chain(&error)))
+    }
+
+    /// What taking the map `name` out of the object failed with: a buffer is mapped into this process then.
+    pub(super) fn take(name: &'static str, error: &MapError) -> Self {
+        errno(error)
+            .and_then(|errno| Self::of_errno("the buffer of an eBPF map", errno))
+            .unwrap_or(Self::Object(name))
     }
 
     pub(super) fn call(call: &'static str) -> Self {
@@ -94,22 +131,55 @@ impl CaptureError {
 
     pub(super) fn from_io(call: &'static str, error: io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ESRCH | libc::ENOENT) => Self::Gone,
-            Some(libc::EPERM | libc::EACCES) => Self::Permission { what: call },
-            _ => Self::SystemCall { call, error },
+            // What is looked for by its number, and is not there.
+            Some(libc::ENOENT) => Self::Gone,
+            _ => Self::from_call(call, call, error),
         }
+    }
+
+    fn from_call(what: &'static str, call: &'static str, error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ESRCH) => Self::Gone,
+            Some(libc::EACCES) => Self::Permission { what },
+            Some(errno) => Self::of_errno(what, errno).unwrap_or(Self::SystemCall { call, error }),
+            None => Self::SystemCall { call, error },
+        }
+    }
+
+    /// The number of the error, where there is one.
+    pub(super) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Permission { .. } => Some(libc::EPERM),
+            Self::Files { .. } => Some(libc::EMFILE),
+            Self::Memory { .. } => Some(libc::ENOMEM),
+            Self::NoSystemCall { .. } => Some(libc::ENOSYS),
+            Self::SystemCall { error, .. } => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel, or a privilege, lacks something for good.
+    pub(crate) const fn is_about_kernel(&self) -> bool {
+        matches!(
+            self,
+            Self::Permission { .. }
+                | Self::NoSystemCall { .. }
+                | Self::Btf(_)
+                | Self::KernelType { .. }
+                | Self::Load { .. }
+        )
     }
 }
 
 /// The end of a message that can have the length of a verifier's log.
-fn reason<E: std::error::Error + 'static>(error: &E) -> String {
+fn reason<E: StdError + 'static>(error: &E) -> String {
     let text = chain(error);
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 /// An error and its causes in one line each.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -122,27 +192,146 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Whether the cause of all is that the kernel does not permit it. (EACCES is what the verifier says to a bad program.)
-fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+/// The number of the system call's error that caused all.
+fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let io_error =
-            error
-                .downcast_ref::<io::Error>()
-                .or_else(|| match error.downcast_ref::<ProgramError>() {
-                    Some(ProgramError::LoadError { io_error, .. }) => Some(io_error),
-                    Some(ProgramError::SyscallError(call)) => Some(&call.io_error),
-                    _ => match error.downcast_ref::<EbpfError>() {
-                        Some(EbpfError::MapError(MapError::CreateError { io_error, .. })) => Some(io_error),
-                        _ => None,
-                    },
-                });
-        if let Some(io_error) = io_error
-            && io_error.raw_os_error() == Some(libc::EPERM)
-        {
-            return true;
+        // An error that hands on another one's message is not followed by that in the chain of causes.
+        let io_error = error
+            .downcast_ref::<io::Error>()
+            .or_else(|| error.downcast_ref().and_then(of_program))
+            .or_else(|| error.downcast_ref().and_then(of_map))
+            .or_else(|| match error.downcast_ref()? {
+                EbpfError::MapError(error) => of_map(error),
+                EbpfError::ProgramError(error) => of_program(error),
+                _ => None,
+            });
+        if let Some(errno) = io_error.and_then(io::Error::raw_os_error) {
+            return Some(errno);
         }
         cause = error.source();
     }
-    false
+    None
+}
+
+fn of_program(error: &ProgramError) -> Option<&io::Error> {
+    match error {
+        ProgramError::LoadError { io_error, .. } | ProgramError::IOError(io_error) => Some(io_error),
+        ProgramError::SyscallError(call) => Some(&call.io_error),
+        ProgramError::MapError(error) => of_map(error),
+        _ => None,
+    }
+}
+
+fn of_map(error: &MapError) -> Option<&io::Error> {
+    match error {
+        MapError::CreateError { io_error, .. } | MapError::IoError(io_error) => Some(io_error),
+        MapError::SyscallError(call) => Some(&call.io_error),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::EbpfError;
+    use aya::maps::MapError;
+    use aya::programs::ProgramError;
+    use aya::sys::SyscallError;
+
+    use super::CaptureError;
+
+    fn os(errno: i32) -> io::Error {
+        io::Error::from_raw_os_error(errno)
+    }
+
+    fn failed(errno: i32) -> SyscallError {
+        SyscallError {
+            call: "perf_event_open",
+            io_error: os(errno),
+        }
+    }
+
+    fn not_made(errno: i32) -> MapError {
+        MapError::CreateError {
+            name: "RECORDS".to_owned(),
+            io_error: os(errno),
+        }
+    }
+
+    /// Every way in which a system call's error comes here.
+    fn all_ways(errno: i32) -> Vec<CaptureError> {
+        vec![
+            CaptureError::load("maps", &EbpfError::MapError(not_made(errno))),
+            CaptureError::load("walk_thread", &ProgramError::SyscallError(failed(errno))),
+            CaptureError::load("walk_thread", &ProgramError::IOError(os(errno))),
+            CaptureError::load(
+                "walk_thread",
+                &EbpfError::ProgramError(ProgramError::MapError(not_made(errno))),
+            ),
+            CaptureError::attach(ProgramError::SyscallError(failed(errno))),
+            CaptureError::map(MapError::SyscallError(failed(errno))),
+            CaptureError::map(MapError::IoError(os(errno))),
+            CaptureError::take("RECORDS", &MapError::SyscallError(failed(errno))),
+            CaptureError::from_io("bpf(BPF_LINK_CREATE)", os(errno)),
+        ]
+    }
+
+    #[test]
+    fn what_an_error_number_means_is_said_wherever_it_comes_from() {
+        for (errno, words, never) in [
+            (libc::EMFILE, "ulimit -n", "rejects"),
+            (libc::ENFILE, "fs.file-max", "rejects"),
+            (libc::ENOMEM, "has no memory", "rebuild"),
+            (libc::ENOSYS, "does not know the system call", "rejects"),
+            (libc::EPERM, "CAP_BPF", "rejects"),
+        ] {
+            for error in all_ways(errno) {
+                let text = error.to_string();
+                assert!(text.contains(words), "{errno}: {text}");
+                assert!(!text.contains(never), "{errno}: {text}");
+                assert_eq!(
+                    error.errno(),
+                    Some(if errno == libc::ENFILE {
+                        libc::EMFILE
+                    } else {
+                        errno
+                    })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_verifiers_rejection_is_no_want_of_permission() {
+        let error = CaptureError::load("walk_thread", &ProgramError::SyscallError(failed(libc::EACCES)));
+        assert!(matches!(error, CaptureError::Load { .. }), "{error}");
+        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::EACCES)));
+        assert!(matches!(error, CaptureError::Permission { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_has_ended_is_gone() {
+        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::ESRCH)));
+        assert!(matches!(error, CaptureError::Gone), "{error}");
+        for errno in [libc::ESRCH, libc::ENOENT] {
+            let error = CaptureError::from_io("bpf(BPF_LINK_CREATE)", os(errno));
+            assert!(matches!(error, CaptureError::Gone), "{error}");
+        }
+        // No such event, which is nothing that a thread has.
+        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::ENOENT)));
+        assert_eq!(
+            error.to_string(),
+            "perf_event_open failed: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn what_has_no_number_is_the_objects_fault() {
+        let error = CaptureError::take("RECORDS", &MapError::InvalidMapType { map_type: 1 });
+        assert!(error.to_string().contains("`RECORDS`"), "{error}");
+        let error = CaptureError::map(MapError::SyscallError(failed(libc::E2BIG)));
+        assert!(error.to_string().contains("fewer processes"), "{error}");
+    }
 }

@@ -65,7 +65,13 @@ pub(super) struct Types<'a> {
 /// # Errors
 /// When the kernel has none.
 pub(super) fn read() -> Result<Vec<u8>, CaptureError> {
-    fs::read(BTF_FILE).map_err(|error| CaptureError::Btf(format!("{BTF_FILE}: {error}")))
+    fs::read(BTF_FILE).map_err(|error| {
+        let limit = error
+            .raw_os_error()
+            .filter(|&errno| errno != libc::EPERM)
+            .and_then(|errno| CaptureError::of_errno("the kernel's type information", errno));
+        limit.unwrap_or_else(|| CaptureError::Btf(format!("{BTF_FILE}: {error}")))
+    })
 }
 
 /// Finds the offsets in the kernel's type information.

@@ -143,10 +143,9 @@ impl LiveMemory {
                 .read(&self.iterator, batch)
                 .map_err(|error| match error {
                     CaptureError::Gone => Fault::Gone,
-                    CaptureError::SystemCall { error, .. } => Fault::Reader {
-                        errno: error.raw_os_error().unwrap_or(0),
+                    error => Fault::Reader {
+                        errno: error.errno().unwrap_or(libc::EIO),
                     },
-                    _ => Fault::Reader { errno: libc::EIO },
                 })?;
             for (&address, (address_space, page)) in batch.iter().zip(read) {
                 if self.address_space.get() == 0 {

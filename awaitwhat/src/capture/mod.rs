@@ -18,7 +18,7 @@ use awaitwhat_common::kernel::KernelOffsets;
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::plan::{IN_CONTEXT, LoopId, ThreadPlan, layout_key, loop_key};
 use awaitwhat_walker::Walk;
-use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
@@ -201,7 +201,7 @@ impl Capture {
                 SamplePolicy::Period(period),
                 false,
             )
-            .map_err(|error| CaptureError::attach(&error))?;
+            .map_err(CaptureError::attach)?;
         self.samplers.insert(tid, link);
         Ok(())
     }
@@ -293,11 +293,16 @@ fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, CaptureErr
     use std::os::fd::AsFd as _;
     let program: &mut Iter = program(ebpf, name)?;
     let fd = program.fd().map_err(|error| CaptureError::load(name, &error))?;
-    fd.as_fd().try_clone_to_owned().map_err(CaptureError::Descriptor)
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| CaptureError::from_io("duplicating a file descriptor", error))
 }
 
 /// Takes the map with this name out of the object.
-fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, CaptureError> {
+fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, CaptureError> {
     let map = ebpf.take_map(name).ok_or(CaptureError::Object(name))?;
-    M::try_from(map).map_err(|_| CaptureError::Object(name))
+    M::try_from(map).map_err(|error| CaptureError::take(name, &error))
 }

@@ -11,6 +11,7 @@ use crate::capture::{self, Feature};
 use crate::check::{Check, CheckStatus, Concern};
 use crate::privileges::{self, Set};
 use crate::processes::read_status;
+use crate::session;
 use crate::view;
 
 /// Capabilities by their numbers in `linux/capability.h`.
@@ -58,11 +59,20 @@ fn machine() -> Vec<Check> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut checks = vec![Check::ok(Concern::Machine, "kernel", release), type_information()];
     checks.extend(features());
+    checks.push(processes());
     checks.extend(capabilities(&status));
     checks.extend(lockdown(
         &fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
     ));
     checks
+}
+
+/// Whether `/proc` tells what processes there are.
+fn processes() -> Check {
+    match session::check_proc() {
+        Ok(()) => Check::ok(Concern::Machine, "/proc", "it tells what processes there are"),
+        Err(error) => Check::missing(Concern::Machine, "/proc", error.to_string(), None),
+    }
 }
 
 fn type_information() -> Check {

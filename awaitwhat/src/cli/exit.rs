@@ -48,7 +48,9 @@ impl Exit {
             return match error {
                 session::Error::Target { .. } | session::Error::Nothing { .. } => Self::Target,
                 session::Error::Privilege { .. } => Self::Privilege,
-                session::Error::Failed { .. } | session::Error::NoThread { .. } => Self::Failure,
+                session::Error::Failed { .. }
+                | session::Error::NotBegun { .. }
+                | session::Error::NoThread { .. } => Self::Failure,
             };
         }
         if error.is::<NotStarted>() {

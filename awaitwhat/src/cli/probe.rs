@@ -79,6 +79,9 @@ fn cannot_load(error: &CaptureError, missing: &[String]) -> Check {
             "the kernel does not permit to load them, though the capabilities are there".to_owned(),
             "in a container, its seccomp profile has to allow bpf; in a user namespace of its own none is allowed: look from the host",
         ),
+        CaptureError::Files { .. } | CaptureError::Memory { .. } | CaptureError::NoSystemCall { .. } => {
+            (error.to_string(), "mend that, then ask `awaitwhat doctor` again")
+        }
         other => (
             other.to_string(),
             "send all of this and the output of `uname -r` to awaitwhat's bug tracker",
@@ -252,6 +255,9 @@ mod tests {
         assert!(check.remedy.unwrap().contains("bug tracker"));
         let check = cannot_load(&CaptureError::Permission { what: "loading" }, &[]);
         assert!(check.remedy.unwrap().contains("seccomp"));
+        let check = cannot_load(&CaptureError::Memory { what: "loading" }, &[]);
+        assert!(check.meaning.contains("memory.max"), "{check:?}");
+        assert!(!check.remedy.unwrap().contains("bug tracker"));
     }
 
     #[test]

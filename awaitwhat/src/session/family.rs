@@ -39,7 +39,7 @@ pub fn running_children(pid: u32, options: &Options) -> Result<Vec<Child>, Error
     if children.peek().is_none() {
         return Ok(Vec::new());
     }
-    let mut capture = load(THREADS_OF_ONE)?;
+    let mut capture = load(options, THREADS_OF_ONE)?;
     let names = Budget::new(NAMES_BYTES);
     let mut found = Vec::new();
     for child in children {

@@ -96,6 +96,9 @@ pub enum Error {
         pid: u32,
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// What awaitwhat itself needs has run out, or does not work.
+    #[error("awaitwhat cannot begin to read")]
+    NotBegun { source: Box<dyn StdError + Send + Sync> },
     /// There is none for what takes a while.
     #[error(
         "no thread can be started to trace in: raise `ulimit -u`, or pids.max of the control group, or end something"
@@ -168,12 +171,30 @@ pub async fn trace(
         .unwrap_or_else(|panicked| panic::resume_unwind(panicked))
 }
 
+/// Makes sure that `/proc` is there, and counts processes as we do.
+///
+/// # Errors
+/// When it does not: then no process can be looked at.
+pub fn check_proc() -> Result<(), impl StdError> {
+    process::check_proc()
+}
+
 /// Event-loop threads of one process that are walked, and of all processes that are traced together.
 const THREADS_OF_ONE: u32 = 64;
 const THREADS_OF_ALL: u32 = 1024;
 
 fn load(options: &Options, threads: u32) -> Result<Capture, Error> {
-    Capture::load(options.ring_bytes, threads).map_err(|error| Error::Privilege { source: error.into() })
+    // Without it there would seem to be no processes at all.
+    process::check_proc().map_err(|error| Error::Privilege { source: error.into() })?;
+    Capture::load(options.ring_bytes, threads).map_err(|error| {
+        let is_about_kernel = error.is_about_kernel();
+        let source = error.into();
+        if is_about_kernel {
+            Error::Privilege { source }
+        } else {
+            Error::NotBegun { source }
+        }
+    })
 }
 
 /// What is said where nothing was found to look at.
@@ -195,12 +216,8 @@ impl AttachError {
     /// Sorts the error by who has to mend what.
     fn for_process(self, pid: u32) -> Error {
         match self {
-            Self::Capture(
-                error @ (CaptureError::Permission { .. }
-                | CaptureError::Btf(_)
-                | CaptureError::KernelType { .. }
-                | CaptureError::Load { .. }),
-            ) => Error::Privilege { source: error.into() },
+            Self::Capture(error) if error.is_about_kernel() => Error::Privilege { source: error.into() },
+            error @ (Self::NoProc | Self::ForeignProc) => Error::Privilege { source: error.into() },
             Self::Capture(error @ CaptureError::Gone) => Error::Target {
                 pid,
                 source: error.into(),

@@ -66,6 +66,10 @@ pub(crate) enum AttachError {
          mount one that does, as container runtimes do (`unshare --mount-proc`, or `mount -t proc proc /proc`)"
     )]
     ForeignProc,
+    #[error(
+        "there is no /proc here, which tells what processes there are: mount it (`mount -t proc proc /proc`)"
+    )]
+    NoProc,
     #[error("the end of the process cannot be waited for: {0}")]
     Watch(io::Error),
 }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
+use crate::capture::CaptureError;
 use crate::processes::{Processes, read_status};
 
 /// A handle of the process that outlives the process: its number may be reused, this is not.
@@ -22,9 +23,7 @@ pub(super) struct Process {
 impl Process {
     /// Takes hold of process `pid`.
     pub(super) fn open(pid: u32) -> Result<Self, AttachError> {
-        if !is_own_proc() {
-            return Err(AttachError::ForeignProc);
-        }
+        check_proc()?;
         let number = i32::try_from(pid)
             .ok()
             .and_then(Pid::from_raw)
@@ -33,7 +32,10 @@ impl Process {
             Errno::SRCH => AttachError::NoSuchProcess,
             // Since Linux 6.9 a number of a thread that is no process says so; before, it is an invalid argument.
             Errno::INVAL | Errno::NOENT => AttachError::Thread,
-            error => AttachError::Watch(error.into()),
+            error => match CaptureError::of_errno("the end of the process", error.raw_os_error()) {
+                Some(known) => AttachError::Capture(known),
+                None => AttachError::Watch(error.into()),
+            },
         })?;
         Ok(Self {
             pid,
@@ -68,10 +70,16 @@ impl Process {
     }
 }
 
-/// Whether `/proc` counts processes as we do: in a PID namespace of one's own that is so only when it was mounted there.
-fn is_own_proc() -> bool {
+/// Makes sure that `/proc` is there, and counts processes as we do: in a PID namespace of one's own that is so only when it was mounted
+/// there.
+pub(super) fn check_proc() -> Result<(), AttachError> {
     let own = getpid().as_raw_nonzero().to_string();
-    fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())
+    match fs::read_link("/proc/self") {
+        Ok(number) if number.as_os_str() == own.as_str() => Ok(()),
+        // In the root of a PID namespace that none of our ids belongs to, the link is there and leads nowhere.
+        Err(_) if fs::symlink_metadata("/proc/self").is_err() => Err(AttachError::NoProc),
+        _ => Err(AttachError::ForeignProc),
+    }
 }
 
 /// What the threads of process `pid` call themselves. Empty where it has ended.

@@ -243,15 +243,8 @@ impl AttachError {
     fn is_about_all(&self) -> bool {
         matches!(
             self,
-            Self::ForeignProc
-                | Self::Capture(
-                    CaptureError::Permission { .. }
-                        | CaptureError::Btf(_)
-                        | CaptureError::KernelType { .. }
-                        | CaptureError::Object(_)
-                        | CaptureError::Load { .. }
-                )
-        )
+            Self::NoProc | Self::ForeignProc | Self::Capture(CaptureError::Object(_))
+        ) || matches!(self, Self::Capture(error) if error.is_about_kernel())
     }
 }
 
