@@ -271,6 +271,11 @@ impl Walk {
         complete_is_whole: 0,
     };
 
+    /// The number of what the next step does: tests tell by it where walks come.
+    pub fn phase(&self) -> u32 {
+        self.phase
+    }
+
     /// Whether the last complete pass still holds: it was made in one piece, and the thread has not run since.
     #[inline(always)]
     pub fn is_unchanged(&self, switches: u64) -> bool {
