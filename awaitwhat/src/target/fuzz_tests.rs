@@ -3,26 +3,29 @@
 use std::collections::BTreeSet;
 
 use awaitwhat_common::limits::WINDOW_WORDS;
-use awaitwhat_common::status::TaskStatus;
+use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use awaitwhat_fuzz::{Choices, Reached, Target};
 use awaitwhat_walker::{Flow, Host, Record, Walk};
 
+use super::Interpreter;
 use super::synthetic_tests::{BUILDS, Planted, plant};
 use crate::decode;
 use crate::fuzz::hostile::{Hostile, MAX_HELD_BYTES, Plain};
 use crate::memory::{Address, Memory as _};
+use crate::python::Objects;
 use crate::symbolize::CodeCache;
 
-/// Reads after which a slice's budget is used up: soon, or after more than a task needs.
-const SLICE_READS: [u64; 2] = [4000, 2];
-/// No slice takes more steps than its reads and what a task takes between two looks at the budget.
+/// Looks at the budget, one in eight steps, after which it is used up: later than a task needs, or soon.
+const SLICE_LOOKS: [u64; 2] = [1000, 1];
+/// No slice takes more steps than those, and what a task takes between two looks.
 const MAX_SLICE_STEPS: u32 = 1 << 16;
 
 /// Where a walk runs: over the memory.
 struct Walked<'a> {
     memory: &'a Hostile,
-    reads: u64,
-    max_reads: u64,
+    /// Looks at the budget that are left.
+    looks: u64,
     records: Vec<Vec<u8>>,
 }
 
@@ -37,12 +40,10 @@ impl Host for Walked<'_> {
                 Err(_) => break,
             }
         }
-        self.reads += 1;
         is_readable
     }
 
     fn read_word(&mut self, address: u64) -> u64 {
-        self.reads += 1;
         self.memory.read_u64(Address(address)).unwrap_or(0)
     }
 
@@ -51,7 +52,8 @@ impl Host for Walked<'_> {
     }
 
     fn is_over_budget(&mut self) -> bool {
-        self.reads >= self.max_reads
+        self.looks = self.looks.saturating_sub(1);
+        self.looks == 0
     }
 
     fn emit(&mut self, record: &Record) {
@@ -60,79 +62,114 @@ impl Host for Walked<'_> {
     }
 }
 
+/// A process, and what is found of it while its memory is as it should be.
+struct Found {
+    planted: Planted,
+    plain: Plain,
+    interpreter: Interpreter,
+    plans: Vec<ThreadPlan>,
+}
+
+fn found(name: &str, before: u64) -> Found {
+    let planted = plant(name, before);
+    let mut interpreter = planted.process.own();
+    let image = &planted.process.heap.image;
+    let loops = interpreter.event_loops(image, &BTreeSet::new);
+    Found {
+        plain: Plain::new(image),
+        interpreter,
+        plans: loops.expect("asyncio is there").plans,
+        planted,
+    }
+}
+
+/// What finds the loops, and what walks and names their tasks, over one hostile memory.
 #[test]
 fn fuzz_process() {
-    let processes = BUILDS.map(|(name, before)| {
-        let planted = plant(name, before);
-        let plain = Plain::new(&planted.process.heap.image);
-        (planted, plain)
-    });
+    let processes = BUILDS.map(|(name, before)| found(name, before));
     let target = Target {
         name: "process",
-        executions: 300,
+        executions: 1500,
         max_bytes: MAX_HELD_BYTES,
         places: &[
             ("check", 0),
             ("check", 1),
             ("loops", 0),
             ("loops", 1),
-            ("slice", 0),
-            ("slice", 1),
+            ("slice", SliceStatus::PassComplete as u32),
+            ("slice", SliceStatus::Budget as u32),
+            ("slice", SliceStatus::RegistryTorn as u32),
             ("task", TaskStatus::Complete as u32),
             ("task", TaskStatus::Fault as u32),
             ("task", TaskStatus::Torn as u32),
             ("frame", 1),
+            ("name", 0),
+            ("name", 1),
         ],
     };
     target.run(|choices, reached| {
-        let (planted, plain) = &processes[choices.below(processes.len())];
-        look(planted, &Hostile::new(plain, choices, &[]), choices, reached);
+        let process = &processes[choices.below(processes.len())];
+        let memory = Hostile::new(&process.plain, choices, &[]);
+        // What may be changing is looked at again after pauses, so this takes long.
+        if choices.once_in(16) {
+            find(&process.planted, &memory, reached);
+        }
+        walk(process, &memory, choices, reached);
     });
 }
 
-fn look(planted: &Planted, memory: &Hostile, choices: &mut Choices<'_>, reached: &mut Reached) {
+fn find(planted: &Planted, memory: &Hostile, reached: &mut Reached) {
     let mut interpreter = planted.process.own();
     let check = memory.bounded(|| interpreter.check(memory));
     reached.note_result("check", &check);
     let loops = memory.bounded(|| interpreter.event_loops(memory, &BTreeSet::new));
     reached.note_result("loops", &loops);
-    let Ok(loops) = loops else { return };
+}
+
+fn walk(process: &Found, memory: &Hostile, choices: &mut Choices<'_>, reached: &mut Reached) {
+    let interpreter = &process.interpreter;
     let Some((_, layout)) = interpreter.layouts().next() else {
         return;
     };
-    let (objects, mut cache, mut walk) = (interpreter.objects(memory), CodeCache::default(), Walk::NEW);
-    for (number, plan) in loops.plans.iter().take(2).enumerate() {
+    let (mut cache, mut walk) = (CodeCache::default(), Walk::NEW);
+    for number in 0..=choices.below(3) {
+        let plan = choices.pick(&process.plans);
         let mut host = Walked {
             memory,
-            reads: 0,
-            max_reads: choices.pick(&SLICE_READS),
+            looks: choices.pick(&SLICE_LOOKS),
             records: Vec::new(),
         };
         let in_context = choices.once_in(2);
         let status = memory.bounded(|| {
-            walk.begin_slice(layout, plan, in_context, 0, 0, number as u64);
+            walk.begin_slice(layout, &plan, in_context, 0, 0, number as u64);
             let mut steps = 0;
             loop {
-                if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
+                if let Flow::Done(status) = walk.step(layout, &plan, &mut host) {
                     break status;
                 }
                 steps += 1;
                 assert!(steps < MAX_SLICE_STEPS, "a slice goes on and on");
             }
         });
+        walk.end_slice(status, 1);
         reached.note("slice", status as u32);
         for bytes in host.records {
-            let Ok(decode::Record::Task(record)) = decode::decode(&bytes) else {
-                panic!("the walker sends what is no record of a task");
-            };
-            reached.note("task", record.status as u32);
-            reached.note("state", record.state as u32);
-            for (code, instruction) in record.frames() {
-                let frame = memory.bounded(|| cache.frame(&objects, code, instruction));
-                reached.note_result("frame", &frame);
-            }
-            let name = memory.bounded(|| objects.task_name(record.name));
-            reached.note_result("name", &name);
+            name(&bytes, &interpreter.objects(memory), memory, &mut cache, reached);
         }
     }
+}
+
+/// Names what a record has.
+fn name(bytes: &[u8], objects: &Objects<'_>, memory: &Hostile, cache: &mut CodeCache, reached: &mut Reached) {
+    let Ok(decode::Record::Task(record)) = decode::decode(bytes) else {
+        panic!("the walker sends what is no record of a task");
+    };
+    reached.note("task", record.status as u32);
+    reached.note("state", record.state as u32);
+    for (code, instruction) in record.frames() {
+        let frame = memory.bounded(|| cache.frame(objects, code, instruction));
+        reached.note_result("frame", &frame);
+    }
+    let name = memory.bounded(|| objects.task_name(record.name));
+    reached.note_result("name", &name);
 }
