@@ -160,6 +160,15 @@ impl Hostile {
         read()
     }
 
+    /// Changes the word at `address`, where that lies in the memory.
+    pub(crate) fn set(&self, address: Address, word: u64) {
+        let mut bytes = self.bytes.borrow_mut();
+        let offset = address.0.wrapping_sub(self.base);
+        if let Some(offset) = usize::try_from(offset).ok().filter(|offset| *offset < bytes.len()) {
+            set_word(&mut bytes, offset, word);
+        }
+    }
+
     fn count(&self, bytes: usize) -> u64 {
         let (all, reads) = (self.all_reads.get() + 1, self.reads.get() + 1);
         let read_bytes = self.read_bytes.get() + bytes as u64;

@@ -374,6 +374,10 @@ fn fuzz_code() {
                 reached.note("kind", found.kind as u32);
                 reached.note("line", u32::from(found.line != 0));
             }
+            if choices.once_in(4) {
+                let name = code.offset(objects.offsets.code.qualified_name);
+                memory.set(name, choices.number());
+            }
         }
         let changed = memory.bounded(|| cache.revalidate(&objects));
         reached.note_result("revalidate", &changed);
