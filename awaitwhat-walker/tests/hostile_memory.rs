@@ -29,7 +29,7 @@ const NAMES: [&str; LAYOUTS] = [
     "like 3.14 with trio",
 ];
 /// The last of the walk's phases.
-const LAST_PHASE: u32 = 30;
+const LAST_PHASE: u32 = 34;
 /// Bytes that one execution may hold: some memories, and what made them.
 const MAX_HELD_BYTES: u64 = 4 << 20;
 /// No slice takes more steps: its budget is 2,000 reads, and a task's walk between two looks at the budget is bounded by itself.
@@ -59,6 +59,10 @@ fn chosen(choices: &mut Choices<'_>) -> Case {
             let (place, word) = other_word(image, choices);
             image[place] = word;
         }
+    }
+    if choices.once_in(2) {
+        // The loop of one task, as those of the image have themselves in its place.
+        case.plan.event_loop = image::task_loop(choices.below(image::OBJECTS as usize) as u64);
     }
     case
 }

@@ -55,6 +55,8 @@ pub struct TaskRecord<'a> {
     pub origin: Origin,
     pub status: TaskStatus,
     pub state: TaskState,
+    /// It runs on another stack than its coroutines, inside a greenlet: nothing of its thread's frames said so.
+    pub is_apart: bool,
     /// Number of the layout that the task was read with.
     pub layout: u32,
     pub address: Address,
@@ -154,6 +156,7 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         origin: origin(bytes, head),
         status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
         state: TaskState::from_u8(state).ok_or(DecodeError::State(state))?,
+        is_apart: (head >> 24) as u8 & flags::APART != 0,
         layout: u32::from((head >> 48) as u16),
         address: address(task::ADDRESS),
         task_type: address(task::TYPE),

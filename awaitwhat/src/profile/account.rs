@@ -77,7 +77,9 @@ impl Account {
             return;
         }
         self.task_visits += 1;
-        let chain = (record.state != TaskState::Running).then_some(chain);
+        // What runs was told by the slice's first record, unless the thread's frames do not lead to it.
+        let is_told = record.state == TaskState::Running && !record.is_apart;
+        let chain = (!is_told).then_some(chain);
         let pass = record.origin.pass;
         match stratum.visits.get_mut(&record.address) {
             Some(visit) => {
