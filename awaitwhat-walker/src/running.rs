@@ -201,8 +201,9 @@ impl Walk {
     #[inline(always)]
     fn end_of_frames(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
         if self.is_tick == 0 && self.object == 0 {
-            // A task of any loop may be one that another thread executes.
-            if self.apart == apart::THREAD && plan.event_loop != 0 {
+            // A task of another loop may be one that another thread executes.
+            let is_of_thread = plan.running_loop != 0 && self.record.get(task::LOOP) == plan.running_loop;
+            if self.apart == apart::THREAD && is_of_thread {
                 return self.begin_apart(layout);
             }
             if self.apart == apart::BEHIND && self.base_frames != 0 {

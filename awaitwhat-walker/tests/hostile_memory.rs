@@ -62,7 +62,7 @@ fn chosen(choices: &mut Choices<'_>) -> Case {
     }
     if choices.once_in(2) {
         // The loop of one task, as those of the image have themselves in its place.
-        case.plan.event_loop = image::task_loop(choices.below(image::OBJECTS as usize) as u64);
+        case.plan.running_loop = image::task_loop(choices.below(image::OBJECTS as usize) as u64);
     }
     case
 }

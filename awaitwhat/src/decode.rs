@@ -413,7 +413,10 @@ mod tests {
                     let frames = record.frames();
                     assert_eq!(bytes.len(), (TASK_HEADER_WORDS + frames.len() * FRAME_WORDS) * 8);
                     assert!(frames.len() <= MAX_FRAMES);
-                    assert_eq!(frames, frames_innermost_first(record.frame_bytes(), record.state, record.left_out));
+                    assert_eq!(
+                        frames,
+                        frames_innermost_first(record.frame_bytes(), record.state, record.left_out)
+                    );
                     assert_eq!(loop_id, Some((record.origin.pid, record.origin.event_loop)));
                 }
                 Ok(Record::Slice(record)) => {

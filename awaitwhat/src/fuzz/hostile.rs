@@ -164,7 +164,10 @@ impl Hostile {
     pub(crate) fn set(&self, address: Address, word: u64) {
         let mut bytes = self.bytes.borrow_mut();
         let offset = address.0.wrapping_sub(self.base);
-        if let Some(offset) = usize::try_from(offset).ok().filter(|offset| *offset < bytes.len()) {
+        if let Some(offset) = usize::try_from(offset)
+            .ok()
+            .filter(|offset| *offset < bytes.len())
+        {
             set_word(&mut bytes, offset, word);
         }
     }

@@ -1,7 +1,5 @@
 //! The readers of `python/`, and of code objects.
 
-use std::sync::Arc;
-
 use awaitwhat_fuzz::{Choices, Place, Reached, Target};
 
 use super::hostile::{Hostile, MAX_HELD_BYTES};
@@ -10,8 +8,9 @@ use crate::memory::Address;
 use crate::python::frame::{Chain, FrameAddress};
 use crate::python::trio::TrioVisit;
 use crate::python::waits::{WaitReader, Waiter};
-use crate::snapshot::{Frame, FrameKind};
+use crate::snapshot::FrameKind;
 use crate::symbolize::CodeCache;
+use crate::testing::frame;
 
 /// Attributes and variables that are looked for.
 const NAMES: [&str; 5] = ["data", "first", "self", "_state", "missing"];
@@ -285,7 +284,7 @@ fn fuzz_waits() {
     ];
     run("waits", 4000, &places, |world, memory, choices, reached| {
         let (function, file) = choices.pick(&INNERMOST);
-        let innermost = frame(function, file);
+        let innermost = frame(function, file, 1);
         let waiter = Waiter {
             coroutine: world.pick(choices, Kind::Coroutine),
             terminal: world.pick(choices, Kind::Awaitable),
@@ -324,8 +323,14 @@ fn fuzz_trio() {
         let mut found: Vec<FrameAddress> = found.unwrap_or_default();
         found.reverse();
         let codes: Vec<_> = found.iter().map(|it| (it.code, Address::NULL)).collect();
-        let stack =
-            vec![frame("NurseryManager._nested_child_finished", "/lib/trio/_core/_run.py"); codes.len()];
+        let stack = vec![
+            frame(
+                "NurseryManager._nested_child_finished",
+                "/lib/trio/_core/_run.py",
+                1
+            );
+            codes.len()
+        ];
         let visit = TrioVisit {
             task,
             coroutine,
@@ -385,13 +390,4 @@ fn fuzz_code() {
             reached.note("changed", u32::from(!changed.is_empty()));
         }
     });
-}
-
-fn frame(function: &str, file: &str) -> Frame {
-    Frame {
-        function: Arc::from(function),
-        file: Arc::from(file),
-        line: 1,
-        kind: FrameKind::Coroutine,
-    }
 }
