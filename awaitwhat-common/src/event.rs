@@ -49,6 +49,9 @@ pub mod flags {
     /// From this bit on, which of its thread's loops the record is about ([`crate::plan::LoopId::slot`]).
     pub const SLOT_SHIFT: u32 = 1;
 
+    /// The running task works on another stack than its coroutines: frames between the two are missing.
+    pub const APART: u8 = 1 << 3;
+
     /// The flags of a walk's records.
     #[inline(always)]
     pub const fn of_walk(in_context: bool, slot: u32) -> u8 {

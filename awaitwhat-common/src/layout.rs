@@ -66,7 +66,7 @@ pub struct Layout {
     /// `_PyInterpreterFrame.stackpointer` (before 3.14 `stacktop`, an `int`); `PyFrameObject.f_stackdepth` of 3.10 (an `int`),
     /// `f_stacktop` before.
     pub frame_stack: u16,
-    /// `_PyInterpreterFrame.localsplus`, or `PyFrameObject.f_localsplus`, which the walker does not look at.
+    /// `_PyInterpreterFrame.localsplus`, or `PyFrameObject.f_localsplus`, which need not lie within the window.
     pub frame_locals: u16,
     /// `_PyInterpreterFrame.owner` (one byte); not used with [`quirks::HEAP_FRAME`].
     pub frame_owner: u16,
@@ -306,6 +306,14 @@ impl Layout {
     #[inline(always)]
     pub const fn has_heap_frames(&self) -> bool {
         self.quirks & quirks::HEAP_FRAME != 0
+    }
+
+    /// Whether objects of this type are coroutines, generators or asynchronous generators.
+    #[inline(always)]
+    pub const fn is_generator(&self, type_address: u64) -> bool {
+        type_address == self.coroutine_type
+            || type_address == self.generator_type
+            || type_address == self.async_generator_type
     }
 
     /// How many bytes before a generator's frame the word lies that holds its state: the two are looked at together. 0 where a

@@ -14,6 +14,9 @@ pub const MAX_FRAMES: usize = 512;
 pub const MAX_OBJECTS: u32 = 2000;
 /// Interpreter frames searched below a running task before the walk gives up.
 pub const MAX_RUNNING_FRAMES: u32 = 4096;
+/// Variables, and places on its stack, of one frame that executes on another stack than its thread's; and of all such frames of a task.
+pub const MAX_FRAME_SLOTS: u32 = 256;
+pub const MAX_APART_SLOTS: u32 = 1024;
 /// Slots of a task registry (a set's table) that are looked at.
 pub const MAX_SLOTS: u64 = 1 << 24;
 /// Tasks that one pass over a linked list visits: a cyclic list ends here.

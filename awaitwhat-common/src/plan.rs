@@ -71,6 +71,9 @@ pub struct ThreadPlan {
     pub thread_state: u64,
     /// Address of the loop that runs in this thread; tasks of other loops are left out. 0 accepts every loop that is not in `foreign_loops`.
     pub event_loop: u64,
+    /// Address of the loop that runs in this thread, whatever loops are accepted: a task of it that executes is executed by this thread. 0
+    /// where none does, or it is not one of asyncio.
+    pub running_loop: u64,
     /// Loops of other threads, with `event_loop` 0; unused entries are 0.
     pub foreign_loops: [u64; MAX_FOREIGN_LOOPS],
     /// The registries to visit, `root_count` of them.

@@ -34,10 +34,7 @@ impl Walk {
             return self.end_task(TaskStatus::Fault);
         }
         let type_address = self.window().word(u64::from(layout.object_type));
-        if type_address == layout.coroutine_type
-            || type_address == layout.generator_type
-            || type_address == layout.async_generator_type
-        {
+        if layout.is_generator(type_address) {
             return if layout.has_heap_frames() {
                 self.find_heap_frame(layout)
             } else {

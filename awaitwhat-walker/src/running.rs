@@ -9,6 +9,7 @@ use awaitwhat_common::limits::MAX_RUNNING_FRAMES;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
+use crate::apart::apart;
 use crate::walk::{Flow, Walk, phase};
 
 /// `FRAME_OWNED_BY_GENERATOR`: the frame lies in a coroutine, generator or asynchronous generator.
@@ -46,6 +47,7 @@ impl Walk {
         self.coroutine_frames = 0;
         self.base_frames = 0;
         self.thread_frames = 0;
+        self.apart = apart::THREAD;
         let has_cframe = layout.quirks & quirks::CFRAME != 0;
         let current = plan
             .thread_state
@@ -73,13 +75,14 @@ impl Walk {
     /// A thread without a frame is one that has just begun, or runs no Python.
     #[inline(always)]
     pub(crate) fn take_current_frame(&mut self, layout: &Layout) -> Flow {
+        self.current_frame = self.word;
         self.want_frame(layout, self.word);
         Flow::Continue
     }
 
     /// Looks at a frame, and at the state of the generator that it may belong to, which lies just before it.
     #[inline(always)]
-    fn want_frame(&mut self, layout: &Layout, frame: u64) {
+    pub(crate) fn want_frame(&mut self, layout: &Layout, frame: u64) {
         self.object = frame;
         self.want(
             frame.wrapping_sub(layout.generator_state_before_frame()),
@@ -95,7 +98,7 @@ impl Walk {
                 // What drives its tasks was not among the frames: whatever runs is none of them.
                 self.coroutine_frames = 0;
             }
-            return self.end_of_frames();
+            return self.end_of_frames(layout, plan);
         }
         if self.is_over_budget() {
             // A recursion may be thousands of frames deep. Whose it is would only be known at its end.
@@ -111,6 +114,15 @@ impl Walk {
             return self.end_task(TaskStatus::Fault);
         }
         let frame = self.thread_frame(layout);
+        if self.apart != apart::THREAD && self.object == self.current_frame {
+            // The coroutine is on its thread's stack after all, and is just being linked into it, or out of it.
+            return self.end_task(TaskStatus::Torn);
+        }
+        if self.apart == apart::BEHIND {
+            self.base_frames += 1;
+            self.want_frame(layout, frame.previous);
+            return Flow::Continue;
+        }
         if !frame.is_internal {
             if !self
                 .record
@@ -122,7 +134,7 @@ impl Walk {
         }
         if frame.generator != 0 {
             if frame.code == layout.driver_code {
-                return self.end_of_frames();
+                return self.end_of_frames(layout, plan);
             }
             // A coroutine that is just being entered or left is on the thread's stack, but not in the state of one that runs.
             if frame.state != layout.state_executing {
@@ -135,12 +147,10 @@ impl Walk {
             }
         }
         if self.object == self.last_frame {
-            let is_truncated = self.status == TaskStatus::Truncated as u32;
-            return self.end_task(if is_truncated {
-                TaskStatus::Truncated
-            } else {
-                TaskStatus::Complete
-            });
+            if self.apart == apart::THREAD {
+                return self.end_of_running();
+            }
+            self.apart = apart::BEHIND;
         }
         self.want_frame(layout, frame.previous);
         Flow::Continue
@@ -175,10 +185,31 @@ impl Walk {
         }
     }
 
+    /// The chain of a task that runs is there, down to its own coroutine.
+    #[inline(always)]
+    fn end_of_running(&mut self) -> Flow {
+        let is_truncated = self.status == TaskStatus::Truncated as u32;
+        self.end_task(if is_truncated {
+            TaskStatus::Truncated
+        } else {
+            TaskStatus::Complete
+        })
+    }
+
     /// The thread has no more frames, or none that matter: what drives tasks is below all of them. A task that executes must have been among them, and a coroutine is always driven by
     /// something: one at the very end is just being linked into the stack, or out of it.
     #[inline(always)]
-    fn end_of_frames(&mut self) -> Flow {
+    fn end_of_frames(&mut self, layout: &Layout, plan: &ThreadPlan) -> Flow {
+        if self.is_tick == 0 && self.object == 0 {
+            // A task of another loop may be one that another thread executes.
+            let is_of_thread = plan.running_loop != 0 && self.record.get(task::LOOP) == plan.running_loop;
+            if self.apart == apart::THREAD && is_of_thread {
+                return self.begin_apart(layout);
+            }
+            if self.apart == apart::BEHIND && self.base_frames != 0 {
+                return self.end_of_running();
+            }
+        }
         if self.is_tick == 0 || (self.coroutine_frames != 0 && self.base_frames == 0) {
             return self.end_task(TaskStatus::Torn);
         }

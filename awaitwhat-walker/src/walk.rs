@@ -5,6 +5,7 @@ use awaitwhat_common::layout::{Layout, attribute};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
+use crate::apart::apart;
 use crate::host::Host;
 use crate::record::Record;
 use crate::window::{Window, is_object_address};
@@ -87,6 +88,14 @@ pub(crate) mod phase {
     pub const ATTRIBUTES: u32 = 29;
     /// Begins a task that is written in Python, which the window holds.
     pub const INSTANCE: u32 = 30;
+    /// Looks at the next variable, or place on its stack, of a frame that executes on another stack than its thread's.
+    pub const FRAME_SLOT: u32 = 31;
+    /// Goes on with a part of these that was read.
+    pub const FRAME_SLOTS: u32 = 32;
+    /// Looks at the object in such a place.
+    pub const SLOT_OBJECT: u32 = 33;
+    /// Looks at the frame of that object, where it is an object of its own.
+    pub const SLOT_FRAME: u32 = 34;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -188,6 +197,15 @@ pub struct Walk {
     pub(crate) base_frames: u32,
     /// Frames of the thread so far.
     pub(crate) thread_frames: u32,
+    /// The thread's current frame, with which its own frames begin.
+    pub(crate) current_frame: u64,
+    /// One of [`crate::apart::apart`].
+    pub(crate) apart: u32,
+    /// Places of frames that are looked at yet, for this task and of `frame`; the next one of that, and the frame of what is there.
+    pub(crate) apart_slots: u32,
+    pub(crate) frame_slots: u32,
+    pub(crate) frame_slot: u64,
+    pub(crate) slot_frame: u64,
     /// 1 while the record is that of whatever runs in the thread, made once at the start of a slice.
     pub(crate) is_tick: u32,
     /// The flags of its records ([`flags`]).
@@ -258,6 +276,12 @@ impl Walk {
         coroutine_frames: 0,
         base_frames: 0,
         thread_frames: 0,
+        current_frame: 0,
+        apart: 0,
+        apart_slots: 0,
+        frame_slots: 0,
+        frame_slot: 0,
+        slot_frame: 0,
         is_tick: 0,
         flags: 0,
         steps: 0,
@@ -270,6 +294,11 @@ impl Walk {
         pass_is_whole: 0,
         complete_is_whole: 0,
     };
+
+    /// The number of what the next step does: tests tell by it where walks come.
+    pub fn phase(&self) -> u32 {
+        self.phase
+    }
 
     /// Whether the last complete pass still holds: it was made in one piece, and the thread has not run since.
     #[inline(always)]
@@ -377,6 +406,10 @@ impl Walk {
             phase::ATTRIBUTES => self.take_attributes(layout, plan, host),
             phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
             phase::CODE => self.find_instruction(layout),
+            phase::FRAME_SLOT => self.visit_frame_slot(layout),
+            phase::FRAME_SLOTS => self.take_frame_slots(layout),
+            phase::SLOT_OBJECT => self.visit_slot_object(layout),
+            phase::SLOT_FRAME => self.visit_slot_frame(layout),
             _ => self.choose_root(plan, host),
         }
     }
@@ -486,7 +519,9 @@ impl Walk {
             2 => TaskState::Created,
             _ => TaskState::Waiting,
         };
-        self.record.finish(status, state, self.flags);
+        let is_apart = matches!(state, TaskState::Running) && self.apart != apart::THREAD;
+        let flags = self.flags | if is_apart { u32::from(flags::APART) } else { 0 };
+        self.record.finish(status, state, flags);
         if self.is_tick == 1 {
             // Nothing ran, unless it was too deep to be told.
             if self.record.frames() != 0 || !matches!(status, TaskStatus::Complete) {

@@ -9,17 +9,29 @@ use std::collections::BTreeSet;
 
 use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
+use awaitwhat_fuzz::{Choices, Place, Reached, Target};
 use awaitwhat_walker::{Flow, Walk};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use hostile::host::{Hostile, Seen};
+use hostile::host::{Change, EVERYTHING, Hostile, Seen};
 use hostile::image::{self, LAYOUTS};
 
-/// How many memories are tried.
-const CASES: u32 = 2_000;
+/// What the places are called that a walk came to, by the number of its layout.
+const NAMES: [&str; LAYOUTS] = [
+    "like 3.14",
+    "like 3.11",
+    "like 3.10",
+    "like 3.9",
+    "like 3.14 with trio",
+];
+/// The last of the walk's phases.
+const LAST_PHASE: u32 = 34;
+/// Bytes that one execution may hold: some memories, and what made them.
+const MAX_HELD_BYTES: u64 = 4 << 20;
 /// No slice takes more steps: its budget is 2,000 reads, and a task's walk between two looks at the budget is bounded by itself.
 const MAX_SLICE_STEPS: u32 = 1 << 16;
 
@@ -30,6 +42,41 @@ struct Case {
     plan: ThreadPlan,
     images: Vec<Vec<u64>>,
     disturbances: Vec<u64>,
+}
+
+/// The case that the choices name: one that is made anew, and then changed here and there.
+fn chosen(choices: &mut Choices<'_>) -> Case {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&choices.word().to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut case = case()
+        .new_tree(&mut runner)
+        .expect("nothing is rejected")
+        .current();
+    for image in &mut case.images {
+        for _ in 0..choices.below(8) {
+            let (place, word) = other_word(image, choices);
+            image[place] = word;
+        }
+    }
+    if choices.once_in(2) {
+        // The loop of one task, as those of the image have themselves in its place.
+        case.plan.running_loop = image::task_loop(choices.below(image::OBJECTS as usize) as u64);
+    }
+    case
+}
+
+/// A place in an image, and what may be there instead.
+fn other_word(image: &[u64], choices: &mut Choices<'_>) -> (usize, u64) {
+    let place = choices.below(image.len());
+    let word = match choices.below(5) {
+        0 | 1 => image::BASE + choices.below(image.len()) as u64 * 8,
+        2 => image[choices.below(image.len())],
+        3 => image[place].wrapping_add(choices.number()),
+        _ => choices.number(),
+    };
+    (place, word)
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -76,18 +123,28 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
         })
 }
 
-/// Walks the case's memories one after the other, each for two slices: the second goes on where the first one stopped.
-fn walk(case: &Case, seen: &mut BTreeSet<Seen>) {
+/// Walks the case's memories one after the other, each for two slices: the second goes on where the first one stopped. Some words change
+/// in the middle of a slice, as those of a build without the GIL do.
+fn walk(case: &Case, choices: &mut Choices<'_>, reached: &mut Reached) {
     let layout = image::layout(case.layout);
     assert!(layout.is_within_bounds(), "a layout that user space would refuse");
     let mut walk = Box::new(Walk::NEW);
+    let mut seen = BTreeSet::new();
     let slices = case.images.iter().flat_map(|image| [image, image]);
     for (number, (words, disturbances)) in slices.zip(&case.disturbances).enumerate() {
-        let mut host = Hostile::new(words, *disturbances, case.plan.max_frames, seen);
+        let changes: Vec<Change> = (0..choices.below(8).saturating_sub(5))
+            .map(|_| {
+                let (place, word) = other_word(words, choices);
+                let reads = u64::from(choices.byte());
+                Change { reads, place, word }
+            })
+            .collect();
+        let mut host = Hostile::new(words, &changes, *disturbances, case.plan.max_frames, &mut seen);
         let time = number as u64;
         walk.begin_slice(&layout, &case.plan, number % 2 == 0, time, time, time);
         let mut steps = 0;
         let status = loop {
+            reached.note("phase", walk.phase());
             if let Flow::Done(status) = walk.step(&layout, &case.plan, &mut host) {
                 break status;
             }
@@ -97,32 +154,30 @@ fn walk(case: &Case, seen: &mut BTreeSet<Seen>) {
         walk.end_slice(status, 1);
         seen.insert(Seen::Slice(status as u8));
     }
+    for (number, what) in (0..).zip(EVERYTHING) {
+        if seen.contains(&what) {
+            reached.note(NAMES[case.layout], number);
+        }
+    }
 }
 
+/// Every slice ends, and every record is one.
 #[test]
-fn every_slice_ends_and_every_record_is_well_formed() {
-    // Apart for each layout: each has to lead everywhere.
-    let seen: [_; LAYOUTS] = std::array::from_fn(|_| std::cell::RefCell::new(BTreeSet::new()));
-    // A walk without end takes long to try, so a failure is made simpler a few times only.
-    let config = Config {
-        cases: CASES,
-        max_shrink_iters: 50,
-        ..Config::default()
+fn fuzz_walker() {
+    // The memories are of use only where they lead the walker everywhere, with each layout.
+    let outcomes = NAMES
+        .iter()
+        .flat_map(|name| (0..EVERYTHING.len() as u32).map(move |number| (*name, number)));
+    let phases = (0..=LAST_PHASE).map(|phase| ("phase", phase));
+    let places: Vec<Place> = outcomes.chain(phases).collect();
+    let target = Target {
+        name: "walker",
+        executions: 2500,
+        max_bytes: MAX_HELD_BYTES,
+        places: &places,
     };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let result = runner.run(&case(), |case| {
-        walk(&case, &mut seen[case.layout].borrow_mut());
-        Ok(())
+    target.run(|choices, reached| {
+        let case = chosen(choices);
+        walk(&case, choices, reached);
     });
-    assert_eq!(result, Ok(()));
-    // The memories are of use only where they lead the walker everywhere.
-    for (layout, seen) in seen.iter().enumerate() {
-        let seen = seen.borrow();
-        let missing: Vec<&Seen> = hostile::host::EVERYTHING
-            .iter()
-            .filter(|what| !seen.contains(*what))
-            .collect();
-        assert!(missing.is_empty(), "never seen with layout {layout}: {missing:?}");
-    }
 }

@@ -55,6 +55,8 @@ pub struct TaskRecord<'a> {
     pub origin: Origin,
     pub status: TaskStatus,
     pub state: TaskState,
+    /// It runs on another stack than its coroutines, inside a greenlet: nothing of its thread's frames said so.
+    pub is_apart: bool,
     /// Number of the layout that the task was read with.
     pub layout: u32,
     pub address: Address,
@@ -154,6 +156,7 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         origin: origin(bytes, head),
         status: TaskStatus::from_u8(status).ok_or(DecodeError::Status(status))?,
         state: TaskState::from_u8(state).ok_or(DecodeError::State(state))?,
+        is_apart: (head >> 24) as u8 & flags::APART != 0,
         layout: u32::from((head >> 48) as u16),
         address: address(task::ADDRESS),
         task_type: address(task::TYPE),
@@ -220,13 +223,15 @@ pub fn frames_innermost_first(
 
 #[cfg(test)]
 mod tests {
-    use awaitwhat_common::event::{TASK_HEADER_WORDS, TaskState, flags, kind, ring, task};
-    use awaitwhat_common::limits::MAX_LOOPS_PER_THREAD;
+    use awaitwhat_common::event::{
+        FRAME_WORDS, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, ring, task,
+    };
+    use awaitwhat_common::limits::{MAX_FRAMES, MAX_LOOPS_PER_THREAD};
     use awaitwhat_common::plan::LoopId;
     use awaitwhat_common::status::TaskStatus;
-    use proptest::prelude::{any, prop, proptest};
+    use awaitwhat_fuzz::{Choices, Target};
 
-    use super::{DecodeError, Record, decode, loop_of};
+    use super::{DecodeError, Record, decode, frames_innermost_first, loop_of, process_of};
     use crate::memory::Address;
 
     fn task_bytes(head: u64, rest: &[u64]) -> Vec<u8> {
@@ -351,12 +356,84 @@ mod tests {
         );
     }
 
-    proptest! {
-        #[test]
-        fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
-            if let Ok(Record::Task(record)) = decode(&bytes) {
-                record.frames();
-            }
+    /// A record as the walker makes it, or what is nearly one.
+    fn record(choices: &mut Choices<'_>) -> Vec<u8> {
+        let kind = u64::from(choices.pick(&[kind::TASK, kind::SLICE]));
+        let frames = choices.pick(&[0, 1, 2, 7, MAX_FRAMES, MAX_FRAMES + 1]);
+        let length = if kind == u64::from(kind::TASK) {
+            TASK_HEADER_WORDS + frames * FRAME_WORDS
+        } else {
+            SLICE_WORDS
+        };
+        let status = choices.below(8) as u64;
+        let state = choices.below(4) as u64;
+        let mut words = vec![0x7000; length];
+        words[0] = kind | status << 8 | state << 16 | (frames as u64) << 32 | choices.number() << 48;
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        for _ in 0..choices.below(6) {
+            let at = choices.below(bytes.len());
+            bytes[at] = choices.byte();
         }
+        if choices.once_in(4) {
+            bytes.truncate(choices.below(bytes.len()));
+        }
+        bytes
+    }
+
+    /// Whatever the bytes are: a record, whose frames are as many as it has bytes for, or an error.
+    #[test]
+    fn fuzz_decode() {
+        let target = Target {
+            name: "decode",
+            executions: 20_000,
+            max_bytes: 1 << 20,
+            places: &[
+                ("task", 0),
+                ("task", 1),
+                ("task", 2),
+                ("slice", 0),
+                ("length", 0),
+                ("kind", 0),
+                ("status", 0),
+                ("state", 0),
+                ("counts", 0),
+            ],
+        };
+        target.run(|choices, reached| {
+            let bytes = if choices.once_in(8) {
+                choices.rest().to_vec()
+            } else {
+                record(choices)
+            };
+            let loop_id = loop_of(&bytes);
+            assert_eq!(loop_id.map(|(pid, _)| pid), process_of(&bytes));
+            match decode(&bytes) {
+                Ok(Record::Task(record)) => {
+                    reached.note("task", record.state as u32);
+                    let frames = record.frames();
+                    assert_eq!(bytes.len(), (TASK_HEADER_WORDS + frames.len() * FRAME_WORDS) * 8);
+                    assert!(frames.len() <= MAX_FRAMES);
+                    assert_eq!(
+                        frames,
+                        frames_innermost_first(record.frame_bytes(), record.state, record.left_out)
+                    );
+                    assert_eq!(loop_id, Some((record.origin.pid, record.origin.event_loop)));
+                }
+                Ok(Record::Slice(record)) => {
+                    reached.note("slice", 0);
+                    assert_eq!(loop_id, Some((record.origin.pid, record.origin.event_loop)));
+                }
+                Err(error) => reached.note(
+                    match error {
+                        DecodeError::Length(_) => "length",
+                        DecodeError::Kind(_) => "kind",
+                        DecodeError::Status(_) => "status",
+                        DecodeError::State(_) => "state",
+                        DecodeError::Counts { .. } => "counts",
+                    },
+                    0,
+                ),
+            }
+        });
     }
 }

@@ -30,4 +30,6 @@ pub mod target;
 pub mod view;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testing;

@@ -148,7 +148,7 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
 mod tests {
     use std::path::Path;
 
-    use proptest::prelude::{any, prop, proptest};
+    use awaitwhat_fuzz::Target;
 
     use super::{Processes, Stat, parse_stat, unified_cgroup};
 
@@ -219,11 +219,33 @@ mod tests {
         assert_ne!(processes.identity(7), identity);
     }
 
-    proptest! {
-        #[test]
-        fn whatever_a_file_holds_is_read(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-            parse_stat(&bytes);
-            unified_cgroup(&bytes);
-        }
+    /// Whatever a file holds, it is read, or it is none.
+    #[test]
+    fn fuzz_proc() {
+        let target = Target {
+            name: "proc",
+            executions: 20_000,
+            max_bytes: 1 << 20,
+            places: &[("stat", 0), ("stat", 1), ("cgroup", 0), ("cgroup", 1)],
+        };
+        target.run(|choices, reached| {
+            let name = choices.pick(&["python3", "a) R 1 (b", ") S 7", "\n", ")"]);
+            let mut stat = format!("42 ({name}) {NUMBERS}\n").into_bytes();
+            let mut groups = b"4:memory:/v1\n0::/system.slice/app.service\n1:name=x:/\n".to_vec();
+            for bytes in [&mut stat, &mut groups] {
+                for _ in 0..choices.below(8) {
+                    let at = choices.below(bytes.len());
+                    match choices.below(3) {
+                        0 => bytes[at] = choices.byte(),
+                        1 => bytes.insert(at, choices.pick(b" ()-0:\n\0\xff9")),
+                        _ => drop(bytes.remove(at)),
+                    }
+                }
+            }
+            reached.note_option("stat", &parse_stat(&stat));
+            reached.note_option("cgroup", &unified_cgroup(&groups));
+            parse_stat(choices.rest());
+            unified_cgroup(choices.rest());
+        });
     }
 }

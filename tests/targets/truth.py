@@ -40,6 +40,9 @@ _labels = {}
 # Names of tasks that cannot be read.
 _opaque = set()
 
+# Of tasks that work inside a greenlet, the innermost frame of the stack that their coroutines are on: a thread that runs a greenlet does not know it.
+apart = {}
+
 # Tasks in the middle of a change, for as long as the target stays as it is.
 torn = set()
 
@@ -359,12 +362,13 @@ def kind_of(terminal, innermost):
 def running_stack(task, identity):
     """The Python frames of a running task, innermost first, down to the task's own coroutine."""
     outermost, _ = suspended_frame(coroutine_of(task))
-    frame, frames = current_frame(identity), []
-    while frame is not None:
-        frames.append(frame_entry(frame))
-        if frame is outermost:
-            return frames
-        frame = frame.f_back
+    frames = []
+    for frame in filter(None, [current_frame(identity), apart.get(task)]):
+        while frame is not None:
+            frames.append(frame_entry(frame))
+            if frame is outermost:
+                return frames
+            frame = frame.f_back
     raise AssertionError("the task's coroutine is not on its thread's stack")
 
 

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod debian;
 mod ebpf;
+mod fuzz;
 mod kernels;
 mod pythons;
 mod repo;
@@ -32,6 +33,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    Fuzz(fuzz::Arguments),
     Kernels(kernels::Arguments),
     /// Run clippy over the eBPF side, warnings denied
     LintEbpf,
@@ -69,6 +71,7 @@ fn run() -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::LintEbpf => ebpf::lint(),
         Task::Pythons => pythons::print(),

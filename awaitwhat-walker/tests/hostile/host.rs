@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, task};
+use awaitwhat::decode;
 use awaitwhat_common::limits::{MAX_OBJECTS, WINDOW_WORDS};
-use awaitwhat_common::status::TaskStatus;
 use awaitwhat_walker::{Host, Record};
 
 use super::image::{BASE, PYTHON_TASK};
@@ -47,8 +46,17 @@ pub const EVERYTHING: [Seen; 18] = [
     Seen::Chain,
 ];
 
+/// A word that is another one from some read on.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub reads: u64,
+    pub place: usize,
+    pub word: u64,
+}
+
 pub struct Hostile<'run> {
-    words: &'run [u64],
+    words: Vec<u64>,
+    changes: Vec<Change>,
     reads: u64,
     /// Whether the thread has run, asked again and again: bits, from the lowest one on.
     disturbances: u64,
@@ -58,17 +66,29 @@ pub struct Hostile<'run> {
 
 impl<'run> Hostile<'run> {
     pub fn new(
-        words: &'run [u64],
+        words: &[u64],
+        changes: &[Change],
         disturbances: u64,
         max_frames: u32,
         seen: &'run mut BTreeSet<Seen>,
     ) -> Self {
         Self {
-            words,
+            words: words.to_vec(),
+            changes: changes.to_vec(),
             reads: 0,
             disturbances,
             max_frames,
             seen,
+        }
+    }
+
+    /// Counts a read, in front of which some words change.
+    fn count(&mut self) {
+        self.reads += 1;
+        for change in &self.changes {
+            if change.reads == self.reads {
+                self.words[change.place] = change.word;
+            }
         }
     }
 
@@ -82,7 +102,7 @@ impl<'run> Hostile<'run> {
 
 impl Host for Hostile<'_> {
     fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        self.reads += 1;
+        self.count();
         let Some(rest) = self.from(address) else {
             return false;
         };
@@ -95,7 +115,7 @@ impl Host for Hostile<'_> {
     }
 
     fn read_word(&mut self, address: u64) -> u64 {
-        self.reads += 1;
+        self.count();
         self.from(address)
             .and_then(|words| words.first())
             .copied()
@@ -113,21 +133,18 @@ impl Host for Hostile<'_> {
     }
 
     fn emit(&mut self, record: &Record) {
-        let words: Vec<u64> = record.words().collect();
-        let byte = |shift: u32| (words[HEAD] >> shift) as u8;
-        let half = |shift: u32| (words[HEAD] >> shift) as u16;
-        let (status, state) = (byte(8), byte(16));
-        let frames = usize::from(half(32));
-        assert_eq!(byte(0), kind::TASK);
-        assert!(TaskStatus::from_u8(status).is_some() && TaskState::from_u8(state).is_some());
+        let bytes: Vec<u8> = record.words().flat_map(u64::to_le_bytes).collect();
+        assert_eq!(bytes.len(), record.length() * 8);
+        let Ok(decode::Record::Task(task)) = decode::decode(&bytes) else {
+            panic!("what is sent is no record of a task");
+        };
+        let frames = task.frames().len();
         assert!(frames <= self.max_frames as usize);
-        assert_eq!(words.len(), TASK_HEADER_WORDS + frames * FRAME_WORDS);
-        assert_eq!(words.len(), record.length());
-        let depth = words[task::COUNTS] as u32;
-        assert!(depth as usize >= frames && depth <= MAX_OBJECTS);
-        self.seen.insert(Seen::Record(state, status));
-        if words[task::TYPE] == PYTHON_TASK {
-            self.seen.insert(Seen::InPython(status));
+        assert!(frames as u32 + task.left_out <= MAX_OBJECTS);
+        self.seen
+            .insert(Seen::Record(task.state as u8, task.status as u8));
+        if task.task_type.0 == PYTHON_TASK {
+            self.seen.insert(Seen::InPython(task.status as u8));
         }
         if frames > 2 {
             self.seen.insert(Seen::Chain);

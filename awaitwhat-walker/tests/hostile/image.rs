@@ -10,7 +10,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 /// Where the memory lies.
 pub const BASE: u64 = 0x10_0000;
 /// Objects in it; each fills a window.
-const OBJECTS: u64 = 24;
+pub const OBJECTS: u64 = 24;
 /// Head of the list of tasks: it lies in the first object.
 pub const HEAD: u64 = BASE + NODE;
 
@@ -31,6 +31,7 @@ const DRIVER: u64 = BASE + WINDOW_BYTES;
 /// Offsets of fields.
 const TYPE: u64 = 8;
 const REFERENT: u64 = 16;
+const LOOP_OF_TASK: u64 = 16;
 const COROUTINE_OF_TASK: u64 = 24;
 const NODE: u64 = 72;
 const DICT_OF_TASK: u64 = 56;
@@ -131,7 +132,7 @@ pub fn layout(number: usize) -> Layout {
         weakref_object: short(REFERENT),
         task_coro: short(COROUTINE_OF_TASK),
         task_name: 32,
-        task_loop: 16,
+        task_loop: short(LOOP_OF_TASK),
         task_fut_waiter: 40,
         task_state: if is_trio { ABSENT } else { 48 },
         task_node: short(NODE),
@@ -202,6 +203,11 @@ fn heap_layout(number: usize) -> Layout {
         tag_mask: 0,
         ..layout(0)
     }
+}
+
+/// The loop of the task with this number: itself.
+pub fn task_loop(number: u64) -> u64 {
+    BASE + number * WINDOW_BYTES
 }
 
 /// The address of an object.
@@ -346,7 +352,7 @@ fn object(layout: usize) -> impl Strategy<Value = Object> {
     let generators = prop_oneof![4 => Just(COROUTINE), 1 => Just(GENERATOR), 1 => Just(ASYNC_GENERATOR)];
     let states = prop_oneof![1 => Just(0), 1 => Just(1), 8 => Just(2), 4 => Just(3), 1 => Just(4)];
     let owners = prop_oneof![1 => Just(1), 3 => 0..5_u64];
-    let previous = prop_oneof![4 => address(), 1 => Just(DRIVER)];
+    let previous = prop_oneof![4 => address(), 1 => Just(DRIVER), 1 => Just(0)];
     let references = prop_oneof![
         Just(WEAK_REFERENCE),
         Just(CHAIN_WRAPPER),
@@ -379,6 +385,7 @@ impl Object {
                 attributes,
             } => {
                 set(TYPE, if in_python { PYTHON_TASK } else { TASK });
+                set(LOOP_OF_TASK, address);
                 set(COROUTINE_OF_TASK, coroutine);
                 if in_python {
                     attributes.write(address, coroutine, &mut set);
@@ -430,7 +437,7 @@ impl Object {
                 set(TYPE, type_address);
                 set(STATE, if old && state == 2 { 1 } else { state });
                 set(FRAME + CODE, address + 1);
-                set(FRAME + PREVIOUS, previous + FRAME);
+                set(FRAME + PREVIOUS, if previous == 0 { 0 } else { previous + FRAME });
                 // The next code unit is the one at the beginning of the object.
                 set(FRAME + INSTRUCTION, address - 2);
                 set(FRAME + STACK, if old { 1 } else { address + FRAME + LOCALS + 8 });

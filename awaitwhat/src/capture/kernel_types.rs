@@ -284,6 +284,7 @@ fn parse_type(bytes: &[u8]) -> Option<(Type<'_>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use awaitwhat_fuzz::Target;
     use bytes::BufMut as _;
 
     use super::{Types, kind};
@@ -339,5 +340,55 @@ mod tests {
         for length in 0..blob.len() {
             assert!(Types::parse(&blob[..length]).is_none(), "{length}");
         }
+    }
+
+    /// Whatever the blob is, each look-up ends: also through types that refer to themselves.
+    #[test]
+    fn fuzz_kernel_types() {
+        let target = Target {
+            name: "kernel_types",
+            executions: 10_000,
+            max_bytes: 1 << 20,
+            places: &[
+                ("parsed", 0),
+                ("parsed", 1),
+                ("field", 0),
+                ("field", 1),
+                ("has field", 0),
+                ("has field", 1),
+                ("offsets", 0),
+                ("values", 0),
+                ("values", 1),
+            ],
+        };
+        target.run(|choices, reached| {
+            let mut blob = blob(choices.pick(&[1, 4]));
+            for _ in 0..choices.below(12) {
+                let at = choices.below(blob.len() / 4) * 4;
+                let word = match choices.below(3) {
+                    // The number of a type, of a name, or a length.
+                    0 => u32::from(choices.byte() % 32),
+                    1 => u32::from(choices.byte() % 32) << 24 | u32::from(choices.byte() % 4),
+                    _ => choices.number() as u32,
+                };
+                blob[at..at + 4].copy_from_slice(&word.to_le_bytes());
+            }
+            if choices.once_in(16) {
+                blob.truncate(choices.below(blob.len()));
+            }
+            reached.note_result("offsets", &super::offsets(&blob));
+            let types = Types::parse(&blob);
+            reached.note_option("parsed", &types);
+            let Some(types) = types else { return };
+            for field in ["on_cpu", "stack", "gone"] {
+                reached.note_option(
+                    "field",
+                    &types.field("task_struct", &[field, "stack"][..1 + choices.below(2)]),
+                );
+                reached.note("has field", types.has_field("task_struct", field).into());
+            }
+            let values = types.enumerators(&["on_cpu", "stack", "u8"]);
+            reached.note("values", u32::from(!values.is_empty()));
+        });
     }
 }

@@ -1,7 +1,6 @@
 //! Tests of chains over synthetic coroutines, well-formed and hostile.
 
 use awaitwhat_common::layout::{Layout, Wrapper};
-use proptest::prelude::{Strategy as _, any, prop, prop_oneof, proptest};
 
 use super::frame::{Chain, FrameAddress, Frames};
 use super::image::{Heap, MemoryImage};
@@ -204,24 +203,4 @@ fn ends_a_chain_that_leads_to_itself() {
     };
     assert_eq!(frames.chain(first), Err(malformed));
     assert!(*heap.image.reads.borrow() < 20_000);
-}
-
-proptest! {
-    #[test]
-    fn chains_are_total(words in prop::collection::vec(prop_oneof![
-        4 => (0_u64..512).prop_map(|index| 0x20_0000 + index * 8),
-        2 => 0_u64..512,
-        1 => any::<u64>(),
-    ], 512), at in 0_u64..512, kind in 0_u64..512) {
-        let mut heap = Heap::new(table().offsets);
-        heap.image.write_words(0x20_0000, &words);
-        // Some of the garbage is coroutines.
-        heap.types.coroutine = Address(0x20_0000 + kind * 8);
-        let layout = layout(&heap.types, Address(0x20_0008));
-        let frames = Frames { objects: heap.objects(), layout: &layout };
-        if let Ok(Chain { innermost: Some(frame), .. }) = frames.chain(Address(0x20_0000 + at * 8)) {
-            let _ = frames.local(frame, "self");
-            let _ = frames.generator_in(frame, "as_completed");
-        }
-    }
 }

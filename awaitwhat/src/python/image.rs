@@ -36,6 +36,20 @@ impl MemoryImage {
     }
 }
 
+impl MemoryImage {
+    /// All of it from its first page to its last one, and where that is; 0 where there is none between them.
+    pub(crate) fn flat(&self) -> (u64, Vec<u8>) {
+        let (Some(first), Some(last)) = (self.pages.keys().next(), self.pages.keys().last()) else {
+            return (0, Vec::new());
+        };
+        let pages = (*first..=*last).flat_map(|page| match self.pages.get(&page) {
+            Some(bytes) => bytes.to_vec(),
+            None => vec![0; PAGE as usize],
+        });
+        (first * PAGE, pages.collect())
+    }
+}
+
 impl Memory for MemoryImage {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
         *self.reads.borrow_mut() += 1;

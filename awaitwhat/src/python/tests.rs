@@ -1,7 +1,5 @@
 //! Tests of the readers over synthetic objects, well-formed and hostile.
 
-use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
-
 use super::image::Heap;
 use super::sequence::MAX_ITEMS;
 use super::str::MAX_CHARACTERS;
@@ -515,47 +513,4 @@ fn names_tasks_by_text_number_and_anything_else() {
     assert_eq!(objects.task_name(text), Ok("worker".to_owned()));
     assert_eq!(objects.task_name(number), Ok("Task-17".to_owned()));
     assert_eq!(objects.task_name(list), Ok(format!("<list object at {list}>")));
-}
-
-/// An image of random words, most of which are pointers into it or small numbers.
-fn garbage() -> impl Strategy<Value = Vec<u64>> {
-    let word = prop_oneof![
-        4 => (0_u64..512).prop_map(|index| 0x20_0000 + index * 8),
-        2 => 0_u64..64,
-        1 => any::<u64>(),
-    ];
-    prop::collection::vec(word, 512)
-}
-
-proptest! {
-    #[test]
-    fn readers_are_total(words in garbage(), at in 0_u64..512, minor in 7_u32..13) {
-        let mut heap = Heap::new(offsets(minor));
-        heap.image.write_words(0x20_0000, &words);
-        heap.types.type_type = Address(0x20_0000);
-        let object = Address(0x20_0000 + at * 8);
-        for managed_dict in [
-            ManagedDict::Pointers,
-            ManagedDict::Tagged,
-            ManagedDict::Inline { before: 24 },
-        ] {
-            heap.offsets.managed_dict = managed_dict;
-            let objects = heap.objects();
-            let _ = objects.attribute(object, "data");
-        }
-        let objects = heap.objects();
-        let _ = objects.text(object);
-        let _ = objects.integer(object);
-        let _ = objects.bytes(object, 4096);
-        let _ = objects.dict_get(object, "data");
-        let _ = objects.dict_items(object);
-        let _ = objects.list_items(object);
-        let _ = objects.tuple_items(object);
-        let _ = objects.set_items(object);
-        let _ = objects.full_type_name(object);
-        let _ = objects.is_subtype(object, Address::NULL);
-        let _ = objects.task_name(object);
-        let _ = objects.closure_variable(object, "inner");
-        let _ = objects.local_indices(object, "self");
-    }
 }

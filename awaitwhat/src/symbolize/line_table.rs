@@ -126,7 +126,7 @@ fn signed_integer(bytes: &[u8]) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::proptest;
+    use awaitwhat_fuzz::{Choices, Target};
 
     use super::{BEGIN, CODE_UNIT, CONTINUED, form};
     use crate::layout::LineTable;
@@ -199,12 +199,58 @@ mod tests {
         assert_eq!(line(LineTable::Ranges, &ranges, 14), None);
     }
 
-    proptest! {
-        #[test]
-        fn is_total(table: Vec<u8>, first_line: u32, offset: i64) {
-            for format in FORMATS {
-                super::line_at(format, &table, first_line, offset);
+    /// The longest run of one form's entries.
+    const MAX_ENTRIES: usize = 64;
+
+    /// Entries of the format, or pairs, and then some bytes that are wrong.
+    fn table(choices: &mut Choices<'_>) -> Vec<u8> {
+        let mut table = Vec::new();
+        for _ in 0..choices.below(MAX_ENTRIES) {
+            let body: Vec<u8> = (0..choices.below(12)).map(|_| choices.byte() & !BEGIN).collect();
+            table.extend(entry(choices.byte() & 0xf, choices.byte() % 8 + 1, &body));
+        }
+        for _ in 0..choices.below(8) {
+            if !table.is_empty() {
+                let at = choices.below(table.len());
+                table[at] = choices.byte();
             }
         }
+        table
+    }
+
+    /// Whatever the table is, an instruction has a line or none.
+    #[test]
+    fn fuzz_line_table() {
+        let target = Target {
+            name: "line_table",
+            executions: 20_000,
+            max_bytes: 1 << 20,
+            places: &[
+                ("increments", 0),
+                ("increments", 1),
+                ("ranges", 0),
+                ("ranges", 1),
+                ("locations", 0),
+                ("locations", 1),
+            ],
+        };
+        target.run(|choices, reached| {
+            let table = table(choices);
+            let first_line = choices.number() as u32;
+            let mut offset = 0_i64;
+            for _ in 0..=choices.below(16) {
+                offset = offset.saturating_add(i64::from(choices.byte()));
+                for (index, name) in ["increments", "ranges", "locations"].into_iter().enumerate() {
+                    let line = super::line_at(FORMATS[index], &table, first_line, offset);
+                    reached.note_option(name, &line);
+                    let before = super::line_at(FORMATS[index], &table, first_line, -1);
+                    assert_eq!(before, Some(first_line));
+                }
+            }
+            let any = choices.number().cast_signed();
+            for format in FORMATS {
+                super::line_at(format, &table, first_line, any);
+            }
+        });
     }
 }

@@ -321,9 +321,10 @@ fn read_struct<T: Pod + Copy>(memory: &dyn Memory, address: Address) -> Result<T
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use awaitwhat_fuzz::Target;
 
     use super::*;
+    use crate::fuzz::hostile::{Hostile, Plain};
     use crate::python::image::MemoryImage;
 
     const BASE: u64 = 0x7f00_0000_0000;
@@ -447,21 +448,67 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn is_total(
-            words in prop::collection::vec(any::<u32>(), 64),
-            at in prop::sample::select(vec![32, 64, DYNAMIC, SYMBOLS, STRINGS, HASHES]),
-            system_v: bool,
-        ) {
-            let mut image = if system_v {
-                image(4, &system_v_hashes(), LINKED_AT)
-            } else {
-                image(0x6fff_fef5, &gnu_hashes(), LINKED_AT)
-            };
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            image.write(BASE + at, &bytes);
-            find(&image, "Py_Version");
-        }
+    /// Adds a build id, as a note in a segment of its own.
+    fn add_build_id(image: &mut MemoryImage) {
+        let notes = 0x5000_u64;
+        image.write(BASE + 56, &3_u16.to_le_bytes());
+        image.write_words(BASE + 64 + 2 * 56, &[4, notes, LINKED_AT + notes, 0, 0, 36]);
+        image.write_words(
+            BASE + notes,
+            &[
+                20 << 32 | 4,
+                u64::from(u32::from_le_bytes(*GNU)) << 32 | 3,
+                7,
+                8,
+                9,
+            ],
+        );
+    }
+
+    /// Whatever the image is, a symbol and the build id are found or not, after a bounded number of reads.
+    #[test]
+    fn fuzz_elf() {
+        let images = [LINKED_AT, BASE].map(|base| {
+            let hashes = [
+                image(0x6fff_fef5, &gnu_hashes(), base),
+                image(4, &system_v_hashes(), base),
+            ];
+            hashes.map(|mut image| {
+                add_build_id(&mut image);
+                Plain::new(&image)
+            })
+        });
+        let images = images.as_flattened();
+        let target = Target {
+            name: "elf",
+            executions: 5000,
+            max_bytes: 4 << 20,
+            places: &[
+                ("image", 0),
+                ("image", 1),
+                ("image", 2),
+                ("found", 0),
+                ("found", 1),
+                ("found", 2),
+                ("build id", 0),
+                ("build id", 1),
+            ],
+        };
+        target.run(|choices, reached| {
+            let memory = Hostile::new(&images[choices.below(images.len())], choices, &[]);
+            let mut note = |name, found: Result<bool, Fault>| reached.note(name, found.map_or(2, u32::from));
+            let id = memory.bounded(|| build_id(&memory, Address(BASE)));
+            note("build id", id.map(|id| id.is_some()));
+            let image = memory.bounded(|| Image::read(&memory, Address(BASE)));
+            note(
+                "image",
+                image.as_ref().map(Option::is_some).map_err(|fault| *fault),
+            );
+            let Ok(Some(image)) = image else { return };
+            for name in NAMES {
+                let found = memory.bounded(|| image.find(&memory, name));
+                note("found", found.map(|found| found.is_some()));
+            }
+        });
     }
 }

@@ -377,6 +377,7 @@ impl EventLoops {
             layout,
             thread_state: thread.state.0,
             event_loop: thread.event_loop.unwrap_or_default().0,
+            running_loop: thread.event_loop.unwrap_or_default().0,
             ..ThreadPlan::of(&roots)
         });
     }

@@ -7,11 +7,13 @@ mod code_places;
 pub(crate) mod data;
 pub mod elf;
 mod event_loops;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod report;
 mod scheduler;
 mod self_check;
 #[cfg(test)]
-mod self_check_tests;
+pub(crate) mod self_check_tests;
 #[cfg(test)]
 mod synthetic_tests;
 mod task_shapes;

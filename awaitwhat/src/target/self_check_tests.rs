@@ -19,7 +19,7 @@ const PUBLISHED_AT: Address = Address(0x7000_0000);
 const STATE_BYTES: u64 = 16 << 10;
 
 /// The layouts that there are, of versions that embed frames.
-fn tables() -> Vec<(&'static str, Table)> {
+pub(crate) fn tables() -> Vec<(&'static str, Table)> {
     let table = |hex, words: &[&[u64]]| {
         let image = published(words);
         Table::for_interpreter(&image, Version::from_hex(hex), PUBLISHED_AT).expect("it is well-formed")

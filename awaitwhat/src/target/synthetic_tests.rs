@@ -26,6 +26,9 @@ const INTERPRETER_TASKS: u64 = 11_000;
 /// `sizeof(PyInterpreterState)` and `sizeof(_PyThreadStateImpl)`.
 const SIZES: [u64; 2] = [12_000, 8000];
 
+/// The layouts of each kind of build, and how far before an instance its dict is.
+pub(super) const BUILDS: [(&str, u64); 3] = [("3.14", 24), ("3.14 free-threaded", 8), ("3.15", 24)];
+
 /// Where the fields of a `TaskObj` are in a build of 3.14 whose header has this size, and the size of all of it.
 struct TaskObject {
     awaited_by: u64,
@@ -52,8 +55,8 @@ impl TaskObject {
 }
 
 /// What the image has of the one task.
-struct Planted {
-    process: Process,
+pub(super) struct Planted {
+    pub(super) process: Process,
     task: Address,
     future: Address,
     event_loop: Address,
@@ -130,7 +133,7 @@ fn coroutine(process: &mut Process, awaited: Address) -> Address {
     coroutine
 }
 
-fn plant(table: &str, before: u64) -> Planted {
+pub(super) fn plant(table: &str, before: u64) -> Planted {
     let mut process = Process::new(&table_of(table));
     assert_ne!(process.walk.quirks & quirks::STACK_POINTER, 0);
     let header = process.heap.offsets.header_bytes();
@@ -248,7 +251,7 @@ impl Host for ImageHost<'_> {
 
 #[test]
 fn reads_a_task_in_every_kind_of_build() {
-    for (name, before) in [("3.14", 24), ("3.14 free-threaded", 8), ("3.15", 24)] {
+    for (name, before) in BUILDS {
         let planted = plant(name, before);
         let memory = &planted.process.heap.image;
         let mut interpreter = planted.process.own();

@@ -12,10 +12,11 @@ use super::{Provided, Python, root};
 use crate::repo;
 
 /// The newest of each that there is for a version.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "aiohttp",
     "anyio",
     "fastapi",
+    "greenlet",
     "gunicorn",
     "httpx",
     "trio",
