@@ -18,13 +18,13 @@ use awaitwhat_common::status::SliceStatus;
 use crate::walk::{Flow, TABLE, Walk, phase};
 use crate::window::is_object_address;
 
-/// How far the walk over the frames of such a task is.
-pub(crate) mod apart {
-    /// In the thread's own frames, or nothing is apart.
+/// The stack that the walk over the frames of such a task is in.
+pub(crate) mod stack {
+    /// That of the thread, or nothing is apart.
     pub const THREAD: u32 = 0;
-    /// In those of the stack that the coroutines are on.
+    /// That of the coroutines.
     pub const COROUTINES: u32 = 1;
-    /// Behind the task's own coroutine.
+    /// The same, behind the task's own coroutine.
     pub const BEHIND: u32 = 2;
 }
 
@@ -32,7 +32,7 @@ impl Walk {
     /// Begins with the task's own coroutine, after the frames of its thread have ended without it.
     #[inline(always)]
     pub(crate) fn begin_apart(&mut self, layout: &Layout) -> Flow {
-        self.apart = apart::COROUTINES;
+        self.apart = stack::COROUTINES;
         self.apart_slots = MAX_APART_SLOTS;
         self.look_within(layout, self.last_frame);
         Flow::Continue

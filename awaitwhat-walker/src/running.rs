@@ -9,7 +9,7 @@ use awaitwhat_common::limits::MAX_RUNNING_FRAMES;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
-use crate::apart::apart;
+use crate::apart::stack;
 use crate::walk::{Flow, Walk, phase};
 
 /// `FRAME_OWNED_BY_GENERATOR`: the frame lies in a coroutine, generator or asynchronous generator.
@@ -47,7 +47,7 @@ impl Walk {
         self.coroutine_frames = 0;
         self.base_frames = 0;
         self.thread_frames = 0;
-        self.apart = apart::THREAD;
+        self.apart = stack::THREAD;
         let has_cframe = layout.quirks & quirks::CFRAME != 0;
         let current = plan
             .thread_state
@@ -114,11 +114,11 @@ impl Walk {
             return self.end_task(TaskStatus::Fault);
         }
         let frame = self.thread_frame(layout);
-        if self.apart != apart::THREAD && self.object == self.current_frame {
+        if self.apart != stack::THREAD && self.object == self.current_frame {
             // The coroutine is on its thread's stack after all, and is just being linked into it, or out of it.
             return self.end_task(TaskStatus::Torn);
         }
-        if self.apart == apart::BEHIND {
+        if self.apart == stack::BEHIND {
             self.base_frames += 1;
             self.want_frame(layout, frame.previous);
             return Flow::Continue;
@@ -147,10 +147,10 @@ impl Walk {
             }
         }
         if self.object == self.last_frame {
-            if self.apart == apart::THREAD {
+            if self.apart == stack::THREAD {
                 return self.end_of_running();
             }
-            self.apart = apart::BEHIND;
+            self.apart = stack::BEHIND;
         }
         self.want_frame(layout, frame.previous);
         Flow::Continue
@@ -203,10 +203,10 @@ impl Walk {
         if self.is_tick == 0 && self.object == 0 {
             // A task of another loop may be one that another thread executes.
             let is_of_thread = plan.running_loop != 0 && self.record.get(task::LOOP) == plan.running_loop;
-            if self.apart == apart::THREAD && is_of_thread {
+            if self.apart == stack::THREAD && is_of_thread {
                 return self.begin_apart(layout);
             }
-            if self.apart == apart::BEHIND && self.base_frames != 0 {
+            if self.apart == stack::BEHIND && self.base_frames != 0 {
                 return self.end_of_running();
             }
         }

@@ -5,7 +5,7 @@ use awaitwhat_common::layout::{Layout, attribute};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
-use crate::apart::apart;
+use crate::apart::stack;
 use crate::host::Host;
 use crate::record::Record;
 use crate::window::{Window, is_object_address};
@@ -519,7 +519,7 @@ impl Walk {
             2 => TaskState::Created,
             _ => TaskState::Waiting,
         };
-        let is_apart = matches!(state, TaskState::Running) && self.apart != apart::THREAD;
+        let is_apart = matches!(state, TaskState::Running) && self.apart != stack::THREAD;
         let flags = self.flags | if is_apart { u32::from(flags::APART) } else { 0 };
         self.record.finish(status, state, flags);
         if self.is_tick == 1 {

@@ -83,7 +83,8 @@ impl Account {
         if record.address.is_null() {
             self.announce(&record.origin, chain);
         } else {
-            let is_running = record.state == TaskState::Running;
+            // What a slice begins with knows nothing of a task inside a greenlet: its visits count.
+            let is_running = record.state == TaskState::Running && !record.is_apart;
             self.met(&record.origin, TaskId::of(record), is_running, chain);
         }
     }
