@@ -191,6 +191,10 @@ pub struct Losses {
     pub incomplete: u64,
     /// Chains that were added up as others, as there was no room for all of them; one counts each time that it is met while there is none.
     pub folded: u64,
+    /// Tasks that wait for others, of which not all are named: they could not be read, or were more than are looked at.
+    pub edges: u64,
+    /// Samples that could not tell what ran in a thread.
+    pub running: u64,
 }
 
 impl Losses {
@@ -207,6 +211,8 @@ impl Losses {
             opaque,
             incomplete,
             folded,
+            edges,
+            running,
         } = other;
         self.torn += torn;
         self.faults += faults;
@@ -218,6 +224,8 @@ impl Losses {
         self.opaque += opaque;
         self.incomplete += incomplete;
         self.folded += folded;
+        self.edges += edges;
+        self.running += running;
     }
 }
 

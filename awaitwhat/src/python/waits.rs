@@ -16,7 +16,8 @@ use crate::snapshot::{Frame, WaitKind, WaitsOn};
 const MAX_SLOTS: u64 = 1 << 24;
 /// Gathers, or shields, within each other that are looked into.
 const MAX_NESTING: u32 = 16;
-/// Callbacks of a future that are looked at.
+/// Callbacks of a future that are looked at: the one that is looked for is the first that the outer future of a `shield` gets, so nothing
+/// is lost behind these.
 const MAX_CALLBACKS: u64 = 64;
 /// Types that are remembered.
 const MAX_TYPES: usize = 4096;
@@ -57,6 +58,8 @@ pub struct WaitReader {
     kinds: HashMap<Address, (Class, Arc<str>)>,
     /// Places that were looked at since the snapshot began.
     spent: u64,
+    /// Awaitables so far behind which not every task could be named.
+    cut: u64,
 }
 
 /// Kinds of types, as far as waiting is concerned.
@@ -85,7 +88,12 @@ impl WaitReader {
         self.spent = 0;
     }
 
-    /// What `waiter` waits for. Where the tasks behind the awaitable cannot be read, none are named.
+    /// How many awaitables there were, since this was asked last, behind which not every task could be named.
+    pub fn take_cut(&mut self) -> u64 {
+        std::mem::take(&mut self.cut)
+    }
+
+    /// What `waiter` waits for. Where the tasks behind the awaitable cannot be read, none are named, and it counts as cut.
     ///
     /// The target may go on meanwhile: the task's `fut_waiter`, read anew afterwards, tells whether the tasks can be believed.
     ///
@@ -104,6 +112,7 @@ impl WaitReader {
             spent: &mut self.spent,
             tasks: Vec::new(),
             seen: HashSet::new(),
+            is_cut: false,
         };
         let (class, type_name) = look.classify(waiter.terminal)?;
         let kind = match look.behind(class, waiter) {
@@ -111,9 +120,11 @@ impl WaitReader {
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault.into()),
             Err(_) => {
                 look.tasks.clear();
+                look.is_cut = true;
                 class.kind()
             }
         };
+        self.cut += u64::from(look.is_cut);
         let mut tasks = look.tasks;
         tasks.sort_unstable();
         Ok(WaitsOn {
@@ -146,6 +157,8 @@ struct Look<'a> {
     tasks: Vec<Address>,
     /// Every future that was looked at: a gather can be among its own children.
     seen: HashSet<Address>,
+    /// There is more than is looked at.
+    is_cut: bool,
 }
 
 impl Look<'_> {
@@ -195,7 +208,11 @@ impl Look<'_> {
 
     /// Adds a future if it is a task, or else what it is known to stand for.
     fn add(&mut self, future: Address, nesting: u32) -> Result<(), ReadError> {
-        if nesting > MAX_NESTING || !self.seen.insert(future) {
+        if nesting > MAX_NESTING {
+            self.is_cut |= !self.seen.contains(&future);
+            return Ok(());
+        }
+        if !self.seen.insert(future) {
             return Ok(());
         }
         let class = self.classify(future)?.0;

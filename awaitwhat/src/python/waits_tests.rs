@@ -150,6 +150,39 @@ fn looks_behind_a_shield_unless_asyncio_waits_itself() {
 }
 
 #[test]
+fn tells_where_tasks_are_not_named() {
+    let mut world = World::new();
+    let task = world.task(0);
+    let mut gathers = vec![world.gather()];
+    world.set_children(gathers[0], &[task]);
+    for depth in 1..30 {
+        let outer = world.gather();
+        world.set_children(outer, &[gathers[depth - 1]]);
+        gathers.push(outer);
+    }
+    let unreadable = world.gather();
+    world.set_children(unreadable, &[task, Address(0xdead_0000)]);
+    let frames = Frames {
+        objects: world.heap.objects(),
+        layout: &world.walk,
+    };
+    let mut reader = WaitReader::default();
+    let mut cut = |terminal| {
+        let waiter = Waiter {
+            coroutine: Address::NULL,
+            terminal,
+            innermost: None,
+        };
+        let found = reader.describe(frames, &world.types, &waiter);
+        (found.expect("the terminal is readable").tasks, reader.take_cut())
+    };
+    assert_eq!(cut(gathers[16]), (vec![task], 0));
+    assert_eq!(cut(gathers[29]), (vec![], 1));
+    assert_eq!(cut(unreadable), (vec![], 1));
+    assert_eq!(cut(gathers[0]), (vec![task], 0));
+}
+
+#[test]
 fn names_no_tasks_where_they_cannot_be_read() {
     let mut world = World::new();
     let gather = world.gather();

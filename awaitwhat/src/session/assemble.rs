@@ -144,6 +144,7 @@ pub(super) fn assemble(
     if !is_proven {
         drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
     }
+    observer.losses.edges += observer.names.waits.take_cut();
     trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
     let main_thread = if tasks.is_empty() {

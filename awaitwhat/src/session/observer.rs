@@ -170,7 +170,7 @@ pub(super) enum Seen<'a> {
     /// A task that could not be read this time.
     Unread(TaskRecord<'a>),
     /// What ran could not be told. Its task is read for itself besides, in the same pass.
-    TornTick,
+    LostTick,
     Slice(SliceRecord),
 }
 
@@ -398,20 +398,28 @@ impl Observer {
                 let is_one = self.interpreter.is_learnt(task.layout, task.task_type);
                 return Ok(is_one.then_some(Seen::Opaque(task)));
             }
-            TaskStatus::Torn if task.address.is_null() => return Ok(Some(Seen::TornTick)),
-            TaskStatus::Torn => losses.torn += 1,
-            TaskStatus::Fault => losses.faults += 1,
+            _ if task.address.is_null() => {
+                // What ran is no visit of a task. Without a frame it was too deep for the budget.
+                let is_told = match task.status {
+                    TaskStatus::Torn | TaskStatus::Fault => false,
+                    _ => !task.frame_bytes().is_empty(),
+                };
+                return if is_told {
+                    self.name(task, is_as_seen)
+                } else {
+                    Ok(Some(Seen::LostTick))
+                };
+            }
+            TaskStatus::Torn => {
+                losses.torn += 1;
+                return Ok(Some(Seen::Unread(task)));
+            }
+            TaskStatus::Fault => {
+                losses.faults += 1;
+                return Ok(Some(Seen::Unread(task)));
+            }
             TaskStatus::Truncated => losses.truncated += 1,
             TaskStatus::Complete => losses.truncated += u64::from(task.left_out > 0),
-        }
-        let is_cut_tick =
-            task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
-        let is_unread = matches!(task.status, TaskStatus::Torn | TaskStatus::Fault);
-        if is_unread && !task.address.is_null() {
-            return Ok(Some(Seen::Unread(task)));
-        }
-        if is_cut_tick || is_unread {
-            return Ok(None);
         }
         self.name(task, is_as_seen)
     }

@@ -144,7 +144,7 @@ impl Passes {
             Seen::Task(record, chain) => at_rest.visit(&record, chain),
             Seen::Opaque(record) if record.origin.in_context => in_context.visit_opaque(record.address),
             Seen::Opaque(record) => at_rest.visit_opaque(record.address),
-            Seen::TornTick | Seen::Unread(_) => {}
+            Seen::LostTick | Seen::Unread(_) => {}
             Seen::Slice(slice) if slice.origin.in_context => in_context.slice(&slice),
             Seen::Slice(slice) => {
                 ended = Some(slice.status);

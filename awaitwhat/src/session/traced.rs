@@ -180,7 +180,7 @@ impl Traced {
             }
             Some(Seen::Unread(record)) => self.account.visit_unread(&record),
             Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
-            Some(Seen::TornTick) => self.observer.losses.torn += 1,
+            Some(Seen::LostTick) => self.observer.losses.running += 1,
             Some(Seen::Slice(slice)) => self.take_slice(&slice),
         }
         Ok(())

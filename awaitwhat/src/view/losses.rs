@@ -64,6 +64,16 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
             "chains",
             "added up as `<other chains>` (too many, or of too long names)",
         ),
+        of_all(
+            losses.edges,
+            "shown without some of the tasks that they wait for (could not be read, or too many)",
+        ),
+        some(
+            losses.running,
+            "sample",
+            "samples",
+            "could not tell what ran: its time is missing",
+        ),
     ];
     phrases
         .into_iter()
@@ -95,6 +105,8 @@ mod tests {
             opaque: 8,
             incomplete: 9,
             folded: 10,
+            edges: 11,
+            running: 12,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 41 tasks truncated (chain deeper than 512 frames)
@@ -107,6 +119,8 @@ mod tests {
         7 passes begun anew (the list of tasks changed meanwhile)
         9 lists of tasks not read to the end: tasks are missing
         10 chains added up as `<other chains>` (too many, or of too long names)
+        11 of 41 tasks shown without some of the tasks that they wait for (could not be read, or too many)
+        12 samples could not tell what ran: its time is missing
         ");
     }
 }
