@@ -8,6 +8,9 @@ pub struct KernelOffsets {
     pub task_pid: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
+    /// `task_struct.self_exec_id`: how often the thread, and whoever it was forked from, has become another program. Where a kernel does
+    /// not count that, `task_mm` once more.
+    pub task_exec_id: u32,
     /// `task_struct.on_cpu`.
     pub task_on_cpu: u32,
     /// `task_struct.nvcsw`.
@@ -48,7 +51,7 @@ pub struct ReadRequest {
 }
 
 /// What precedes the bytes of a page in an answer: its status (0 where it was read, else a negative errno), and the number of the
-/// address space that it was read from, which changes when the process replaces itself by another program.
+/// address space that it was read from, which changes when the process replaces itself by another program. It is 0 where there is none.
 pub const READ_HEADER_BYTES: usize = 16;
 
 /// Bytes of a file's base name in a [`Mapping`] record, with its terminating zero.

@@ -16,7 +16,8 @@ use crate::slice::{deadline, now, run, send_record, send_slice};
 const AVAILABLE_DATA: u64 = 0;
 const RING_SIZE: u64 = 1;
 
-/// Walks one event loop: the link that runs this names its thread, and [`SLOT`] which of the thread's loops it is. A thread without a plan is not walked; what the kernel calls it is written instead.
+/// Walks one event loop: the link that runs this names its thread, and [`SLOT`] which of the thread's loops it is. What the kernel calls the
+/// thread is written in any case: a link whose thread has ended visits nothing, and writes nothing. A thread without a plan is not walked.
 ///
 /// User space knows threads by the ids of its own PID namespace, and so does the link. The programs, and the maps, know them by
 /// those of the initial namespace.
@@ -37,18 +38,16 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let offsets = offsets()?;
     let address = context_word(context, 1);
     let tid: u32 = read(address.wrapping_add(u64::from(offsets.task_pid)));
-    let key = loop_key(tid, *SLOT.get(0)?);
-    let Some(plan) = PLANS.get_ptr(key) else {
-        // SAFETY: the context's metadata is valid like itself, and the number is as long as the write.
-        unsafe {
-            bpf_seq_write(
-                (*(*context).meta).seq,
-                (&raw const tid).cast(),
-                size_of::<u32>() as u32,
-            )
-        };
-        return None;
+    // SAFETY: the context's metadata is valid like itself, and the number is as long as the write.
+    unsafe {
+        bpf_seq_write(
+            (*(*context).meta).seq,
+            (&raw const tid).cast(),
+            size_of::<u32>() as u32,
+        )
     };
+    let key = loop_key(tid, *SLOT.get(0)?);
+    let plan = PLANS.get_ptr(key)?;
     let walk = WALKS.get_ptr_mut(key)?;
     // SAFETY: a pointer to a map value, which user space replaces as a whole only.
     let plan_of_thread = unsafe { &*plan };

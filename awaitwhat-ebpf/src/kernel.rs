@@ -27,10 +27,17 @@ pub fn offsets() -> Option<&'static KernelOffsets> {
     KERNEL.get(0)
 }
 
-/// Number of the address space of the thread whose `task_struct` is at `task`: where the kernel describes it.
+/// Bits at the top of a kernel's address that are the same in all.
+const SAME_BITS: u32 = 16;
+
+/// Number of the address space of the thread whose `task_struct` is at `task`: where the kernel describes it, and which of its programs
+/// the process runs, as the kernel gives that place to the next but one. 0 where there is none: the thread is about to end.
 #[inline(always)]
 pub fn address_space(task: u64, offsets: &KernelOffsets) -> u64 {
-    read(task.wrapping_add(u64::from(offsets.task_mm)))
+    let place: u64 = read(task.wrapping_add(u64::from(offsets.task_mm)));
+    let program: u64 = read(task.wrapping_add(u64::from(offsets.task_exec_id)));
+    // Without a branch, as the verifier follows each one.
+    (place << SAME_BITS ^ program) * u64::from(place != 0)
 }
 
 /// Whether a thread is on a CPU, and how much it has run.

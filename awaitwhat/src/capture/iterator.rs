@@ -71,23 +71,16 @@ impl TaskIterator {
         })
     }
 
-    /// Runs the program once, and fills `output` with what it writes; returns how many bytes that are.
+    /// Runs the program once, and fills `output`, which is not empty, with what it writes; returns how many bytes that are.
     pub(super) fn run(&self, output: &mut [u8]) -> Result<usize, CaptureError> {
         let mut attributes = IterCreate {
             link: self.link.as_raw_fd().cast_unsigned(),
             flags: 0,
         };
         let mut file = File::from(bpf("bpf(BPF_ITER_CREATE)", ITER_CREATE, &mut attributes)?);
-        // A program that writes nothing still runs when it is read.
-        let mut nothing = [0];
-        let buffer = if output.is_empty() {
-            &mut nothing[..]
-        } else {
-            output
-        };
         let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read(&mut buffer[filled..]) {
+        while filled < output.len() {
+            match file.read(&mut output[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 // EAGAIN: the kernel visited a million objects without output, and yields.

@@ -94,10 +94,16 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
         Ok(offset)
     };
     let task = |field, sizes, whole| find("task_struct", &[field], sizes, whole);
+    // The same in every kernel since 5.7. One that counts no more is read as before: a program's address space is told by its place alone.
+    let exec_id = match types.field("task_struct", &["self_exec_id"]) {
+        Some((offset, 8)) => offset,
+        _ => task("mm", WORD, "task_struct.mm")?,
+    };
     let mapping = |field, whole| find("vm_area_struct", &[field], WORD, whole);
     Ok(KernelOffsets {
         task_pid: task("pid", INT, "task_struct.pid")?,
         task_mm: task("mm", WORD, "task_struct.mm")?,
+        task_exec_id: exec_id,
         task_on_cpu: task("on_cpu", INT_OR_BYTE, "task_struct.on_cpu")?,
         task_nvcsw: task("nvcsw", WORD, "task_struct.nvcsw")?,
         task_nivcsw: task("nivcsw", WORD, "task_struct.nivcsw")?,

@@ -231,7 +231,7 @@ impl Capture {
             self.slot.set(0, event_loop.slot, 0).map_err(CaptureError::map)?;
             self.walked_slot = event_loop.slot;
         }
-        thread.iterator.run(&mut []).map(|_| ())
+        visit(&thread.iterator).map(|_| ())
     }
 
     /// Hands over every record that waits in the ring buffer, in order.
@@ -246,17 +246,23 @@ impl Thread {
     /// Binds `walker` to the thread of `plan`, and learns from the program, which knows no plan for it yet, what the kernel calls it.
     fn introduce(walker: &OwnedFd, plan: &ThreadPlan) -> Result<Self, CaptureError> {
         let iterator = TaskIterator::of_thread(walker, plan.tid)?;
-        let mut answer = [0; size_of::<u32>()];
-        if iterator.run(&mut answer)? != answer.len() {
-            // There was no thread to visit.
-            return Err(CaptureError::Gone);
-        }
+        let kernel_id = visit(&iterator)?;
         Ok(Self {
             iterator,
-            kernel_id: u32::from_ne_bytes(answer),
+            kernel_id,
             slots: BTreeSet::from([plan.slot]),
         })
     }
+}
+
+/// Has the program visit the thread that the iterator is bound to; returns what the kernel calls the thread.
+fn visit(iterator: &TaskIterator) -> Result<u32, CaptureError> {
+    let mut answer = [0; size_of::<u32>()];
+    if iterator.run(&mut answer)? != answer.len() {
+        // There was no thread to visit.
+        return Err(CaptureError::Gone);
+    }
+    Ok(u32::from_ne_bytes(answer))
 }
 
 /// Loads the iterators, and returns the offsets inside the kernel's structures: both are found in the kernel's types.
