@@ -16,6 +16,7 @@ use crate::snapshot::{Frame, Stack};
 
 /// A chain of a [`ChainTable`]. Once it was let go no other one is taken for it, though its place is used again.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct ChainId {
     index: u32,
     generation: u32,

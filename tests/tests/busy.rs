@@ -162,6 +162,9 @@ fn check_snapshots(python: &Python, file: &str) -> anyhow::Result<()> {
 fn check_snapshot(grammar: &Grammar, snapshot: &Snapshot) -> anyhow::Result<()> {
     let ids: BTreeSet<_> = snapshot.tasks.iter().map(|task| &task.id).collect();
     ensure!(ids.len() == snapshot.tasks.len(), "a task is shown twice");
+    let running = |task: &&Task| task.state == "running";
+    let at_once = snapshot.tasks.iter().filter(running).count();
+    ensure!(at_once <= 1, "{at_once} tasks of one loop run at the same time");
     let lost: u64 = snapshot.lost.values().filter_map(|count| count.as_u64()).sum();
     ensure!(
         snapshot.tasks.len() as u64 + lost >= grammar.tasks as u64,

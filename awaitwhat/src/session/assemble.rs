@@ -23,6 +23,8 @@ const MAX_THREAD_FRAMES: usize = 32;
 /// One task as it was visited.
 #[derive(Clone, Debug)]
 struct Visit {
+    /// When its slice began, in ns.
+    time: u64,
     chain: ChainId,
     state: RawState,
     /// The walk ended before the end of the chain.
@@ -63,6 +65,7 @@ impl Gathering {
             return;
         }
         let visit = Visit {
+            time: record.origin.time,
             chain,
             state: record.state,
             has_no_end: record.status == TaskStatus::Truncated,
@@ -94,6 +97,18 @@ impl Gathering {
         self.order.len()
     }
 
+    /// Leaves out tasks that were seen to run before others of their loop were: it runs one at a time, and what they do by then was not seen.
+    /// Those that one slice saw to run do so within each other. Returns how many were left out.
+    fn leave_out_former(&mut self) -> u64 {
+        let is_running = |visit: &Visit| visit.state == RawState::Running;
+        let running = self.visits.values().filter(|visit| is_running(visit));
+        let latest = running.map(|visit| visit.time).max();
+        let before = self.visits.len();
+        self.visits
+            .retain(|_, visit| !is_running(visit) || Some(visit.time) == latest);
+        (before - self.visits.len()) as u64
+    }
+
     /// Takes the end of a slice.
     pub(super) fn slice(&mut self, slice: &SliceRecord) {
         if self.is_complete {
@@ -123,15 +138,19 @@ pub(super) fn assemble(
     if !is_proven {
         observer.memory.forget();
     }
-    let mut span = 0.0_f64;
+    let mut span: Option<(u64, u64)> = None;
     let mut tasks = Vec::new();
     let mut seen = Vec::new();
-    for gathering in gathered {
+    for mut gathering in gathered {
+        observer.losses.torn += gathering.leave_out_former();
         observer.losses.ring_buffer_full += gathering.lost;
         observer.losses.restarts += gathering.restarts;
         observer.losses.opaque += gathering.opaque.len() as u64;
-        let (first, last) = gathering.span.unwrap_or_default();
-        span = span.max(last.saturating_sub(first) as f64 / 1e9);
+        // Loops are walked one after the other: theirs are parts of one span.
+        span = match (span, gathering.span) {
+            (Some(all), Some(one)) => Some((all.0.min(one.0), all.1.max(one.1))),
+            (all, one) => all.or(one),
+        };
         let mut visits = gathering.visits;
         for id in gathering.order {
             let Some(mut visit) = visits.remove(&id) else {
@@ -158,7 +177,7 @@ pub(super) fn assemble(
         command: observer.process.command().to_owned(),
         python: observer.interpreter.version.to_string(),
         captured_at,
-        span_seconds: span,
+        span_seconds: span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9),
         tasks,
         main_thread,
         losses: observer.losses.clone(),
@@ -317,4 +336,47 @@ fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visit(time: u64, state: RawState) -> Visit {
+        Visit {
+            time,
+            chain: ChainId::default(),
+            state,
+            is_truncated: false,
+            layout: 0,
+            task_type: Address::NULL,
+            name: Address::NULL,
+            event_loop: Address::NULL,
+            fut_waiter: Address::NULL,
+            coroutine: Address::NULL,
+            terminal: Address::NULL,
+            turns: None,
+        }
+    }
+
+    #[test]
+    fn of_tasks_that_ran_at_different_times_the_last_is_left() {
+        let mut gathering = Gathering::default();
+        for (id, time, state) in [
+            (1, 10, RawState::Running),
+            (2, 10, RawState::Waiting),
+            (3, 20, RawState::Running),
+            // Within each other.
+            (4, 30, RawState::Running),
+            (5, 30, RawState::Running),
+            (6, 40, RawState::Waiting),
+        ] {
+            gathering.visits.insert(Address(id), visit(time, state));
+        }
+        assert_eq!(gathering.leave_out_former(), 2);
+        let mut left: Vec<u64> = gathering.visits.keys().map(|id| id.0).collect();
+        left.sort_unstable();
+        assert_eq!(left, [2, 4, 5, 6]);
+        assert_eq!(gathering.leave_out_former(), 0);
+    }
 }

@@ -1,6 +1,9 @@
 //! What a result does not show, in words.
 
-use crate::snapshot::Losses;
+use crate::snapshot::{Losses, Snapshot};
+
+/// A snapshot that took no longer passes for one moment, in seconds.
+const MOMENT: f64 = 0.01;
 
 /// What the counts of tasks refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,14 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         .filter(|(count, _)| *count > 0)
         .map(|(_, phrase)| phrase)
         .collect()
+}
+
+/// Says how long reading `snapshot` took where that is too long for one moment.
+#[must_use]
+pub fn describe_span(snapshot: &Snapshot) -> Option<String> {
+    let milliseconds = snapshot.span_seconds * 1e3;
+    (snapshot.span_seconds > MOMENT)
+        .then(|| format!("Read over {milliseconds:.0} ms: what tasks do is up to that far apart."))
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub fn write(
     };
     write_many(columns, rows, width, output)?;
     tree::write_idle(snapshot, output)?;
+    if let Some(span) = losses::describe_span(snapshot) {
+        writeln!(output, "{span}")?;
+    }
     let lost = losses::describe(
         &snapshot.losses,
         Counted::Tasks,
@@ -194,6 +197,16 @@ mod tests {
     #[test]
     fn nothing_but_heads() {
         insta::assert_snapshot!(drawn(&snapshot(Vec::new()), None), @"TID  TASK  NAME  STATE  STACK (INNERMOST LAST)  WAITS ON  AWAITED BY");
+    }
+
+    #[test]
+    fn what_is_no_moment_says_so() {
+        let mut long = small_service();
+        long.span_seconds = 0.0123;
+        assert_eq!(
+            drawn(&long, None).lines().last(),
+            Some("Read over 12 ms: what tasks do is up to that far apart.")
+        );
     }
 
     #[test]

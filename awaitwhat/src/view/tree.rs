@@ -68,6 +68,9 @@ fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write
     );
     writeln!(output, "{}", styled(HEADING, heading))?;
     write_idle(snapshot, output)?;
+    if let Some(span) = losses::describe_span(snapshot) {
+        writeln!(output, "{span}")?;
+    }
     for cycle in graph.cycles() {
         let warning = if cycle.len() == 1 {
             "1 task waits for itself: it cannot go on".to_owned()

@@ -38,6 +38,16 @@ fn a_small_service() {
 }
 
 #[test]
+fn what_is_no_moment_says_so() {
+    let mut long = snapshot(Vec::new());
+    long.span_seconds = 0.25;
+    insta::assert_snapshot!(drawn(&long), @"
+    Process 4711 (CPython 3.14.10): 0 tasks, 0 running, 0 awaited by no other
+    Read over 250 ms: what tasks do is up to that far apart.
+    ");
+}
+
+#[test]
 fn nothing_to_see() {
     insta::assert_snapshot!(drawn(&snapshot(Vec::new())), @"Process 4711 (CPython 3.14.10): 0 tasks, 0 running, 0 awaited by no other");
 }
