@@ -99,6 +99,8 @@ pub struct Profile {
     pub duration_seconds: f64,
     pub samples: u64,
     pub mean_tasks: f64,
+    /// Event-loop threads seen.
+    pub threads: usize,
     /// Share of the time that the loops' threads were on a CPU.
     pub busy_share: f64,
     pub target_exited: bool,

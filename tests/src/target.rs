@@ -134,6 +134,16 @@ impl Target {
         writeln!(stdin, "{line}").context("the target has ended")
     }
 
+    /// Kills it and waits until nothing is left of it.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Ends it and waits until it is gone.
     pub fn end(&mut self) {
         drop(self.stdin.take());

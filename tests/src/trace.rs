@@ -34,6 +34,21 @@ impl Trace {
         Self::spawn(command)
     }
 
+    /// Starts `awaitwhat` with `arguments` and waits until it samples thread `tid`, which never rests.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends instead.
+    pub fn sampling(arguments: &[&str], tid: u32) -> anyhow::Result<Self> {
+        let mut command = tool::awaitwhat()?;
+        command.args(arguments);
+        let mut this = Self::begin(command, Stdio::null())?;
+        this.wait_until(|pid| {
+            let is_walked = !descriptors(pid, "tid:", &tid.to_string())?.is_empty();
+            Ok(is_walked && !descriptors(pid, "link_type:", "perf")?.is_empty())
+        })?;
+        Ok(this)
+    }
+
     fn spawn(command: Command) -> anyhow::Result<Self> {
         let mut trace = Self::begin(command, Stdio::null())?;
         trace.wait_until(is_attached)?;

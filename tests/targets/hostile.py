@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import gc
 import json
+import mmap
 import os
 import sys
 import threading
@@ -213,6 +214,18 @@ def registry_is_endless(victims, tasks):
     write(id(registry()) + SET_FILL, 1 << 60)
 
 
+def registry_is_vast(victims, tasks):
+    """As many slots as are looked at, of which only the first are used."""
+    slots, slot_bytes = 1 << 24, 16
+    table = mmap.mmap(-1, slots * slot_bytes)
+    used = (read(id(registry()) + SET_MASK) + 1) * slot_bytes
+    table[:used] = ctypes.string_at(read(id(registry()) + SET_TABLE), used)
+    start = ctypes.c_char.from_buffer(table)
+    kept.append(start)
+    write(id(registry()) + SET_TABLE, ctypes.addressof(start))
+    write(id(registry()) + SET_MASK, slots - 1)
+
+
 def registry_is_nowhere(victims, tasks):
     write(id(registry()) + SET_TABLE, UNMAPPED)
 
@@ -266,6 +279,7 @@ CORRUPTIONS = {
     "loop_unmapped": loop_is(UNMAPPED),
     "gather_endless": gather_is_endless,
     "registry_endless": registry_is_endless,
+    "registry_vast": registry_is_vast,
     "registry_unmapped": registry_is_nowhere,
     "reference_unmapped": reference_is(UNMAPPED),
     "reference_not_canonical": reference_is(NOT_CANONICAL),
@@ -282,6 +296,7 @@ if HAS_FRAME_OBJECTS:
     CORRUPTIONS["frame_is_task"] = frame_is_task
 
 names = {}
+kept = []
 
 
 async def sleeps():

@@ -4,15 +4,12 @@ import threading
 
 import truth
 
-LOOPS = 6
-parked = threading.Barrier(LOOPS + 1)
-
 
 async def worker():
     await asyncio.sleep(3600)
 
 
-async def main(number):
+async def main(number, parked):
     truth.name_task(asyncio.current_task(), f"main {number}")
     loop = asyncio.get_running_loop()
     truth.enter_loop(loop)
@@ -21,14 +18,18 @@ async def main(number):
     await asyncio.gather(*workers)
 
 
-def reports():
+def run(loops):
+    """Runs so many loops, and tells what they do."""
+    parked = threading.Barrier(loops + 1)
+    truth.end_with_stdin()
+    for number in range(loops):
+        arguments = (main(number, parked),)
+        threading.Thread(target=asyncio.run, args=arguments, name=f"loop {number}", daemon=True).start()
     parked.wait()
-    truth.report_from_thread(lambda: True, EDGES)
+    edges = [(f"main {number}", f"worker {number}") for number in range(loops)]
+    truth.report_from_thread(lambda: True, edges)
+    threading.Event().wait()
 
 
-EDGES = [(f"main {number}", f"worker {number}") for number in range(LOOPS)]
-truth.end_with_stdin()
-for number in range(LOOPS):
-    threading.Thread(target=asyncio.run, args=(main(number),), name=f"loop {number}", daemon=True).start()
-reports()
-threading.Event().wait()
+if __name__ == "__main__":
+    run(6)

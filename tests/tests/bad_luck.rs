@@ -63,11 +63,15 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         list.push(trial(name, move || process_id_is_reused(&python)));
     }
     type Check = fn(&Python) -> anyhow::Result<()>;
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 12] = [
         ("no_asyncio", no_asyncio),
         ("no_tasks", no_tasks),
         ("target_ends", target_ends),
         ("target_execs", target_execs),
+        ("target_execs_twice", target_execs_twice),
+        ("target_is_killed", target_is_killed),
+        ("more_loops_than_usual", more_loops_than_usual),
+        ("too_deep_for_the_budget", too_deep_for_the_budget),
         ("interrupted", interrupted),
         ("ring_buffer_full", ring_buffer_full),
         ("chain_too_deep", chain_too_deep),
@@ -475,6 +479,82 @@ fn target_ends(python: &Python) -> anyhow::Result<()> {
 
 fn target_execs(python: &Python) -> anyhow::Result<()> {
     goes_away(python, "exec")
+}
+
+/// It becomes two programs one after the other before the trace looks again, and the kernel gives the second one the place of the first in
+/// its memory; without chance in addresses the second is like the first in all else.
+fn target_execs_twice(python: &Python) -> anyhow::Result<()> {
+    let plain = python.target_command("changes.py");
+    let mut command = Command::new("setarch");
+    command.arg("-R").arg(plain.get_program()).args(plain.get_args());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut target = Target::spawn(command)?;
+    let trace = Trace::start(&["--pid", &target.pid.to_string(), "-d", HOURS, "-f", "json"])?;
+    trace.signal("STOP")?;
+    target.ask("hop")?;
+    trace.signal("CONT")?;
+    let outcome = trace.outcome()?;
+    says(&outcome, exit::TARGET_ENDED, &[])?;
+    check_workers(&outcome)
+}
+
+/// The target is killed, and nothing is left of it, in the middle of a snapshot: of a loop that never rests, whose tasks are more than the
+/// snapshot can have seen by then.
+fn target_is_killed(python: &Python) -> anyhow::Result<()> {
+    let mut target = Target::start::<&str>(python, "busy_tasks.py", &[])?;
+    let pid = target.pid.to_string();
+    let snapshot = Trace::sampling(&["ps", "--json", "--budget", "1", &pid], target.pid)?;
+    snapshot.signal("STOP")?;
+    target.kill()?;
+    snapshot.signal("CONT")?;
+    let outcome = snapshot.outcome()?;
+    says(&outcome, exit::TARGET, &["it has ended"])?;
+    ensure!(
+        outcome.stdout.is_empty(),
+        "standard output has {:?}",
+        outcome.stdout
+    );
+    Ok(())
+}
+
+fn more_loops_than_usual(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "many_more_loops.py", &[])?;
+    let tasks = target.tasks()?;
+    let threads: BTreeSet<_> = tasks.iter().map(|task| task.tid).collect();
+    let profile = tool::profile(target.pid, 1, 99)?;
+    let lost: u64 = profile.lost.values().filter_map(Value::as_u64).sum();
+    ensure!(
+        profile.threads == threads.len() && lost == 0,
+        "{} of {} threads, lost {:?}",
+        profile.threads,
+        threads.len(),
+        profile.lost
+    );
+    let mean = profile.mean_tasks;
+    ensure!(
+        (mean / tasks.len() as f64 - 1.0).abs() < 0.03,
+        "{} tasks, shown {mean} in the mean",
+        tasks.len()
+    );
+    Ok(())
+}
+
+/// Sixty frames take longer than the smallest budget: what runs cannot be told, but no chain is too deep.
+fn too_deep_for_the_budget(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "recursion.py", &[])?;
+    let pid = target.pid.to_string();
+    let profile: Profile = tool::json(&["trace", "-p", &pid, "-d", "1", "--budget", "1", "-f", "json"])?;
+    let count = |key: &str| profile.lost[key].as_u64();
+    ensure!(
+        count("truncated") == Some(0) && count("faults") == Some(0),
+        "lost {:?}",
+        profile.lost
+    );
+    ensure!(
+        count("running").is_some_and(|count| count > 0),
+        "the budget is too large: this tests nothing"
+    );
+    Ok(())
 }
 
 fn interrupted(python: &Python) -> anyhow::Result<()> {

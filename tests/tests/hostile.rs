@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
-use awaitwhat_tests::output::{Frame, Snapshot, Task};
+use awaitwhat_tests::output::{Frame, Profile, Snapshot, Task};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome};
 use awaitwhat_tests::trials;
@@ -42,6 +42,9 @@ fn check(python: &Python, corruption: &str) -> anyhow::Result<()> {
     let outcome = tool::run(&["ps", "--json", &pid])?;
     check_survival(&outcome)?;
     let is_registry = REGISTRIES.iter().any(|kind| corruption.starts_with(kind));
+    if is_registry {
+        check_trace(&tool::run(&["trace", "-p", &pid, "-d", "1", "-f", "json"])?)?;
+    }
     if is_registry && !outcome.status.success() {
         ensure!(!outcome.stderr.trim().is_empty(), "it does not say why it failed");
         return Ok(());
@@ -65,6 +68,22 @@ fn check_survival(outcome: &Outcome) -> anyhow::Result<()> {
         .with_context(|| format!("ended by {}: {}", outcome.status, outcome.stderr))?;
     ensure!((0..=5).contains(&code), "exit code {code}: {}", outcome.stderr);
     ensure!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// A trace that has seen no task says why. All tasks wait without end.
+fn check_trace(outcome: &Outcome) -> anyhow::Result<()> {
+    check_survival(outcome)?;
+    if !outcome.status.success() {
+        ensure!(!outcome.stderr.trim().is_empty(), "it does not say why it failed");
+        return Ok(());
+    }
+    let profile: Profile = serde_json::from_str(&outcome.stdout)?;
+    let lost: u64 = profile.lost.values().filter_map(Value::as_u64).sum();
+    ensure!(
+        !profile.chains.is_empty() || lost > 0,
+        "a trace shows no task, and nothing is said to be lost"
+    );
     Ok(())
 }
 

@@ -25,6 +25,10 @@ const NO_PTRACE: &str = env!("CARGO_BIN_EXE_no-ptrace");
 const NOBODY: u32 = 65534;
 const DAEMON: u32 = 1;
 const CAPABILITIES: &str = "+bpf,+perfmon";
+/// The exit code for want of a privilege.
+const PRIVILEGE: i32 = 4;
+/// Mounts a `/proc` that hides as much as the first argument says, and becomes the program that the others name.
+const HIDE: &str = r#"mount -t proc -o "hidepid=$0" proc /proc; exec "$@""#;
 
 fn main() -> anyhow::Result<()> {
     trials::run("privileges", list)
@@ -55,6 +59,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     }
     for python in pythons {
         let label = python.label.clone();
+        let hidden = python.clone();
+        list.push(trial(format!("{label}::hidden_proc"), move || {
+            hidden_proc(&hidden)
+        }));
         let filtered = python.clone();
         list.push(trial(format!("{label}::without_ptrace"), move || {
             without_ptrace(&filtered)
@@ -111,6 +119,34 @@ fn without_ptrace(python: &Python) -> anyhow::Result<()> {
         outcome.status,
         outcome.stdout
     );
+    Ok(())
+}
+
+/// A `/proc` that hides other users' processes does not tell their threads: that is no answer, and no empty one.
+fn hidden_proc(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "task_group.py", &[])?;
+    let (_folder, program) = public_copy()?;
+    let pid = target.pid.to_string();
+    for hides in ["1", "2"] {
+        for arguments in [
+            &["ps", "--json", &pid] as &[&str],
+            &["tree", &pid],
+            &["trace", "-p", &pid, "-d", "1"],
+        ] {
+            let inner = with_two_capabilities(program.as_os_str(), arguments);
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-ec", HIDE, hides]);
+            command.arg(inner.get_program()).args(inner.get_args());
+            let outcome = tool::run_command(command)?;
+            says(&outcome, PRIVILEGE, &["hidepid"])
+                .with_context(|| format!("hidepid={hides}, {arguments:?}"))?;
+            ensure!(
+                outcome.stdout.is_empty(),
+                "standard output has {:?}",
+                outcome.stdout
+            );
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
 mod assemble;
+mod completed;
 mod family;
 mod observer;
 mod once;
@@ -16,12 +17,14 @@ use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use awaitwhat_common::limits::MAX_LOOPS_PER_THREAD;
 use tokio::sync::oneshot;
 
 use crate::capture::{Capture, CaptureError};
@@ -34,6 +37,7 @@ use crate::survey::{Refused, Survey};
 pub use family::{Child, running_children};
 use observer::AttachError;
 pub use process::own_thread_ids;
+use process::thread_count;
 
 /// How a target is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +124,8 @@ pub struct Trace {
 /// # Errors
 /// See [`Error`]. Of several processes those that cannot be looked at are no error, but [`Survey::refused`].
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
-    // One process after the other.
-    once::snapshots(&mut load(options, THREADS_OF_ONE)?, selection, options).await
+    // One thread after the other.
+    once::snapshots(&mut load(options, MAX_LOOPS_PER_THREAD)?, selection, options).await
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
@@ -136,9 +140,9 @@ pub async fn trace(
     stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
 ) -> Result<Trace, Error> {
-    let threads = match selection.single() {
-        Some(_) => THREADS_OF_ONE,
-        None => THREADS_OF_ALL,
+    let loops = match selection.single() {
+        Some(pid) => thread_count(pid).clamp(*LOOPS.start(), *LOOPS.end()),
+        None => *LOOPS.end(),
     };
     let (selection, options) = (selection.clone(), options.clone());
     let (stopper, stopped) = mpsc::channel();
@@ -148,7 +152,7 @@ pub async fn trace(
         let _done = done;
         privileges::only_read(privileges::Set::empty());
         tracer::trace(
-            load(&options.reading, threads)?,
+            load(&options.reading, loops)?,
             &selection,
             &options,
             &stopped,
@@ -179,14 +183,14 @@ pub fn check_proc() -> Result<(), impl StdError> {
     process::check_proc()
 }
 
-/// Event-loop threads of one process that are walked, and of all processes that are traced together.
-const THREADS_OF_ONE: u32 = 64;
-const THREADS_OF_ALL: u32 = 1024;
+/// Event loops that a trace has room for: of one process as many as it has threads when the trace begins, within these bounds; of several the
+/// most.
+const LOOPS: RangeInclusive<u32> = 64..=1024;
 
-fn load(options: &Options, threads: u32) -> Result<Capture, Error> {
+fn load(options: &Options, loops: u32) -> Result<Capture, Error> {
     // Without it there would seem to be no processes at all.
     process::check_proc().map_err(|error| Error::Privilege { source: error.into() })?;
-    Capture::load(options.ring_bytes, threads).map_err(|error| {
+    Capture::load(options.ring_bytes, loops).map_err(|error| {
         let is_about_kernel = error.is_about_kernel();
         let source = error.into();
         if is_about_kernel {
@@ -217,7 +221,9 @@ impl AttachError {
     fn for_process(self, pid: u32) -> Error {
         match self {
             Self::Capture(error) if error.is_about_kernel() => Error::Privilege { source: error.into() },
-            error @ (Self::NoProc | Self::ForeignProc) => Error::Privilege { source: error.into() },
+            error @ (Self::NoProc | Self::ForeignProc | Self::Hidden(_)) => {
+                Error::Privilege { source: error.into() }
+            }
             Self::Capture(error @ CaptureError::Gone) => Error::Target {
                 pid,
                 source: error.into(),

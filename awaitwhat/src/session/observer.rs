@@ -36,6 +36,10 @@ const SHORT_NAME: usize = 60;
 
 /// How often it is looked for what tasks of trio with one chain are parked in: some are in nothing.
 const MAX_SEARCHES: u32 = 16;
+
+/// How long a process may take to end once its memory is gone.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+
 /// Types of tasks that are remembered: what is no type changes with the garbage that it is read from.
 const MAX_TASK_TYPES: usize = 4096;
 
@@ -70,6 +74,11 @@ pub(crate) enum AttachError {
         "there is no /proc here, which tells what processes there are: mount it (`mount -t proc proc /proc`)"
     )]
     NoProc,
+    #[error(
+        "/proc does not show its threads ({0}): it hides them from all but a few (`hidepid` in /proc/mounts)\n\
+         run awaitwhat with sudo, with CAP_SYS_PTRACE besides, or as a member of the group that /proc was mounted for (`gid=`)"
+    )]
+    Hidden(io::Error),
     #[error("the end of the process cannot be waited for: {0}")]
     Watch(io::Error),
 }
@@ -114,6 +123,13 @@ pub(super) struct Manner {
     pub(super) iterator_budget: Duration,
     /// Only tasks of loops that run count: a child has copies of its parent's tasks, which nothing will ever run.
     pub(super) is_only_running: bool,
+}
+
+impl Manner {
+    /// A snapshot walks one loop after the other, and says itself when: however many there are, the kernel knows of one thread's.
+    const fn is_snapshot(&self) -> bool {
+        self.iterator_budget.is_zero()
+    }
 }
 
 /// Looks at one target.
@@ -204,8 +220,12 @@ impl Found {
         let mut interpreter = find_interpreter(memory, memory.mappings())?;
         interpreter.process_id = process.own_id();
         let pid = process.pid();
-        let loops = interpreter.event_loops(memory, &|| own_thread_ids(pid))?;
-        Ok((interpreter, loops))
+        let loops = interpreter.event_loops(memory, &|| own_thread_ids(pid));
+        if loops.is_err() {
+            // Where nobody tells what the threads are called, nothing fits.
+            process.thread_ids()?;
+        }
+        Ok((interpreter, loops?))
     }
 }
 
@@ -230,7 +250,7 @@ impl Observer {
             return Err(AttachError::Ended);
         }
         let names = Names::new(names.share(), Arc::clone(&manner.reading.mine));
-        Ok(Self::new(capture, process, found?, manner, names)?)
+        Self::new(capture, process, found?, manner, names)
     }
 
     fn new(
@@ -239,7 +259,7 @@ impl Observer {
         found: Found,
         manner: Manner,
         names: Names,
-    ) -> Result<Self, CaptureError> {
+    ) -> Result<Self, AttachError> {
         let mut observer = Self {
             pid: process.pid(),
             manner,
@@ -271,15 +291,15 @@ impl Observer {
         let loops = self
             .interpreter
             .event_loops(&self.memory, &|| own_thread_ids(self.pid))?;
-        Ok(self.follow(capture, loops)?)
+        self.follow(capture, loops)
     }
 
     fn follow(
         &mut self,
         capture: &mut Capture,
         mut loops: EventLoops,
-    ) -> Result<Vec<(LoopId, bool)>, CaptureError> {
-        self.complete(&mut loops);
+    ) -> Result<Vec<(LoopId, bool)>, AttachError> {
+        self.complete(&mut loops)?;
         if self.names.codes.wants_places() {
             let folder = self.interpreter.standard_library(&self.memory);
             let modules = self.interpreter.modules(&self.memory);
@@ -301,13 +321,13 @@ impl Observer {
     }
 
     /// Fills in what only awaitwhat knows of plans: what threads are called here, and how far to look.
-    fn complete(&self, loops: &mut EventLoops) {
+    fn complete(&self, loops: &mut EventLoops) -> Result<(), AttachError> {
         let Manner {
             reading,
             iterator_budget,
             is_only_running,
         } = &self.manner;
-        let threads = self.process.thread_ids();
+        let threads = self.process.thread_ids()?;
         for running in &mut loops.running {
             running.tid = threads.outer(running.tid);
         }
@@ -324,18 +344,22 @@ impl Observer {
         if *is_only_running && loops.running.is_empty() {
             loops.plans.clear();
         }
-        if !iterator_budget.is_zero() {
+        if !self.manner.is_snapshot() {
             leave_unknown_loops(loops);
         }
+        Ok(())
     }
 
-    /// Tells the eBPF side of all layouts and plans. The walks of `known` plans go on; all others begin. Returns for how many loops there
-    /// was no room.
+    /// Tells the eBPF side of all layouts, and of all plans of a trace. The walks of `known` plans go on; all others begin. Returns for how many
+    /// loops there was no room.
     fn install(&self, capture: &mut Capture, known: &[ThreadPlan]) -> Result<u64, CaptureError> {
         for (number, layout) in self.interpreter.layouts() {
             capture.set_layout(self.pid, number, layout)?;
         }
         let mut unplanned = 0;
+        if self.manner.is_snapshot() {
+            return Ok(unplanned);
+        }
         for plan in &self.loops.plans {
             let result = match known.iter().find(|it| is_same_walk(it, plan)) {
                 Some(known) if known == plan => Ok(()),
@@ -351,6 +375,19 @@ impl Observer {
             }
         }
         Ok(unplanned)
+    }
+
+    /// What went wrong with the process. One that is killed looks like one that becomes another program, for a moment.
+    pub(super) fn explain(&self, error: AttachError) -> AttachError {
+        let may_have_ended = matches!(
+            error,
+            AttachError::Replaced | AttachError::Capture(CaptureError::Gone)
+        ) || error.is_gone();
+        if may_have_ended && self.process.ends_within(LAST_MOMENTS) {
+            AttachError::Ended
+        } else {
+            error
+        }
     }
 
     /// Has records named by what the target's memory holds from now on: it has gone on since the last time.
@@ -391,6 +428,10 @@ impl Observer {
                 losses.faults += 1;
                 return Ok(None);
             }
+        }
+        if self.loops.is_of_another(task.origin.event_loop, task.event_loop) {
+            // Another walk has it.
+            return Ok(None);
         }
         match task.status {
             TaskStatus::Opaque => {

@@ -15,15 +15,17 @@ use crate::selection::Selection;
 use crate::snapshot::{Losses, Snapshot};
 use crate::survey::Survey;
 
-/// A thread that keeps running is sampled once per so much of its CPU time, in ns.
-const BUSY_PERIOD: u64 = 1_000_000;
+/// A thread that keeps running is sampled once per so much of its CPU time, in ns. A pass takes as many samples however they come, and what
+/// it shows lies the closer together the sooner.
+const BUSY_PERIOD: u64 = 250_000;
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
-/// A pass that is not complete after so long is given as far as it is, and counted as incomplete.
+/// How long a snapshot may wait for threads that run. A pass that is not complete then is given as far as it is, and counted as incomplete; of
+/// loops that are still to come, those that rest are read all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads every task of the processes of `selection` once, one process after the other.
@@ -46,7 +48,7 @@ pub(super) async fn snapshots(
         };
         let snapshot = snapshot(capture, &mut observer).await;
         observer.detach(capture);
-        match snapshot {
+        match snapshot.map_err(|error| observer.explain(error)) {
             Ok(snapshot) if selection.is_shown(candidate.reason, has_tasks(&snapshot)) => {
                 targets.push(snapshot);
                 shares.push(observer.names.into_share());
@@ -66,10 +68,11 @@ fn has_tasks(snapshot: &Snapshot) -> bool {
 /// Reads every task of one process once.
 async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snapshot, AttachError> {
     let captured_at = jiff::Timestamp::now();
+    let end = Instant::now() + PATIENCE;
     let mut lessons = 0;
     let (gathered, is_proven) = loop {
         let losses = observer.losses.clone();
-        let passes = all_passes(capture, observer).await?;
+        let passes = all_passes(capture, observer, end).await?;
         lessons += 1;
         if lessons > MAX_LESSONS || !observer.apply_lessons(capture)? {
             break passes;
@@ -81,22 +84,40 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
 }
 
 /// Walks the tasks of every loop. Also tells whether no thread has run since its pass.
+///
+/// The kernel is told of one thread's loops at a time.
 async fn all_passes(
     capture: &mut Capture,
     observer: &mut Observer,
+    end: Instant,
 ) -> Result<(Vec<Gathering>, bool), AttachError> {
     let mut gathered = Vec::new();
     let mut is_proven = true;
-    for plan in observer.loops.plans.clone() {
-        match one_pass(capture, observer, &plan).await {
+    let mut is_any_gone = false;
+    let plans = observer.loops.plans.clone();
+    for plan in &plans {
+        let of_thread: Vec<&ThreadPlan> = plans.iter().filter(|other| other.tid == plan.tid).collect();
+        let begun = of_thread.iter().try_for_each(|other| capture.set_plan(other));
+        let result = match begun {
+            Ok(()) => one_pass(capture, observer, plan, end).await,
+            Err(error) => Err(error.into()),
+        };
+        of_thread
+            .iter()
+            .for_each(|other| capture.remove_plan(other.loop_id()));
+        match result {
             Ok((gathering, proven)) => {
                 is_proven &= proven;
                 gathered.push(gathering);
             }
             // The thread has ended, and its loop with it.
-            Err(AttachError::Capture(CaptureError::Gone)) => {}
+            Err(AttachError::Capture(CaptureError::Gone)) => is_any_gone = true,
             Err(error) => return Err(error),
         }
+    }
+    if is_any_gone && observer.memory.is_gone() {
+        // So have all others: nothing is left that an empty answer would be about.
+        return Err(CaptureError::Gone.into());
     }
     Ok((gathered, is_proven))
 }
@@ -191,18 +212,16 @@ async fn one_pass(
     capture: &mut Capture,
     observer: &mut Observer,
     plan: &ThreadPlan,
+    end: Instant,
 ) -> Result<(Gathering, bool), AttachError> {
     let tid = plan.tid;
-    if plan.loops_of_thread > 1 {
-        // The sampler may have visited it with another loop of its thread: this pass begins with its first task.
-        capture.set_plan(plan)?;
-    }
+    // What an earlier walk of this loop has sent too late would pass for this one's.
+    capture.drain(|_| {});
     let mut passes = Passes::default();
-    let started = Instant::now();
     let mut is_sampling = false;
     loop {
         let ended = passes.look(capture, observer, plan)?;
-        if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || started.elapsed() > PATIENCE {
+        if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || Instant::now() >= end {
             break;
         }
         if ended == Some(SliceStatus::Budget) {

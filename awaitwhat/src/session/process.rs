@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -50,7 +52,7 @@ impl Process {
 
     /// What the process calls itself: in a container that is not what it is called outside.
     pub(super) fn own_id(&self) -> Option<u32> {
-        read_ids(&folder(self.pid))?.last().copied()
+        read_ids(&folder(self.pid)).ok()?.last().copied()
     }
 
     /// The name of the process when it was taken hold of.
@@ -60,13 +62,28 @@ impl Process {
 
     /// Whether the process has ended.
     pub(super) fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    /// Whether the process ends within `time`, or has ended already.
+    pub(super) fn ends_within(&self, time: Duration) -> bool {
         let mut handles = [PollFd::new(&self.handle, PollFlags::IN)];
-        matches!(poll(&mut handles, Some(&Timespec::default())), Ok(1..))
+        let time = Timespec::try_from(time).unwrap_or_default();
+        matches!(poll(&mut handles, Some(&time)), Ok(1..))
     }
 
     /// What the process's threads are called outside. In a container that differs from what they call themselves.
-    pub(super) fn thread_ids(&self) -> ThreadIds {
-        ThreadIds::read(self.pid)
+    ///
+    /// # Errors
+    /// When the process has ended, or `/proc` does not show it.
+    pub(super) fn thread_ids(&self) -> Result<ThreadIds, AttachError> {
+        ThreadIds::read(self.pid).map_err(|error| {
+            if self.has_ended() {
+                AttachError::Ended
+            } else {
+                AttachError::Hidden(error)
+            }
+        })
     }
 }
 
@@ -82,9 +99,16 @@ pub(super) fn check_proc() -> Result<(), AttachError> {
     }
 }
 
-/// What the threads of process `pid` call themselves. Empty where it has ended.
+/// What the threads of process `pid` call themselves. Empty where it has ended, or is not shown.
 pub fn own_thread_ids(pid: u32) -> BTreeSet<u32> {
-    ThreadIds::read(pid).outer.into_keys().collect()
+    let threads = ThreadIds::read(pid).map(|threads| threads.outer.into_keys().collect());
+    threads.unwrap_or_default()
+}
+
+/// How many threads process `pid` has; 0 where that cannot be told.
+pub(super) fn thread_count(pid: u32) -> u32 {
+    let threads = fs::read_dir(folder(pid).join("task")).map_or(0, Iterator::count);
+    u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
 /// The ids of a process's threads, by what the threads call themselves.
@@ -93,20 +117,21 @@ pub(super) struct ThreadIds {
 }
 
 impl ThreadIds {
-    fn read(pid: u32) -> Self {
+    fn read(pid: u32) -> io::Result<Self> {
         let process = folder(pid);
-        let is_inside = read_ids(&process).is_some_and(|ids| ids.len() > 1);
-        let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-        let ids = threads.filter_map(|thread| {
+        let is_inside = read_ids(&process)?.len() > 1;
+        let threads = fs::read_dir(process.join("task"))?.collect::<io::Result<Vec<_>>>()?;
+        let ids = threads.iter().filter_map(|thread| {
             let outer: u32 = thread.file_name().to_str()?.parse().ok()?;
+            // A thread that cannot be read has just ended.
             let own = if is_inside {
-                read_ids(&thread.path())?.last().copied()?
+                read_ids(&thread.path()).ok()?.last().copied()?
             } else {
                 outer
             };
             Some((own, outer))
         });
-        Self { outer: ids.collect() }
+        Ok(Self { outer: ids.collect() })
     }
 
     /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended, or is one of
@@ -122,8 +147,8 @@ fn folder(pid: u32) -> PathBuf {
 }
 
 /// The ids of the process or thread that `folder` tells about, as [`namespace_ids`].
-fn read_ids(folder: &Path) -> Option<Vec<u32>> {
-    namespace_ids(&read_status(folder).ok()?)
+fn read_ids(folder: &Path) -> io::Result<Vec<u32>> {
+    namespace_ids(&read_status(folder)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The ids of a thread from its `status` file, in each PID namespace from ours inwards (`NSpid`).

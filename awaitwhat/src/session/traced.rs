@@ -10,6 +10,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::observer::{AttachError, Observer, Seen};
+use super::completed::Completed;
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
 use crate::budget::Budget;
@@ -61,8 +62,9 @@ pub(super) struct Traced {
     lost: HashMap<(LoopId, bool), u64>,
     /// Loops whose last look began a pass, or went on with one, that is not complete.
     unfinished: HashSet<LoopId>,
-    rests: Rests,
     passes: Passes,
+    rests: Rests,
+    completed: Completed,
     /// No thread with an event loop has run between the last two ticks.
     is_still: bool,
     /// The process is another program now.
@@ -100,6 +102,7 @@ impl Traced {
             changed: None,
             lost: HashMap::new(),
             unfinished: HashSet::new(),
+            completed: Completed::default(),
             is_replaced: false,
             failures: 0,
             is_proven: false,
@@ -211,6 +214,7 @@ impl Traced {
         if !in_context {
             self.passes.note(slice);
         }
+        self.completed.note(slice);
         self.rests.note(slice);
         self.account.slice(slice);
     }
@@ -281,6 +285,7 @@ impl Traced {
                     self.account.begin_anew(gone);
                 } else {
                     self.account.end_loop(gone);
+                    self.observer.losses.incomplete += self.completed.end(gone);
                 }
                 // What begins anew has lost nothing yet, and is unfinished once it is looked at.
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
@@ -288,7 +293,9 @@ impl Traced {
                 self.rests.forget(gone);
                 self.passes.forget(gone);
             }),
-            Err(AttachError::Capture(CaptureError::Gone) | AttachError::Scheduler(_)) => {
+            Err(
+                AttachError::Capture(CaptureError::Gone) | AttachError::Scheduler(_) | AttachError::Ended,
+            ) => {
                 self.failures += 1;
                 let is_over = self.failures >= MAX_FAILURES || self.observer.process.has_ended();
                 return Ok(if is_over { End::Exit } else { End::Time });
@@ -364,6 +371,7 @@ impl Traced {
             }
         }
         self.let_go();
+        self.observer.losses.incomplete += self.completed.end_all();
         self.observer.detach(capture);
         let profile = Profile {
             processes: vec![Process {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_LOOPS_PER_THREAD, MAX_ROOTS};
+use awaitwhat_common::limits::{MAX_LOOPS_PER_THREAD, MAX_ROOTS};
 use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
 
 use super::again::look_again;
@@ -30,8 +30,7 @@ pub struct EventLoops {
     pub plans: Vec<ThreadPlan>,
     /// The loops that are running. A task of any other loop belongs to no thread.
     pub running: Vec<EventLoop>,
-    /// Loops of one thread that were too many, and registries and loops of other threads that no plan had room for: tasks of theirs may
-    /// be missing, or seen twice.
+    /// Loops of one thread that were too many, and registries that no plan had room for: tasks of theirs may be missing.
     pub left_out: usize,
 }
 
@@ -351,6 +350,14 @@ impl EventLoops {
         }
     }
 
+    /// Whether a task of the loop at `address` is another walk's than that of `walked`: a walk that also takes tasks of loops that run nowhere
+    /// knows only some of those that do.
+    pub fn is_of_another(&self, walked: LoopId, address: Address) -> bool {
+        let mut owners = self.running.iter().filter(|running| running.address == address);
+        let first = owners.next();
+        first.is_some_and(|first| first.id() != walked) && owners.all(|other| other.id() != walked)
+    }
+
     fn runs(&self, event_loop: LoopId) -> bool {
         self.running.iter().any(|running| running.id() == event_loop)
     }
@@ -386,9 +393,9 @@ impl EventLoops {
         let Some((first, others)) = self.plans.split_first_mut() else {
             return;
         };
-        self.left_out += others.len().saturating_sub(MAX_FOREIGN_LOOPS);
         first.event_loop = 0;
         first.sends_strangers = 1;
+        // Tasks of loops that there is no room for are walked besides, and left out by `is_of_another`.
         for (foreign, other) in first.foreign_loops.iter_mut().zip(others) {
             *foreign = other.event_loop;
         }
@@ -442,6 +449,8 @@ fn list_root(address: Address) -> Root {
 #[cfg(test)]
 mod tests {
     use std::slice::from_ref;
+
+    use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
 
     use super::*;
     use crate::python::image::MemoryImage;
@@ -567,8 +576,26 @@ mod tests {
         let lists: Vec<Root> = (50..68).map(|number| list_root(Address(number))).collect();
         let found = loops(1, &lists);
         assert_eq!((found.plans[0].root_count, found.left_out), (16, 4));
+    }
+
+    #[test]
+    fn tasks_of_loops_beyond_those_of_a_plan_are_told_apart() {
         let many = MAX_FOREIGN_LOOPS as u64 + 3;
-        assert_eq!(loops(many, &[]).left_out, 2);
+        let mut loops = found(
+            0,
+            &(1..=many)
+                .map(|number| (number, number + 100))
+                .collect::<Vec<_>>(),
+        );
+        loops.share_tasks_without_thread();
+        assert_eq!((loops.left_out, loops.plans[0].event_loop), (0, 0));
+        let id = |tid| LoopId { tid, slot: 0 };
+        for number in 1..=many as u32 {
+            let address = Address(u64::from(number) + 100);
+            assert_eq!(loops.is_of_another(id(1), address), number != 1, "{number}");
+            assert!(!loops.is_of_another(id(number), address), "{number}");
+        }
+        assert!(!loops.is_of_another(id(1), Address(7)), "no thread runs it");
     }
 
     #[test]
