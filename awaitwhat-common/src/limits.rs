@@ -23,8 +23,9 @@ pub const MAX_SLOTS: u64 = 1 << 24;
 pub const MAX_TASKS: u64 = 1 << 22;
 /// Layouts of one process: one for each library that schedules tasks, in each interpreter.
 pub const MAX_LAYOUTS: usize = 256;
-/// Registries of one event-loop thread.
-pub const MAX_ROOTS: usize = 16;
+/// Registries that one walk goes through: since 3.14 each thread has one, and each walk looks for its loop's tasks in all. A power of two, since it
+/// is a mask.
+pub const MAX_ROOTS: usize = 256;
 /// Event loops that run in one thread at the same time: interpreters that run within another's loop, and trio as a guest of asyncio. A
 /// power of two, since it is a mask.
 pub const MAX_LOOPS_PER_THREAD: u32 = 4;

@@ -49,7 +49,7 @@ pub mod root_kind {
 }
 
 /// What to walk for one event loop in its thread, and how far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThreadPlan {
     /// Process id, as user space knows it.
@@ -92,11 +92,21 @@ impl ThreadPlan {
     /// A plan of whatever loop is the only one of its thread: to walk `roots`, as many as there is room for, and all frames.
     pub fn of(roots: &[Root]) -> Self {
         Self {
+            tgid: 0,
+            tid: 0,
+            layout: 0,
+            sends_strangers: 0,
+            slot: 0,
             loops_of_thread: 1,
+            address_space: 0,
+            thread_state: 0,
+            event_loop: 0,
+            foreign_loops: [0; MAX_FOREIGN_LOOPS],
             roots: core::array::from_fn(|index| roots.get(index).copied().unwrap_or_default()),
             root_count: roots.len().min(MAX_ROOTS) as u32,
             max_frames: MAX_FRAMES as u32,
-            ..Self::default()
+            context_budget_ns: 0,
+            iterator_budget_ns: 0,
         }
     }
 

@@ -7,7 +7,7 @@ mod hostile;
 
 use std::collections::BTreeSet;
 
-use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES, MAX_ROOTS};
+use awaitwhat_common::limits::{MAX_FOREIGN_LOOPS, MAX_FRAMES};
 use awaitwhat_common::plan::{Root, ThreadPlan, root_kind};
 use awaitwhat_fuzz::{Choices, Place, Reached, Target};
 use awaitwhat_walker::{Flow, Walk};
@@ -32,6 +32,9 @@ const NAMES: [&str; LAYOUTS] = [
 const LAST_PHASE: u32 = 34;
 /// Bytes that one execution may hold: some memories, and what made them.
 const MAX_HELD_BYTES: u64 = 4 << 20;
+/// Registries of a plan: enough to meet each kind of it next to the others.
+const ROOTS: usize = 16;
+
 /// No slice takes more steps: its budget is 2,000 reads, and a task's walk between two looks at the budget is bounded by itself.
 const MAX_SLICE_STEPS: u32 = 1 << 16;
 
@@ -104,13 +107,8 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
         },
     });
     let max_frames = prop_oneof![1..4_u32, Just(MAX_FRAMES as u32)];
-    (
-        vec(root, MAX_ROOTS),
-        1..=MAX_ROOTS as u32,
-        max_frames,
-        image::address(),
-    )
-        .prop_map(|(roots, root_count, max_frames, thread_state)| ThreadPlan {
+    (vec(root, ROOTS), 1..=ROOTS as u32, max_frames, image::address()).prop_map(
+        |(roots, root_count, max_frames, thread_state)| ThreadPlan {
             tgid: 1,
             tid: 1,
             sends_strangers: 1,
@@ -120,7 +118,8 @@ fn plan() -> impl Strategy<Value = ThreadPlan> {
             root_count,
             max_frames,
             ..ThreadPlan::of(&roots)
-        })
+        },
+    )
 }
 
 /// Walks the case's memories one after the other, each for two slices: the second goes on where the first one stopped. Some words change

@@ -98,6 +98,7 @@ pub struct Profile {
     pub python: String,
     pub duration_seconds: f64,
     pub samples: u64,
+    pub task_visits: u64,
     pub mean_tasks: f64,
     /// Event-loop threads seen.
     pub threads: usize,

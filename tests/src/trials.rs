@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 21] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -28,6 +28,7 @@ const OTHERS: [&str; 20] = [
     "trio_busy_tasks.py",
     "hostile.py",
     "changes.py",
+    "restless.py",
     "pretends.py",
     "half_imported.py",
 ];

@@ -17,11 +17,11 @@ def compute(depth):
 async def descend(depth):
     if depth > 1:
         return await descend(depth - 1)
-    return compute(30)
+    return compute(120)
 
 
 async def main():
-    await descend(30)
+    await descend(120)
 
 
 truth.report_from_thread(spinning.is_set)
