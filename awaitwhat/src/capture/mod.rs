@@ -61,7 +61,7 @@ pub struct Capture {
 
 impl Capture {
     /// Loads the programs. `ring_bytes` is the size of the ring buffer, a power of two and a multiple of the page size; `loops` is how
-    /// many event loops can be walked at the same time: 36 KB of the kernel's memory each.
+    /// many event loops can be walked at the same time: 40 KB of the kernel's memory each.
     ///
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
