@@ -101,6 +101,7 @@ impl ThreadPlan {
             address_space: 0,
             thread_state: 0,
             event_loop: 0,
+            running_loop: 0,
             foreign_loops: [0; MAX_FOREIGN_LOOPS],
             roots: core::array::from_fn(|index| roots.get(index).copied().unwrap_or_default()),
             root_count: roots.len().min(MAX_ROOTS) as u32,

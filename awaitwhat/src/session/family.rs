@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use awaitwhat_common::limits::MAX_LOOPS_PER_THREAD;
+
 use super::observer::{Manner, Observer};
-use super::{Error, Options, THREADS_OF_ONE, load};
+use super::{Error, Options, load};
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::processes::Processes;
 use crate::selection::{Reason, Search, Selection};
@@ -39,7 +41,8 @@ pub fn running_children(pid: u32, options: &Options) -> Result<Vec<Child>, Error
     if children.peek().is_none() {
         return Ok(Vec::new());
     }
-    let mut capture = load(options, THREADS_OF_ONE)?;
+    // Nothing is walked.
+    let mut capture = load(options, MAX_LOOPS_PER_THREAD)?;
     let names = Budget::new(NAMES_BYTES);
     let mut found = Vec::new();
     for child in children {

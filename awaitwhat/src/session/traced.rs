@@ -9,8 +9,8 @@ use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
-use super::observer::{AttachError, Observer, Seen};
 use super::completed::Completed;
+use super::observer::{AttachError, Observer, Seen};
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
 use crate::budget::Budget;
