@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 21] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -30,6 +30,7 @@ const OTHERS: [&str; 20] = [
     "changes.py",
     "pretends.py",
     "half_imported.py",
+    "many_data_files.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

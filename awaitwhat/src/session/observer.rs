@@ -401,12 +401,16 @@ impl Observer {
             TaskStatus::Torn if task.address.is_null() => return Ok(Some(Seen::TornTick)),
             TaskStatus::Torn => losses.torn += 1,
             TaskStatus::Fault => losses.faults += 1,
+            TaskStatus::Refused => losses.refused += 1,
             TaskStatus::Truncated => losses.truncated += 1,
             TaskStatus::Complete => losses.truncated += u64::from(task.left_out > 0),
         }
         let is_cut_tick =
             task.address.is_null() && task.status == TaskStatus::Truncated && task.frame_bytes().is_empty();
-        let is_unread = matches!(task.status, TaskStatus::Torn | TaskStatus::Fault);
+        let is_unread = matches!(
+            task.status,
+            TaskStatus::Torn | TaskStatus::Fault | TaskStatus::Refused
+        );
         if is_unread && !task.address.is_null() {
             return Ok(Some(Seen::Unread(task)));
         }
