@@ -1,5 +1,7 @@
 //! What user space tells the eBPF programs about the running kernel, and the requests it makes of them.
 
+use crate::reads::Place;
+
 /// Byte offsets inside kernel structures, from the kernel's own BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -29,6 +31,34 @@ pub struct KernelOffsets {
     pub vma_pgoff: u32,
     /// `vm_area_struct.vm_file`.
     pub vma_file: u32,
+    /// `vm_area_struct.vm_ops`.
+    pub vma_operations: u32,
+    /// `vm_area_struct.anon_vma`.
+    pub vma_written: u32,
+    /// `mm_struct.exe_file`.
+    pub mm_program: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `inode.i_sb`.
+    pub inode_superblock: u32,
+    /// `inode.i_mapping`.
+    pub inode_mapping: u32,
+    /// `super_block.s_magic`.
+    pub superblock_magic: u32,
+    /// `super_block.s_bdev`.
+    pub superblock_device: u32,
+    /// `address_space.i_pages.xa_head`.
+    pub mapping_pages: u32,
+    /// `xa_node.shift`.
+    pub node_shift: u32,
+    /// `xa_node.slots`.
+    pub node_slots: u32,
+    /// `page.flags`.
+    pub page_flags: u32,
+    /// Number of the bit `PG_uptodate` of these.
+    pub uptodate_bit: u32,
     /// `file.f_path.dentry`.
     pub file_dentry: u32,
     /// `dentry.d_name.name`.
@@ -46,12 +76,15 @@ pub const MAX_READS: usize = 7;
 pub struct ReadRequest {
     /// How many of `pages` are wanted.
     pub count: u64,
+    /// Whether a page may be waited for where it lies on the file system of the process's own program (0 or 1).
+    pub may_wait: u64,
     /// Page-aligned addresses.
     pub pages: [u64; MAX_READS],
 }
 
-/// What precedes the bytes of a page in an answer: its status (0 where it was read, else a negative errno), and the number of the
-/// address space that it was read from, which changes when the process replaces itself by another program. It is 0 where there is none.
+/// What precedes the bytes of a page in an answer: its status (0 where it was read, else a negative errno or a [`crate::reads::Refusal`]), and
+/// the number of the address space that it was read from, which changes when the process replaces itself by another program. It is 0 where
+/// there is none.
 pub const READ_HEADER_BYTES: usize = 16;
 
 /// Bytes of a file's base name in a [`Mapping`] record, with its terminating zero.
@@ -65,12 +98,10 @@ pub struct Mapping {
     pub start: u64,
     /// One past the last address.
     pub end: u64,
-    /// `VM_READ` (1), `VM_WRITE` (2), `VM_EXEC` (4), as in the kernel's `vm_flags`.
-    pub flags: u64,
+    /// What it is. Its `flags` hold `VM_READ` (1), `VM_WRITE` (2) and `VM_EXEC` (4); its `file` is equal for mappings of one open file only.
+    pub place: Place,
     /// Offset of the first address in its file, in pages.
     pub file_page: u64,
-    /// Address of the kernel's `struct file`, 0 for an anonymous mapping: equal for mappings of one open file only.
-    pub file: u64,
     /// Base name of the file, zero-terminated, cut at the end.
     pub name: [u8; NAME_BYTES],
 }

@@ -10,4 +10,5 @@ pub mod kernel;
 pub mod layout;
 pub mod limits;
 pub mod plan;
+pub mod reads;
 pub mod status;

@@ -8,13 +8,15 @@ pub enum TaskStatus {
     Complete = 0,
     /// The chain is deeper than the bound; the innermost part is missing.
     Truncated = 1,
-    /// A read failed: the page is not present or the pointer is garbage.
+    /// A read failed: nothing is mapped there, or the pointer is garbage.
     Fault = 2,
     /// The structures contradict each other: the task was changing while it was read. Never shown as a chain.
     Torn = 3,
     /// A task of a type that the layout does not know, or a task written in Python whose attributes are not where those of its
     /// class are.
     Opaque = 4,
+    /// It leads to memory that is not read, as a read could do harm ([`crate::reads`]).
+    Refused = 5,
 }
 
 impl TaskStatus {
@@ -26,6 +28,7 @@ impl TaskStatus {
             2 => Some(Self::Fault),
             3 => Some(Self::Torn),
             4 => Some(Self::Opaque),
+            5 => Some(Self::Refused),
             _ => None,
         }
     }

@@ -1,15 +1,15 @@
 //! Walks a thread that rests, from the observer's CPU: the target does not notice.
 
-use awaitwhat_common::kernel::{KernelOffsets, PAGE_BYTES};
+use awaitwhat_common::kernel::PAGE_BYTES;
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::plan::loop_key;
 use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record};
-use aya_ebpf::bindings::task_struct;
-use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_ringbuf_query, bpf_seq_write};
+use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 
 use crate::kernel::{Activity, TaskContext, address_space, context_word, offsets, read};
-use crate::maps::{CACHED_PAGES, CACHED_WORDS, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
+use crate::maps::{CACHED_PAGES, FAILURE, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
+use crate::reads::{BUSY, Reader};
 use crate::slice::{deadline, now, run, send_record, send_slice};
 
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
@@ -80,24 +80,25 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         activity.switches,
     );
     let host = AtRest {
-        task,
-        address,
-        offsets,
+        reader: Reader {
+            task,
+            address,
+            offsets,
+            may_wait: false,
+        },
         thread: u64::from(tid) | u64::from(plan_of_thread.tgid) << 32,
         switches: activity.switches,
         deadline: deadline(started, plan_of_thread.iterator_budget_ns),
         lost: 0,
     };
+    set_failure(0);
     run(walk, layout, plan, host, started, |host| host.lost);
     Some(())
 }
 
 /// The walker over the memory of a thread that does not run.
 struct AtRest {
-    task: *mut task_struct,
-    /// Where `task` is, as a number.
-    address: u64,
-    offsets: &'static KernelOffsets,
+    reader: Reader,
     /// Thread id, and process id from bit 32 on.
     thread: u64,
     /// How often the thread had left a CPU when the slice began.
@@ -123,21 +124,31 @@ impl AtRest {
         }
         page.tag = 0;
         let words = (&raw mut page.words).cast();
-        let from = start as *const _;
-        // SAFETY: the array is as long as the read; the helper checks the address.
-        let status = unsafe { bpf_copy_from_user_task(words, (CACHED_WORDS * 8) as u32, from, self.task, 0) };
+        // The next page may not exist: of what cannot be read there are zeros.
+        // SAFETY: the array is as long as a page and a window.
+        let status = unsafe { self.reader.copy(start, words, WINDOW_BYTES as usize) };
         if status != 0 {
-            // The next page may not exist: a failed read leaves zeros.
-            // SAFETY: as above.
-            let status = unsafe { bpf_copy_from_user_task(words, PAGE_BYTES as u32, from, self.task, 0) };
-            if status != 0 {
-                return None;
-            }
+            set_failure(status);
+            return None;
         }
         page.thread = self.thread;
         page.switches = self.switches;
         page.tag = start | 1;
         Some(page)
+    }
+}
+
+/// What the last read that failed failed with.
+#[inline(always)]
+fn failure() -> i64 {
+    FAILURE.get(0).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn set_failure(status: i64) {
+    if let Some(failure) = FAILURE.get_ptr_mut(0) {
+        // SAFETY: a pointer to a map value that only this program uses, once at a time.
+        unsafe { *failure = status };
     }
 }
 
@@ -173,9 +184,14 @@ impl Host for AtRest {
 
     #[inline(always)]
     fn is_undisturbed(&mut self) -> bool {
-        let activity = Activity::of(self.address, self.offsets);
-        // Without a branch, as the verifier follows each one.
-        !activity.is_on_cpu & (activity.switches == self.switches)
+        let activity = Activity::of(self.reader.address, self.reader.offsets);
+        // Without a branch, as the verifier follows each one. A process that was changing its mappings all the while is looked at again.
+        !activity.is_on_cpu & (activity.switches == self.switches) & (failure() != BUSY)
+    }
+
+    #[inline(always)]
+    fn is_refused(&self) -> bool {
+        failure() > 0
     }
 
     /// Out of time, or the ring buffer is three quarters full: user space drains it between two slices, so that nothing is lost. The

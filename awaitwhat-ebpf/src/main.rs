@@ -14,6 +14,7 @@ mod kernel;
 mod mappings;
 mod maps;
 mod memory_reader;
+mod reads;
 mod sampler;
 mod slice;
 

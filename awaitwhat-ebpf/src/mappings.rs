@@ -1,10 +1,12 @@
 //! Lists the mappings of the target: `/proc/PID/maps` needs a ptrace right, this does not.
 
 use awaitwhat_common::kernel::{KernelOffsets, Mapping, NAME_BYTES};
+use awaitwhat_common::reads::Place;
 use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_seq_write};
 
 use crate::kernel::{IteratorMeta, context_word, offsets, read};
+use crate::reads::describe_mapping;
 
 /// Context of a mapping iterator (`struct bpf_iter__task_vma`).
 #[repr(C)]
@@ -35,13 +37,13 @@ fn list(context: *mut MappingContext) -> Option<()> {
     let vma = context_word(context, 2);
     let word = |offset: u32| read::<u64>(vma.wrapping_add(u64::from(offset)));
     let mut mapping = Mapping {
-        start: word(offsets.vma_start),
+        start: 0,
         end: word(offsets.vma_end),
-        flags: word(offsets.vma_flags),
+        place: Place::default(),
         file_page: word(offsets.vma_pgoff),
-        file: word(offsets.vma_file),
         name: [0; NAME_BYTES],
     };
+    mapping.start = describe_mapping(offsets, vma, &mut mapping.place);
     read_name(offsets, &mut mapping);
     // SAFETY: the mapping is as long as the write.
     unsafe { bpf_seq_write(seq, (&raw const mapping).cast(), size_of::<Mapping>() as u32) };
@@ -51,10 +53,10 @@ fn list(context: *mut MappingContext) -> Option<()> {
 /// Reads the base name of the mapping's file, where there is one.
 #[inline(always)]
 fn read_name(offsets: &KernelOffsets, mapping: &mut Mapping) {
-    if mapping.file == 0 {
+    if mapping.place.file == 0 {
         return;
     }
-    let dentry: u64 = read(mapping.file.wrapping_add(u64::from(offsets.file_dentry)));
+    let dentry: u64 = read(mapping.place.file.wrapping_add(u64::from(offsets.file_dentry)));
     let name: u64 = read(dentry.wrapping_add(u64::from(offsets.dentry_name)));
     // SAFETY: the array is as long as the read; the helper checks the address and ends the string with a zero.
     unsafe {

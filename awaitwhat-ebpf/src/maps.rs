@@ -45,13 +45,18 @@ pub static KERNEL: Array<KernelOffsets> = Array::with_max_entries(1, 0);
 #[map]
 pub static REQUEST: Array<ReadRequest> = Array::with_max_entries(1, 0);
 
-/// Room for the answer to one page of a request: header, then bytes.
+/// Room for the answer to one page of a request, header, then bytes: to one that may not wait, and to one that may.
 #[map]
-pub static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
+pub static ANSWER: Array<Answer> = Array::with_max_entries(2, 0);
 
 /// Pages that the iterator has read, direct-mapped by page number.
 #[map]
 pub static PAGES: Array<Page> = Array::with_max_entries(CACHED_PAGES, 0);
+
+/// What the iterator's last read that failed failed with: 0, a negative errno or a refusal. In a map, as of what lies on a stack the verifier
+/// follows each value.
+#[map]
+pub static FAILURE: Array<i64> = Array::with_max_entries(1, 0);
 
 /// One page as the memory reader sends it.
 #[repr(C)]

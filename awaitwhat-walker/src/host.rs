@@ -13,6 +13,11 @@ pub trait Host {
     /// False if nothing can be read at `address`.
     fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool;
 
+    /// Whether the last read failed because it is one that could do harm, and not because nothing is there.
+    fn is_refused(&self) -> bool {
+        false
+    }
+
     /// Reads one word at `address`, a multiple of 8; 0 where that fails.
     fn read_word(&mut self, address: u64) -> u64;
 

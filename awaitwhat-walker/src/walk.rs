@@ -510,6 +510,7 @@ impl Walk {
         let status = match self.status {
             0 => TaskStatus::Complete,
             1 => TaskStatus::Truncated,
+            2 if host.is_refused() => TaskStatus::Refused,
             2 => TaskStatus::Fault,
             4 => TaskStatus::Opaque,
             _ => TaskStatus::Torn,

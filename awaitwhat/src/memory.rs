@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use awaitwhat_common::reads::Refusal;
+
 /// An address in the target. Never an address of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(pub u64);
@@ -32,9 +34,16 @@ impl fmt::Display for Address {
 /// A read of the target's memory that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Nothing is mapped there, or the page is not present, or the pointer is garbage.
+    /// Nothing is mapped there, or the pointer is garbage.
     #[error("the target's memory at {address} ({length} bytes) cannot be read")]
     Unreadable { address: Address, length: usize },
+    /// Something is mapped there, but a read could do harm.
+    #[error("the target's memory at {address} ({length} bytes) is not read: {}", in_words(*why))]
+    Refused {
+        address: Address,
+        length: usize,
+        why: Refusal,
+    },
     /// The process has ended, or has replaced itself by another program.
     #[error("the target has exited, or replaced itself by another program")]
     Gone,
@@ -49,6 +58,26 @@ const fn advice(errno: i32) -> &'static str {
         libc::EMFILE => "; raise `ulimit -n`, or look at fewer processes at a time",
         libc::ENOMEM => "; raise what limits this process (memory.max of its control group)",
         _ => "",
+    }
+}
+
+const fn in_words(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Shared => "it is shared, and a read could make pages, which are charged to the target",
+        Refusal::Device => "it belongs to a device, or to huge pages",
+        Refusal::Untouched => {
+            "it is a part of a file in memory that nobody has touched, and a read would make it"
+        }
+        Refusal::Waits => "it lies in a file system that may have to be waited for",
+        Refusal::OwnWaits => "the file system that the target's program lies on does not answer",
+    }
+}
+
+impl Fault {
+    /// Whether it says something of the place that was read, and not that nothing can be read any more.
+    #[must_use]
+    pub const fn is_of_place(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::Refused { .. })
     }
 }
 
@@ -99,9 +128,12 @@ pub struct Mapping {
     pub start: Address,
     /// One past the last address.
     pub end: Address,
+    /// Whether the target can read it, and a read from outside does no harm ([`awaitwhat_common::reads`]).
     pub readable: bool,
     pub writable: bool,
     pub executable: bool,
+    /// Whether the target has written to a page of it.
+    pub written: bool,
     /// Offset of `start` in the file, in bytes.
     pub file_offset: u64,
     /// Identity of the open file: equal for mappings of one file; `None` for anonymous memory.

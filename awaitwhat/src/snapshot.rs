@@ -175,6 +175,8 @@ pub struct Losses {
     pub torn: u64,
     /// Tasks dropped because a read of their memory failed.
     pub faults: u64,
+    /// Tasks dropped because they lead to memory whose reading could do harm.
+    pub refused: u64,
     /// Tasks whose chain was deeper than the bound.
     pub truncated: u64,
     /// Records dropped because the ring buffer was full.
@@ -203,6 +205,7 @@ impl Losses {
         let Self {
             torn,
             faults,
+            refused,
             truncated,
             ring_buffer_full,
             undecodable,
@@ -216,6 +219,7 @@ impl Losses {
         } = other;
         self.torn += torn;
         self.faults += faults;
+        self.refused += refused;
         self.truncated += truncated;
         self.ring_buffer_full += ring_buffer_full;
         self.undecodable += undecodable;

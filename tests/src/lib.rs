@@ -10,6 +10,7 @@ pub mod grammar;
 pub mod output;
 pub mod peer_memory;
 pub mod processes;
+pub mod resident;
 pub mod results;
 pub mod settings;
 pub mod target;

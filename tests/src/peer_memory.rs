@@ -73,6 +73,7 @@ fn mapping(line: &str) -> Option<Mapping> {
         readable: permissions.contains('r'),
         writable: permissions.contains('w'),
         executable: permissions.contains('x'),
+        written: permissions.contains('w'),
         file_offset,
         file: (inode != 0).then_some(inode),
         name: if inode == 0 {

@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 24] = [
     "family.py",
     "truth.py",
     "app_fastapi.py",
@@ -31,6 +31,9 @@ const OTHERS: [&str; 21] = [
     "restless.py",
     "pretends.py",
     "half_imported.py",
+    "many_data_files.py",
+    "made_code.py",
+    "request_server.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

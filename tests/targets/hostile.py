@@ -21,6 +21,9 @@ WORD = 8
 HAS_FRAME_OBJECTS = sys.version_info < (3, 11)
 # Not an address of a user process at all; an address where nothing is mapped; one at the end of what a process can have.
 NOT_CANONICAL, UNMAPPED, LAST_PAGE = 0x4141414141414141, 0xDEAD0000, 0x7FFFFFFFF000
+# Shared memory that nobody has touched: whoever reads it makes it.
+shared_memory = mmap.mmap(-1, 1 << 20)
+SHARED = ctypes.addressof(ctypes.c_char.from_buffer(shared_memory))
 # PySetObject: `used`, `mask`, `table`; PyVarObject.ob_size; PyASCIIObject.length; PyWeakReference.wr_object.
 SET_FILL, SET_USED, SET_MASK, SET_TABLE = 16, 24, 32, 40
 OB_TYPE, OB_SIZE, LENGTH, WR_OBJECT = 8, 16, 16, 16
@@ -226,8 +229,11 @@ def registry_is_vast(victims, tasks):
     write(id(registry()) + SET_MASK, slots - 1)
 
 
-def registry_is_nowhere(victims, tasks):
-    write(id(registry()) + SET_TABLE, UNMAPPED)
+def registry_is(value):
+    def corrupt(victims, tasks):
+        write(id(registry()) + SET_TABLE, value)
+
+    return corrupt
 
 
 def reference_is(value):
@@ -264,6 +270,11 @@ CORRUPTIONS = {
     "coroutine_last_page": coroutine_is(LAST_PAGE),
     "coroutine_is_task": coroutine_is_task,
     "coroutine_misaligned": coroutine_is_misaligned,
+    "coroutine_shared": coroutine_is(SHARED),
+    "name_shared": name_is(SHARED),
+    "code_shared": code_is(SHARED),
+    "waiter_shared": waiter_is(SHARED),
+    "registry_shared": registry_is(SHARED),
     "name_unmapped": name_is(UNMAPPED),
     "name_not_canonical": name_is(NOT_CANONICAL),
     "name_endless": name_is_endless,
@@ -280,7 +291,7 @@ CORRUPTIONS = {
     "gather_endless": gather_is_endless,
     "registry_endless": registry_is_endless,
     "registry_vast": registry_is_vast,
-    "registry_unmapped": registry_is_nowhere,
+    "registry_unmapped": registry_is(UNMAPPED),
     "reference_unmapped": reference_is(UNMAPPED),
     "reference_not_canonical": reference_is(NOT_CANONICAL),
     "list_unmapped": list_is(UNMAPPED),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{Frame, Profile, Snapshot, Task};
+use awaitwhat_tests::resident::Resident;
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome};
 use awaitwhat_tests::trials;
@@ -16,6 +17,10 @@ const FILE: &str = "hostile.py";
 const REGISTRIES: [&str; 2] = ["registry_", "list_"];
 /// A pending task without a coroutine is one that was never initialised: there is nothing to show, and nothing is lost.
 const NO_CHAIN: [&str; 1] = ["coroutine_null"];
+
+/// What leads to shared memory, and of that one whose chain cannot be followed as that would make memory.
+const SHARED: &str = "_shared";
+const REFUSED: &str = "coroutine_shared";
 
 fn main() -> anyhow::Result<()> {
     trials::run("hostile", list)
@@ -38,9 +43,15 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 fn check(python: &Python, corruption: &str) -> anyhow::Result<()> {
     let target = Target::start(python, FILE, &[corruption])?;
     let pid = target.pid.to_string();
+    let before = Resident::of(target.pid)?;
     check_survival(&tool::run(&["tree", &pid])?)?;
     let outcome = tool::run(&["ps", "--json", &pid])?;
     check_survival(&outcome)?;
+    let after = Resident::of(target.pid)?;
+    ensure!(
+        after.shared == before.shared,
+        "shared memory was made: {before:?}, then {after:?}"
+    );
     let is_registry = REGISTRIES.iter().any(|kind| corruption.starts_with(kind));
     if is_registry {
         check_trace(&tool::run(&["trace", "-p", &pid, "-d", "1", "-f", "json"])?)?;
@@ -58,6 +69,13 @@ fn check(python: &Python, corruption: &str) -> anyhow::Result<()> {
         .collect();
     let victim = target.announced["victim"].as_str().context("no victim")?;
     check_shown(&truth, &snapshot, victim)?;
+    let refused = snapshot.lost.get("refused").and_then(Value::as_u64);
+    let is_victim_shown = snapshot.tasks.iter().any(|task| task.id == victim);
+    let is_led_astray = corruption.ends_with(SHARED) && !is_registry && !is_victim_shown;
+    ensure!(
+        refused == Some(u64::from(is_led_astray)) && (is_led_astray || corruption != REFUSED),
+        "{refused:?} tasks are said to lead to memory that is not read"
+    );
     check_loss(&truth, &snapshot, victim, corruption, is_registry)
 }
 

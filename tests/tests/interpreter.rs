@@ -414,7 +414,7 @@ impl<'a> Look<'a> {
                 return Ok(None);
             }
             Some(TaskStatus::Complete | TaskStatus::Truncated) => {}
-            Some(TaskStatus::Fault) | None => bail!("status {status}"),
+            Some(TaskStatus::Fault | TaskStatus::Refused) | None => bail!("status {status}"),
         }
         let frame_count = usize::from(u16::from_le_bytes([low, high]));
         let is_running = TaskState::from_u8(state) == Some(TaskState::Running);

@@ -19,6 +19,10 @@ const MAX_DEPTH: usize = 16;
 /// Sizes that the eBPF programs read, in bytes.
 const WORD: &[u32] = &[8];
 const INT: &[u32] = &[4];
+const SHORT: &[u32] = &[2];
+const BYTE: &[u32] = &[1];
+/// The slots of a node of an `xarray`: 64, unless the kernel is built for tiny machines.
+const SLOTS: &[u32] = &[512];
 /// Of 0 or 1 they read the lowest byte, however long it is.
 const INT_OR_BYTE: &[u32] = &[4, 1];
 
@@ -50,6 +54,7 @@ struct Type<'a> {
     /// The type that a modifier or typedef refers to; the size of an integer, structure, union, or enumeration.
     refers_to: u32,
     has_bit_fields: bool,
+    /// Fields, values, or what an array is made of.
     members: &'a [u8],
 }
 
@@ -100,6 +105,11 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
         _ => task("mm", WORD, "task_struct.mm")?,
     };
     let mapping = |field, whole| find("vm_area_struct", &[field], WORD, whole);
+    let inode = |field, sizes, whole| find("inode", &[field], sizes, whole);
+    let uptodate = types.enumerator("PG_uptodate").ok_or(CaptureError::KernelType {
+        name: "PG_uptodate",
+        problem: "is missing",
+    })?;
     Ok(KernelOffsets {
         task_pid: task("pid", INT, "task_struct.pid")?,
         task_mm: task("mm", WORD, "task_struct.mm")?,
@@ -118,6 +128,25 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
         vma_flags: mapping("vm_flags", "vm_area_struct.vm_flags")?,
         vma_pgoff: mapping("vm_pgoff", "vm_area_struct.vm_pgoff")?,
         vma_file: mapping("vm_file", "vm_area_struct.vm_file")?,
+        vma_operations: mapping("vm_ops", "vm_area_struct.vm_ops")?,
+        vma_written: mapping("anon_vma", "vm_area_struct.anon_vma")?,
+        mm_program: find("mm_struct", &["exe_file"], WORD, "mm_struct.exe_file")?,
+        file_inode: find("file", &["f_inode"], WORD, "file.f_inode")?,
+        inode_mode: inode("i_mode", SHORT, "inode.i_mode")?,
+        inode_superblock: inode("i_sb", WORD, "inode.i_sb")?,
+        inode_mapping: inode("i_mapping", WORD, "inode.i_mapping")?,
+        superblock_magic: find("super_block", &["s_magic"], WORD, "super_block.s_magic")?,
+        superblock_device: find("super_block", &["s_bdev"], WORD, "super_block.s_bdev")?,
+        mapping_pages: find(
+            "address_space",
+            &["i_pages", "xa_head"],
+            WORD,
+            "address_space.i_pages.xa_head",
+        )?,
+        node_shift: find("xa_node", &["shift"], BYTE, "xa_node.shift")?,
+        node_slots: find("xa_node", &["slots"], SLOTS, "xa_node.slots")?,
+        page_flags: find("page", &["flags"], WORD, "page.flags")?,
+        uptodate_bit: uptodate,
         file_dentry: find("file", &["f_path", "dentry"], WORD, "file.f_path.dentry")?,
         dentry_name: find("dentry", &["d_name", "name"], WORD, "dentry.d_name.name")?,
     })
@@ -178,11 +207,18 @@ impl<'a> Types<'a> {
         Some((offset, self.size_of(id)?))
     }
 
-    /// The size of a number, pointer, or structure; nothing for other kinds.
+    /// The size of a number, pointer, structure, or an array of pointers; nothing for other kinds.
     fn size_of(&self, id: u32) -> Option<u32> {
         let found = self.resolve(id)?;
         match found.kind {
             kind::PTR => Some(8),
+            kind::ARRAY => {
+                let mut array = found.members;
+                let element = array.try_get_u32_le().ok()?;
+                let count = array.get(4..)?.try_get_u32_le().ok()?;
+                let is_of_pointers = self.resolve(element)?.kind == kind::PTR;
+                is_of_pointers.then(|| count.checked_mul(8))?
+            }
             kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 => Some(found.refers_to),
             _ => None,
         }
@@ -213,6 +249,17 @@ impl<'a> Types<'a> {
         declared
             .filter_map(|found| names.iter().find(|name| name.as_bytes() == found).copied())
             .collect()
+    }
+
+    /// The value of an enumeration that is called `name`.
+    fn enumerator(&self, name: &str) -> Option<u32> {
+        let enumerations = self.types.iter().filter(|it| it.kind == kind::ENUM);
+        enumerations
+            .flat_map(|it| it.members.chunks_exact(8))
+            .find_map(|mut value| {
+                let is_it = self.name(value.get_u32_le()) == name.as_bytes();
+                is_it.then(|| value.get_u32_le())
+            })
     }
 
     /// Offset and type of a field, also inside unnamed structures and unions.
@@ -273,7 +320,7 @@ fn parse_type(bytes: &[u8]) -> Option<(Type<'_>, &[u8])> {
     let members = bytes.get(12..12 + length)?;
     let behind = bytes.get(12 + length..)?;
     let members = match kind {
-        kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 => members,
+        kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::ARRAY => members,
         _ => &[],
     };
     Some((

@@ -8,12 +8,14 @@ use std::rc::Rc;
 use awaitwhat_common::kernel::{
     MAX_READS, Mapping as RawMapping, NAME_BYTES, PAGE_BYTES, READ_HEADER_BYTES, ReadRequest,
 };
+use awaitwhat_common::reads::{Place, Refusal};
 use aya::maps::{Array, MapData};
 use bytes::Buf as _;
 
 use super::error::CaptureError;
 use super::iterator::TaskIterator;
 use super::plain::Plain;
+use super::waiting;
 use crate::memory::{Address, Fault, Mapping, Memory};
 
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -21,6 +23,8 @@ const PAGE: u64 = PAGE_BYTES as u64;
 const MAX_READ_BYTES: usize = 16 << 20;
 /// Pages that are remembered; then all are forgotten, and read again where they are needed again. The longest single read has as many.
 const MAX_PAGES: usize = MAX_READ_BYTES / PAGE_BYTES;
+/// How often a page is asked for while the process changes its mappings.
+const MAX_ATTEMPTS: u32 = 1 << 14;
 /// Mappings that are listed at most; the kernel's own bound for a process is 65,530 by default.
 const MAX_MAPPINGS: usize = 1 << 17;
 /// `VM_READ`, `VM_WRITE` and `VM_EXEC` (`include/linux/mm.h`).
@@ -28,12 +32,17 @@ const VM_READ: u64 = 1;
 const VM_WRITE: u64 = 2;
 const VM_EXEC: u64 = 4;
 
+/// Bytes of an answer.
+const ANSWER_BYTES: usize = READ_HEADER_BYTES + PAGE_BYTES;
+
 type Page = Box<[u8; PAGE_BYTES]>;
 
 /// Asks the program `read_memory` for pages.
 pub(super) struct PageReader {
     request: RefCell<Array<MapData, Plain<ReadRequest>>>,
     program: OwnedFd,
+    /// Whether a file system did not answer: then no page is waited for any more.
+    is_waiting: Cell<bool>,
 }
 
 impl PageReader {
@@ -41,37 +50,101 @@ impl PageReader {
         Self {
             request: RefCell::new(request),
             program,
+            is_waiting: Cell::new(false),
         }
     }
 
-    /// Reads at most [`MAX_READS`] pages of the iterator's process, with the number of its address space. Pages that cannot be read
-    /// are `None`.
-    fn read(&self, iterator: &TaskIterator, pages: &[u64]) -> Result<Vec<(u64, Option<Page>)>, CaptureError> {
+    /// Reads at most [`MAX_READS`] pages of the iterator's process.
+    fn read(&self, iterator: &TaskIterator, pages: &[u64]) -> Result<Vec<Answer>, CaptureError> {
+        self.ask_for(pages, false)?;
+        let mut output = vec![0; pages.len() * ANSWER_BYTES];
+        let filled = iterator.run(&mut output)?;
+        Answer::decode_all(&output, filled)
+    }
+
+    /// Reads one page of the iterator's process, which was answered in a way that may not last: the process was changing its mappings, or the page
+    /// may have to be waited for. `what` says for what.
+    fn read_again(
+        &self,
+        iterator: &TaskIterator,
+        page: u64,
+        mut answer: Answer,
+        what: impl FnOnce() -> String,
+    ) -> Result<Answer, CaptureError> {
+        let one = |answers: Vec<Answer>| answers.into_iter().next().ok_or(CaptureError::Gone);
+        for _ in 0..MAX_ATTEMPTS {
+            match answer.page {
+                Err(Unread::Busy) => {
+                    std::thread::yield_now();
+                    answer = one(self.read(iterator, &[page])?)?;
+                }
+                // A child that waits has the one buffer for such answers.
+                Err(Unread::Refused(Refusal::OwnWaits)) if !self.is_waiting.get() => {
+                    self.ask_for(&[page], true)?;
+                    let mut output = vec![0; ANSWER_BYTES];
+                    let filled = waiting::run(iterator, &mut output, &what())
+                        .map_err(|error| CaptureError::from_io("waiting for a page", error))?;
+                    let Some(filled) = filled else {
+                        self.is_waiting.set(true);
+                        break;
+                    };
+                    return one(Answer::decode_all(&output, filled)?);
+                }
+                _ => break,
+            }
+        }
+        Ok(answer)
+    }
+
+    fn ask_for(&self, pages: &[u64], may_wait: bool) -> Result<(), CaptureError> {
         let mut request = ReadRequest {
             count: pages.len() as u64,
+            may_wait: u64::from(may_wait),
             pages: [0; MAX_READS],
         };
         request.pages[..pages.len()].copy_from_slice(pages);
-        self.request
-            .borrow_mut()
-            .set(0, Plain(request), 0)
-            .map_err(CaptureError::map)?;
-        let answer_bytes = READ_HEADER_BYTES + PAGE_BYTES;
-        let mut output = vec![0; pages.len() * answer_bytes];
-        let filled = iterator.run(&mut output)?;
+        let mut map = self.request.borrow_mut();
+        map.set(0, Plain(request), 0).map_err(CaptureError::map)
+    }
+}
+
+/// Why a page was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    /// Nothing is mapped there.
+    Nothing,
+    Refused(Refusal),
+    /// The process was changing its mappings.
+    Busy,
+}
+
+/// What came of the request for one page.
+struct Answer {
+    /// Number of the address space that it was read from.
+    address_space: u64,
+    page: Result<Page, Unread>,
+}
+
+impl Answer {
+    /// Decodes all answers, of which `filled` bytes came.
+    fn decode_all(output: &[u8], filled: usize) -> Result<Vec<Self>, CaptureError> {
         if filled != output.len() {
             // The iterator had no task to visit.
             return Err(CaptureError::Gone);
         }
-        Ok(output.chunks_exact(answer_bytes).map(page_of_answer).collect())
+        Ok(output.chunks_exact(ANSWER_BYTES).map(Self::decode).collect())
     }
-}
 
-/// Decodes an answer; it is as long as a header and a page.
-fn page_of_answer(mut answer: &[u8]) -> (u64, Option<Page>) {
-    let (status, address_space) = (answer.get_i64_le(), answer.get_u64_le());
-    let page = <[u8; PAGE_BYTES]>::try_from(answer).ok().map(Box::new);
-    (address_space, page.filter(|_| status == 0))
+    /// Decodes an answer; it is as long as a header and a page.
+    fn decode(mut answer: &[u8]) -> Self {
+        let (status, address_space) = (answer.get_i64_le(), answer.get_u64_le());
+        let page = match (status, <[u8; PAGE_BYTES]>::try_from(answer)) {
+            (0, Ok(page)) => Ok(Box::new(page)),
+            _ if status == -i64::from(libc::EBUSY) => Err(Unread::Busy),
+            _ => Err(Refusal::from_status(status).map_or(Unread::Nothing, Unread::Refused)),
+        };
+        Self { address_space, page }
+    }
 }
 
 /// The memory of one live process.
@@ -80,11 +153,12 @@ fn page_of_answer(mut answer: &[u8]) -> (u64, Option<Page>) {
 /// what the target changes meanwhile goes unseen.
 pub struct LiveMemory {
     reader: Rc<PageReader>,
+    pid: u32,
     iterator: TaskIterator,
     mappings: Vec<Mapping>,
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
     address_space: Cell<u64>,
-    pages: RefCell<HashMap<u64, Option<Page>>>,
+    pages: RefCell<HashMap<u64, Result<Page, Unread>>>,
 }
 
 impl LiveMemory {
@@ -97,6 +171,7 @@ impl LiveMemory {
         let iterator = TaskIterator::of_thread(&reader.program, pid)?;
         Ok(Self {
             reader,
+            pid,
             iterator,
             mappings,
             address_space: Cell::new(0),
@@ -114,12 +189,25 @@ impl LiveMemory {
         self.address_space.get()
     }
 
+    /// What a page belongs to, in words.
+    fn owner_of(&self, page: u64) -> String {
+        let holds = |mapping: &&Mapping| mapping.start.0 <= page && page < mapping.end.0;
+        let name = self
+            .mappings
+            .iter()
+            .find(holds)
+            .map_or("", |mapping| &mapping.name);
+        format!(
+            "the file system of \"{name}\", which process {} runs, to hand over a page",
+            self.pid
+        )
+    }
+
     /// Whether what was read here is the process's memory no longer: it has become another program, or is about to end.
     pub fn is_gone(&self) -> bool {
         self.forget();
-        // Whichever page it is, the answer names the address space.
-        let page = self.mappings.first().map_or(0, |mapping| mapping.start.0) & !(PAGE - 1);
-        self.fetch(page, page) == Err(Fault::Gone)
+        // Whichever page it is, the answer names the address space: one that is hardly ever mapped costs nothing.
+        self.fetch(0, 0) == Err(Fault::Gone)
     }
 
     /// Makes later reads see what the target has changed since.
@@ -138,27 +226,32 @@ impl LiveMemory {
             .filter(|page| !pages.contains_key(page))
             .collect();
         for batch in missing.chunks(MAX_READS) {
-            let read = self
-                .reader
-                .read(&self.iterator, batch)
-                .map_err(|error| match error {
-                    CaptureError::Gone => Fault::Gone,
-                    error => Fault::Reader {
-                        errno: error.errno().unwrap_or(libc::EIO),
-                    },
-                })?;
-            for (&address, (address_space, page)) in batch.iter().zip(read) {
+            let answers = self.reader.read(&self.iterator, batch).map_err(reader_fault)?;
+            for (&address, answer) in batch.iter().zip(answers) {
+                let answer = self
+                    .reader
+                    .read_again(&self.iterator, address, answer, || self.owner_of(address))
+                    .map_err(reader_fault)?;
                 if self.address_space.get() == 0 {
-                    self.address_space.set(address_space);
+                    self.address_space.set(answer.address_space);
                 }
-                if self.address_space.get() != address_space {
+                if self.address_space.get() != answer.address_space {
                     // What was found here is gone, although the process goes on as another program.
                     return Err(Fault::Gone);
                 }
-                pages.insert(address, page);
+                pages.insert(address, answer.page);
             }
         }
         Ok(())
+    }
+}
+
+fn reader_fault(error: CaptureError) -> Fault {
+    match error {
+        CaptureError::Gone => Fault::Gone,
+        error => Fault::Reader {
+            errno: error.errno().unwrap_or(libc::EIO),
+        },
     }
 }
 
@@ -168,9 +261,10 @@ impl Memory for LiveMemory {
     }
 
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
+        let size = buffer.len();
         let unreadable = Fault::Unreadable {
             address,
-            length: buffer.len(),
+            length: size,
         };
         if buffer.is_empty() {
             return Ok(());
@@ -186,10 +280,18 @@ impl Memory for LiveMemory {
         while !rest.is_empty() {
             let offset = (at & (PAGE - 1)) as usize;
             let length = rest.len().min(PAGE_BYTES - offset);
-            let page = pages
-                .get(&(at & !(PAGE - 1)))
-                .and_then(Option::as_ref)
-                .ok_or(unreadable)?;
+            let page = match pages.get(&(at & !(PAGE - 1))) {
+                Some(Ok(page)) => page,
+                Some(Err(Unread::Refused(why))) => {
+                    return Err(Fault::Refused {
+                        address,
+                        length: size,
+                        why: *why,
+                    });
+                }
+                Some(Err(Unread::Busy)) => return Err(Fault::Reader { errno: libc::EBUSY }),
+                Some(Err(Unread::Nothing)) | None => return Err(unreadable),
+            };
             let (part, behind) = rest.split_at_mut(length);
             part.copy_from_slice(&page[offset..offset + length]);
             rest = behind;
@@ -225,22 +327,33 @@ fn read_mappings(iterator: &TaskIterator) -> Result<Vec<Mapping>, CaptureError> 
 
 /// Decodes a mapping; `bytes` has the length of a [`RawMapping`].
 fn mapping(mut bytes: &[u8]) -> Mapping {
-    let (start, end, flags) = (bytes.get_u64_le(), bytes.get_u64_le(), bytes.get_u64_le());
-    let (file_page, file) = (bytes.get_u64_le(), bytes.get_u64_le());
+    let (start, end) = (bytes.get_u64_le(), bytes.get_u64_le());
+    // In the order of the structure's fields.
+    let place = Place {
+        flags: bytes.get_u64_le(),
+        file: bytes.get_u64_le(),
+        operations: bytes.get_u64_le(),
+        written: bytes.get_u64_le(),
+        mode: bytes.get_u64_le(),
+        magic: bytes.get_u64_le(),
+        device: bytes.get_u64_le(),
+    };
+    let file_page = bytes.get_u64_le();
     let name = bytes.get(..NAME_BYTES).unwrap_or_default();
     let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
     Mapping {
         start: Address(start),
         end: Address(end),
-        readable: flags & VM_READ != 0,
-        writable: flags & VM_WRITE != 0,
-        executable: flags & VM_EXEC != 0,
-        file_offset: if file == 0 {
+        readable: place.flags & VM_READ != 0 && place.refusal().is_none(),
+        writable: place.flags & VM_WRITE != 0,
+        executable: place.flags & VM_EXEC != 0,
+        written: place.is_written(),
+        file_offset: if place.file == 0 {
             0
         } else {
             file_page.wrapping_mul(PAGE)
         },
-        file: (file != 0).then_some(file),
+        file: (place.file != 0).then_some(place.file),
         name: String::from_utf8_lossy(name).into_owned(),
     }
 }

@@ -9,6 +9,7 @@ mod iterator;
 mod kernel_types;
 mod memory;
 mod plain;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap as Table};
 use std::os::fd::OwnedFd;
@@ -31,6 +32,7 @@ use iterator::TaskIterator;
 pub use memory::LiveMemory;
 use memory::PageReader;
 use plain::Plain;
+pub use waiting::report_waits;
 
 /// The compiled programs: `cargo xtask build-ebpf` makes them, and `--check` proves it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/awaitwhat.bpf.o");

@@ -24,6 +24,11 @@ pub(super) fn complain(refused: &[Refused]) {
     }
 }
 
+/// Says what a read waits for.
+pub(super) fn waits(what: &str) {
+    tell(format_args!("waiting for {}", Escaped(what)));
+}
+
 /// Says why the run ends, unless nobody is interested, and with which code.
 pub(super) fn report(error: &anyhow::Error) -> Exit {
     let exit = Exit::of(error);

@@ -16,6 +16,7 @@ mod diagnostics;
 mod doctor;
 pub mod exit;
 mod family;
+mod memory_limit;
 mod output;
 mod probe;
 mod program;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
     };
     choice.write_global();
     descriptors::raise();
+    crate::capture::report_waits(diagnostics::waits);
     let result = run(cli);
     if let Err(error) = &result
         && let Some(interrupted) = error.downcast_ref::<Interrupted>()

@@ -1,5 +1,6 @@
 //! What `doctor` can only find out by trying: whether the kernel takes the programs, and what a target is.
 
+use super::memory_limit;
 use crate::capture::{Capture, CaptureError};
 use crate::check::{Check, Concern};
 use crate::memory::Memory;
@@ -156,6 +157,7 @@ fn target(capture: &mut Capture, pid: u32) -> Probed {
     }
     let readable = format!("`{command}`, its memory can be read ({mappings} mappings)");
     let mut checks = vec![Check::ok(Concern::Target, name, readable)];
+    checks.extend(memory_limit::check(pid));
     match find_interpreter(&memory, memory.mappings()) {
         Ok(interpreter) => checks.extend(python(pid, interpreter, &memory)),
         Err(error) => checks.push(no_python(&error)),

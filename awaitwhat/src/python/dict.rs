@@ -8,12 +8,16 @@ use crate::memory::{Address, Fault};
 
 /// Entries of a dict that are looked at.
 pub const MAX_ENTRIES: u64 = 1 << 16;
+/// Why a dict with more is not searched.
+const TOO_MANY: ReadError = ReadError::Exhausted {
+    what: "entries of a dict",
+};
 /// Keys that dicts share of which the number is looked for (`SHARED_KEYS_MAX_SIZE`, 30 since 3.11, is less).
 const MAX_SHARED_KEYS: u64 = 128;
 /// Entries that are read at a time.
 const CHUNK_ENTRIES: u64 = 1024;
 
-/// The largest index of a [`sized_keys`] that is believed: its numbers have up to 32 bits.
+/// The largest index of a dict that is believed: of a [`sized_keys`] its numbers have up to 32 bits.
 const MAX_SLOTS: u64 = 1 << 31;
 /// Words in front of that index.
 const SIZED_KEYS_WORDS: usize = sized_keys::INDEX as usize / 8;
@@ -184,11 +188,14 @@ impl Objects<'_> {
         let words = self.pointers(object, SIZED_KEYS_WORDS)?;
         let word = |offset: u64| words.get(offset as usize / 8).map_or(u64::MAX, |word| word.0);
         let (slots, count) = (word(sized_keys::SLOTS), word(sized_keys::ENTRY_COUNT));
-        if !slots.is_power_of_two() || slots > MAX_SLOTS || count > slots.min(MAX_ENTRIES) {
+        if !slots.is_power_of_two() || slots > MAX_SLOTS || count > slots {
             return Err(ReadError::Malformed {
                 what: "dict",
                 address: object,
             });
+        }
+        if count > MAX_ENTRIES {
+            return Err(TOO_MANY);
         }
         let slot_bytes = if slots <= sized_keys::MAX_BYTE_SLOTS {
             1
@@ -225,8 +232,11 @@ impl Objects<'_> {
             keys::UNICODE | keys::SPLIT => UNICODE_ENTRY / 8,
             _ => return Err(malformed),
         };
-        if count > MAX_ENTRIES {
+        if count > MAX_SLOTS {
             return Err(malformed);
+        }
+        if count > MAX_ENTRIES {
+            return Err(TOO_MANY);
         }
         let first = object.offset(keys::INDEX).offset(index_bytes);
         let values = values.map(|values| values.offset(self.offsets.dict.first_value));

@@ -46,10 +46,11 @@ impl ReadError {
     /// Whether it may be owed to what the target changed meanwhile (a thread that ends, a dict that grows), so that the next look may
     /// succeed.
     pub const fn is_momentary(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed { .. } | Self::Fault(Fault::Unreadable { .. })
-        )
+        match self {
+            Self::Malformed { .. } => true,
+            Self::Fault(fault) => fault.is_of_place(),
+            Self::Exhausted { .. } => false,
+        }
     }
 }
 

@@ -442,7 +442,7 @@ impl Observer {
             _ if task.address.is_null() => {
                 // What ran is no visit of a task. Without a frame it was too deep for the budget.
                 let is_told = match task.status {
-                    TaskStatus::Torn | TaskStatus::Fault => false,
+                    TaskStatus::Torn | TaskStatus::Fault | TaskStatus::Refused => false,
                     _ => !task.frame_bytes().is_empty(),
                 };
                 return if is_told {
@@ -457,6 +457,10 @@ impl Observer {
             }
             TaskStatus::Fault => {
                 losses.faults += 1;
+                return Ok(Some(Seen::Unread(task)));
+            }
+            TaskStatus::Refused => {
+                losses.refused += 1;
                 return Ok(Some(Seen::Unread(task)));
             }
             TaskStatus::Truncated => losses.truncated += 1,

@@ -3,6 +3,7 @@
 //! Reading the mapped image instead of the file works in any mount namespace, for deleted and replaced files, and
 //! without any access to the target's `/proc`. Everything is bounded: the image is as hostile as the rest.
 
+use awaitwhat_common::reads::Refusal;
 use object::LittleEndian;
 use object::elf::{
     DT_GNU_HASH, DT_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB, Dyn64, EM_X86_64, FileHeader64, GnuHashHeader,
@@ -18,7 +19,7 @@ const MAX_PROGRAM_HEADERS: u16 = 64;
 /// Entries of a dynamic section that are looked at.
 const MAX_DYNAMIC_ENTRIES: u64 = 512;
 /// Symbols of one hash bucket that are looked at.
-const MAX_BUCKET_SYMBOLS: u32 = 4096;
+const MAX_BUCKET_SYMBOLS: u32 = 256;
 /// Largest structure of an ELF file that is read here ([`FileHeader64`]).
 const MAX_STRUCT_BYTES: usize = 64;
 
@@ -292,10 +293,12 @@ fn try_build_id(memory: &dyn Memory, base: Address) -> Result<Option<String>, Fa
     Ok(None)
 }
 
-/// A part of an image that cannot be read is an image without that symbol; a target that is gone is an error.
+/// A part of an image that cannot be read is an image without that symbol; a target that is gone is an error, and so is a file system that does
+/// not answer, which says nothing of what is there.
 fn absent_if_unreadable<T>(result: Result<Option<T>, Fault>) -> Result<Option<T>, Fault> {
     match result {
         Err(Fault::Unreadable { .. }) => Ok(None),
+        Err(Fault::Refused { why, .. }) if why != Refusal::OwnWaits => Ok(None),
         other => other,
     }
 }

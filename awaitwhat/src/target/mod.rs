@@ -3,6 +3,7 @@
 mod again;
 mod asyncio;
 mod awaitables;
+mod bounded;
 mod code_places;
 pub(crate) mod data;
 pub mod elf;
@@ -24,11 +25,12 @@ mod unnamed;
 mod version;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use awaitwhat_common::layout::Layout;
 
 use self::asyncio::Wrappers;
+use self::bounded::Bounded;
 use self::elf::Image;
 pub use self::event_loops::{EventLoop, EventLoops};
 use self::scheduler::Scheduler;
@@ -45,6 +47,8 @@ use crate::python::{Objects, ReadError, Types};
 
 /// Images of a process that are searched for an interpreter.
 const MAX_IMAGES: usize = 4096;
+/// Pages that may be read for that: an honest image takes about ten.
+const MAX_IMAGE_PAGES: u64 = 1 << 17;
 /// Modules of all interpreters of the process whose places are remembered.
 const MAX_SEARCHES: usize = 1024;
 
@@ -145,44 +149,35 @@ pub struct Interpreter {
 /// # Errors
 /// Where there is none, or none that can be read; [`FindError::NotInitialised`] is worth another try.
 pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Interpreter, FindError> {
-    let images = images(mappings);
-    let mut found: Vec<Interpreter> = Vec::new();
-    let mut failure = None;
-    let mut too_old = None;
-    let mut is_pypy = images.iter().any(|image| image.name.starts_with("libpypy"));
+    let mut images = images(mappings);
+    let is_cut = images.len() > MAX_IMAGES;
+    images.truncate(MAX_IMAGES);
+    let bounded = Bounded::new(memory, MAX_IMAGE_PAGES);
+    let mut search = ImageSearch {
+        is_pypy: images.iter().any(|image| image.name.starts_with("libpypy")),
+        ..ImageSearch::default()
+    };
     for mapping in &images {
         // Every image takes some reads, so that a second interpreter is looked for where one may be expected only.
-        if !found.is_empty() && !is_libpython(mapping) {
+        if !search.found.is_empty() && !is_libpython(mapping) {
             break;
         }
-        let Some(image) = Image::read(memory, mapping.start)? else {
-            continue;
-        };
-        let Some(runtime) = image.find(memory, "_PyRuntime")? else {
-            if too_old.is_none() && image.find(memory, "_Py_NoneStruct")?.is_some() {
-                let name = mapping.name.clone();
-                // What `bytes` was called.
-                too_old = Some(match image.find(memory, "PyString_Type")? {
-                    Some(_) => FindError::Python2 { image: name },
-                    None => FindError::TooOld { image: name },
-                });
-            }
-            is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
-            continue;
-        };
-        match Interpreter::read(memory, mapping, &image, runtime) {
-            Ok(interpreter) => found.push(interpreter),
-            // A library that is there but unused says nothing against another one.
-            Err(error) if matches!(failure, None | Some(FindError::NotInitialised)) => failure = Some(error),
-            Err(_) => {}
+        search.look_at(&bounded, mapping)?;
+        if search.found.is_empty() {
+            // Nothing of it is read again.
+            memory.forget();
         }
     }
-    if let Some(interpreter) = first_of(found, memory) {
+    if let Some(interpreter) = first_of(search.found, memory) {
         return Ok(interpreter);
     }
-    match (failure, too_old) {
+    if is_cut || bounded.is_used_up() {
+        let what = "mapped files";
+        return Err(ReadError::Exhausted { what }.into());
+    }
+    match (search.failure, search.too_old) {
         (Some(failure), _) => Err(failure),
-        _ if is_pypy => Err(FindError::PyPy),
+        _ if search.is_pypy => Err(FindError::PyPy),
         (None, Some(error)) => Err(error),
         (None, None) => match unnamed::find_runtime(memory, mappings) {
             Some((runtime, mapping, version)) => {
@@ -193,6 +188,44 @@ pub fn find_interpreter(memory: &dyn Memory, mappings: &[Mapping]) -> Result<Int
                 is_without_libc: !images.iter().any(|image| is_libc(&image.name)),
             }),
         },
+    }
+}
+
+/// What a process's images were found to be.
+#[derive(Default)]
+struct ImageSearch {
+    found: Vec<Interpreter>,
+    failure: Option<FindError>,
+    too_old: Option<FindError>,
+    is_pypy: bool,
+}
+
+impl ImageSearch {
+    fn look_at(&mut self, memory: &dyn Memory, mapping: &Mapping) -> Result<(), FindError> {
+        let Some(image) = Image::read(memory, mapping.start)? else {
+            return Ok(());
+        };
+        let Some(runtime) = image.find(memory, "_PyRuntime")? else {
+            if self.too_old.is_none() && image.find(memory, "_Py_NoneStruct")?.is_some() {
+                let name = mapping.name.clone();
+                // What `bytes` was called.
+                self.too_old = Some(match image.find(memory, "PyString_Type")? {
+                    Some(_) => FindError::Python2 { image: name },
+                    None => FindError::TooOld { image: name },
+                });
+            }
+            self.is_pypy |= image.find(memory, "pypy_main_startup")?.is_some();
+            return Ok(());
+        };
+        match Interpreter::read(memory, mapping, &image, runtime) {
+            Ok(interpreter) => self.found.push(interpreter),
+            // A library that is there but unused says nothing against another one.
+            Err(error) if matches!(self.failure, None | Some(FindError::NotInitialised)) => {
+                self.failure = Some(error);
+            }
+            Err(_) => {}
+        }
+        Ok(())
     }
 }
 
@@ -207,13 +240,18 @@ fn first_of(mut found: Vec<Interpreter>, memory: &dyn Memory) -> Option<Interpre
     Some(first)
 }
 
-/// The first mapping of each mapped file, the likeliest first: the main executable (it has the lowest address), then
-/// libpython, then the others.
+/// The first mapping of each file with code, the likeliest first: the main executable (it has the lowest address), then libpython, then the
+/// others. Files of data are none, however many there are.
 fn images(mappings: &[Mapping]) -> Vec<&Mapping> {
+    let with_code: HashSet<u64> = mappings
+        .iter()
+        .filter(|mapping| mapping.executable)
+        .filter_map(|mapping| mapping.file)
+        .collect();
     let mut images: Vec<&Mapping> = mappings
         .iter()
-        .filter(|mapping| mapping.readable && mapping.file_offset == 0 && mapping.file.is_some())
-        .take(MAX_IMAGES)
+        .filter(|mapping| mapping.readable && mapping.file_offset == 0)
+        .filter(|mapping| mapping.file.is_some_and(|file| with_code.contains(&file)))
         .collect();
     if let Some(others) = images.get_mut(1..) {
         others.sort_by_key(|mapping| !is_libpython(mapping));

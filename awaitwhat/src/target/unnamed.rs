@@ -10,6 +10,8 @@ use crate::python::{Objects, Types};
 
 /// Bytes of a process's writable data that are searched; CPython's own is below one MiB.
 const MAX_SEARCHED: u64 = 32 << 20;
+/// The smallest data that can have one: `_PyRuntime` of 3.13 to 3.15 has more than 256 KiB, as it contains the main interpreter.
+const MIN_DATA: u64 = 64 << 10;
 /// Bytes that are read at a time.
 const CHUNK: u64 = 28 << 10;
 
@@ -19,9 +21,13 @@ pub(super) fn find_runtime<'a>(
     mappings: &'a [Mapping],
 ) -> Option<(Address, &'a Mapping, Version)> {
     let mut left = MAX_SEARCHED;
-    let data = mappings
-        .iter()
-        .filter(|mapping| mapping.readable && mapping.writable && mapping.file.is_some());
+    // An interpreter that runs has written to its own.
+    let data = mappings.iter().filter(|mapping| {
+        mapping.readable
+            && mapping.written
+            && mapping.file.is_some()
+            && mapping.end.0.saturating_sub(mapping.start.0) >= MIN_DATA
+    });
     for mapping in data {
         let mut start = mapping.start;
         while start < mapping.end && left > 0 {
@@ -142,6 +148,7 @@ mod tests {
             readable: true,
             writable: true,
             executable: false,
+            written: true,
             file_offset: 0x1000,
             file: Some(1),
             name: "shop-server".to_owned(),
@@ -162,7 +169,10 @@ mod tests {
         let at = DATA + LENGTH - 16;
         let image = image(&[COOKIE, VERSION], at);
         assert_eq!(found(&image, |_| {}), Some(Address(at)));
-        assert_eq!(found(&image, |mapping| mapping.writable = false), None);
+        assert_eq!(found(&image, |mapping| mapping.written = false), None);
+        assert_eq!(found(&image, |mapping| mapping.readable = false), None);
+        let small = |mapping: &mut Mapping| mapping.start = Address(at & !0xfff);
+        assert_eq!(found(&image, small), None);
         assert_eq!(found(&image, |mapping| mapping.file = None), None);
     }
 

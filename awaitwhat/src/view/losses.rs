@@ -22,6 +22,7 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
     let all = seen
         .saturating_add(losses.torn)
         .saturating_add(losses.faults)
+        .saturating_add(losses.refused)
         .saturating_add(losses.opaque);
     let noun = match counted {
         Counted::Tasks => "tasks",
@@ -40,6 +41,10 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         of_all(losses.truncated, &too_deep),
         of_all(losses.torn, "left out (changed while it was read)"),
         of_all(losses.faults, "left out (memory could not be read)"),
+        of_all(
+            losses.refused,
+            "left out (memory that is not read, as that could do harm)",
+        ),
         of_all(losses.opaque, "left out (of a kind that cannot be read)"),
         some(losses.ring_buffer_full, "record", "records", &fewer),
         some(losses.undecodable, "record", "records", "not understood"),
@@ -108,6 +113,7 @@ mod tests {
         let losses = Losses {
             torn: 1,
             faults: 2,
+            refused: 1,
             truncated: 3,
             ring_buffer_full: 4,
             undecodable: 5,
@@ -120,10 +126,11 @@ mod tests {
             running: 12,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
-        3 of 41 tasks truncated (chain deeper than 512 frames)
-        1 of 41 tasks left out (changed while it was read)
-        2 of 41 tasks left out (memory could not be read)
-        8 of 41 tasks left out (of a kind that cannot be read)
+        3 of 42 tasks truncated (chain deeper than 512 frames)
+        1 of 42 tasks left out (changed while it was read)
+        2 of 42 tasks left out (memory could not be read)
+        1 of 42 tasks left out (memory that is not read, as that could do harm)
+        8 of 42 tasks left out (of a kind that cannot be read)
         4 records lost (ring buffer full): fewer tasks than there were
         5 records not understood
         6 frames without a name (code object changed, or could not be read)
