@@ -1,7 +1,8 @@
 //! Records of the ring buffer: little-endian 64-bit words.
 //!
 //! A task record is [`TASK_HEADER_WORDS`] words, then two words per frame (code object, instruction) in the order of the walk
-//! (outermost first; innermost first for a running task). A slice record is [`SLICE_WORDS`] words and follows the task records of
+//! (outermost first; innermost first for a running task), then the words that its [`task::ASIDE`] counts: those of the object that names
+//! the task, and addresses that the task's callbacks lead to. A slice record is [`SLICE_WORDS`] words and follows the task records of
 //! its slice.
 //!
 //! The first task record of a slice may be that of whatever runs in the thread: its task address is 0.
@@ -93,9 +94,47 @@ pub mod task {
     /// Frames of the chain (bits 0..32): where these are more than the record has, the others are left out, see [`super::ring`]. And how
     /// many cancellations of the task were asked for (bits 32..64), as [`crate::layout::Layout::task_cancellations`] says.
     pub const COUNTS: usize = 13;
+    /// `fut_state` of the terminal awaitable (bits 0..32) and of the future that wakes the task (bits 32..64), in the turn of the chain.
+    /// Either means something only where the object is laid out as `_asyncio.Future` is, which its type tells.
+    pub const FUTURE_STATES: usize = 14;
+    /// Type of the future that wakes the task, where that is another object than the terminal awaitable; else 0.
+    pub const FUT_WAITER_TYPE: usize = 15;
+    /// What follows the frames: words of the object that names the task (bits 0..16), addresses that its callbacks lead to (16..32), and
+    /// from bit 32 on, where that is not all, how many callbacks there are, or [`super::aside::MANY`]; see [`super::aside`].
+    pub const ASIDE: usize = 16;
+    /// The first variable of the innermost frame of a suspended chain, which in a method is `self`; and that of the frame that awaits it.
+    /// 0 where it is not known.
+    pub const FIRST_VARIABLES: [usize; 2] = [17, 18];
+}
+
+/// Parts of [`task::ASIDE`].
+pub mod aside {
+    /// More callbacks than can be told, or an unknown number of them.
+    pub const MANY: u32 = u32::MAX;
+
+    /// The word with these parts.
+    #[inline(always)]
+    pub const fn word(name_words: u32, links: u32, cut: u32) -> u64 {
+        name_words as u64 | (links as u64) << 16 | (cut as u64) << 32
+    }
+
+    /// How many callbacks there are, where not everything was looked at that they lead to; else 0.
+    pub const fn cut(aside: u64) -> u32 {
+        (aside >> 32) as u32
+    }
+
+    /// Words of the object that names the task.
+    pub const fn name_words(aside: u64) -> usize {
+        aside as u16 as usize
+    }
+
+    /// Addresses that the task's callbacks lead to.
+    pub const fn links(aside: u64) -> usize {
+        (aside >> 16) as u16 as usize
+    }
 }
 /// Length of a task record before its frames, in words.
-pub const TASK_HEADER_WORDS: usize = 14;
+pub const TASK_HEADER_WORDS: usize = 19;
 
 /// Frames of a chain that is walked inwards and is deeper than a record has room for.
 ///

@@ -3,7 +3,7 @@
 //! User space fills a [`Layout`] once per target (`awaitwhat::layout`), validates it, and hands it to the walker,
 //! which trusts it from then on.
 
-use crate::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES};
+use crate::limits::{MAX_BOUND_TYPES, MAX_FUTURE_TYPES, MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES};
 
 /// An offset that the target does not have.
 pub const ABSENT: u16 = u16::MAX;
@@ -129,6 +129,10 @@ pub struct Layout {
     pub driver_code: u64,
     /// Address of the type of most tasks, whose fields lie where `task_*` says; 0 where there is none.
     pub task_type: u64,
+    /// Objects that name tasks.
+    pub text: Text,
+    /// What callbacks of tasks lead to.
+    pub links: Links,
     /// Awaitables that lead to another one; unused entries have type 0.
     pub wrappers: [Wrapper; MAX_WRAPPERS],
     /// Tasks that are written in Python; unused entries have type 0.
@@ -136,6 +140,83 @@ pub struct Layout {
     /// Addresses of the names of such a task's attributes, by [`attribute`], for dicts that are searched. Names in programs are
     /// interned: each is one `str`. 0 where no task has had such an attribute yet.
     pub attribute_names: [u64; attribute::COUNT],
+}
+
+/// `PyASCIIObject` and `PyCompactUnicodeObject`: how long a `str` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Text {
+    /// Address of `PyUnicode_Type`.
+    pub type_address: u64,
+    /// `length`, in characters.
+    pub length: u16,
+    /// `state`, an `int`.
+    pub state: u16,
+    /// Where in it `kind` begins, three bits that say how many bytes a character takes.
+    pub kind_shift: u16,
+    /// Where the characters of a `str` begin at the latest: `sizeof(PyCompactUnicodeObject)`.
+    pub data: u16,
+}
+
+/// How a future leads to its callbacks, and a callback to what it will wake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Links {
+    /// `FutureObj.fut_callback0`.
+    pub callback0: u16,
+    /// `FutureObj.fut_callbacks`: a list of pairs of a callback and its context, or `None`, or NULL.
+    pub callbacks: u16,
+    /// `PyListObject.ob_size` and `ob_item`.
+    pub list_size: u16,
+    pub list_items: u16,
+    /// `PyTupleObject.ob_size` and `ob_item`.
+    pub tuple_size: u16,
+    pub tuple_items: u16,
+    /// `PyFunctionObject.func_closure`: a tuple of cells.
+    pub function_closure: u16,
+    /// `PyCellObject.ob_ref`.
+    pub cell_contents: u16,
+    /// Address of `PyList_Type`.
+    pub list_type: u64,
+    /// Address of `PyTuple_Type`.
+    pub tuple_type: u64,
+    /// Address of `PyFunction_Type`.
+    pub function_type: u64,
+    /// Addresses of types that are laid out as `_asyncio.Future` is, and are no tasks; unused entries are 0.
+    pub futures: [u64; MAX_FUTURE_TYPES],
+    /// Types of callbacks that have something bound to them; unused entries have type 0.
+    pub bound: [Bound; MAX_BOUND_TYPES],
+}
+
+/// A type of callbacks that have something bound to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Bound {
+    /// Address of the type object, 0 for an unused entry.
+    pub type_address: u64,
+    /// Where the pointer to it is.
+    pub offset: u16,
+    /// 1 where it is a tuple of arguments (`functools.partial`), 0 where it is the object whose method this is.
+    pub is_tuple: u16,
+    /// Always 0: what would otherwise be padding.
+    pub reserved: u32,
+}
+
+impl Links {
+    fn is_within_bounds(&self) -> bool {
+        let offsets = [
+            self.callback0,
+            self.callbacks,
+            self.list_size,
+            self.list_items,
+            self.tuple_size,
+            self.tuple_items,
+            self.function_closure,
+        ];
+        offsets.iter().all(|&offset| fits(offset, 8))
+            && self.bound.iter().all(|bound| fits(bound.offset, 8))
+            && self.cell_contents.is_multiple_of(8)
+    }
 }
 
 /// Attributes of tasks that are written in Python.
@@ -150,8 +231,10 @@ pub mod attribute {
     pub const FUT_WAITER: usize = 3;
     /// `_state`.
     pub const STATE: usize = 4;
+    /// `_callbacks`.
+    pub const CALLBACKS: usize = 5;
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 }
 
 /// `PyDictKeysObject` (`Objects/dict-common.h`), the same in 3.7 to 3.10: offsets of its fields in bytes. Behind the header come the
@@ -230,6 +313,12 @@ pub struct TaskShape {
     pub fut_waiter: u16,
     /// `_state`, or [`ABSENT`].
     pub state: u16,
+    /// `_callbacks`, or [`ABSENT`].
+    pub callbacks: u16,
+    /// 1 for a type of futures that are no tasks: of these nothing but their callbacks is looked at.
+    pub is_future: u16,
+    /// Always 0: what would otherwise be padding.
+    pub reserved: [u16; 2],
     /// Where the values are that an instance has in itself, with a byte at [`VALUES_VALID`] that is 1 as long as they are its own
     /// (3.13+), or [`ABSENT`].
     pub inline_values: u16,
@@ -278,7 +367,7 @@ impl TaskShape {
     /// Whether all attributes have places that `fits` accepts, but for those that a task can do without.
     fn has_places(&self, fits: impl Fn(u16) -> bool) -> bool {
         [self.coro, self.event_loop].into_iter().all(&fits)
-            && [self.name, self.fut_waiter, self.state]
+            && [self.name, self.fut_waiter, self.state, self.callbacks]
                 .into_iter()
                 .all(|offset| offset == ABSENT || fits(offset))
     }
@@ -342,6 +431,11 @@ impl Layout {
             && (self.task_state == ABSENT || fits(self.task_state, 4))
             && (self.task_cancellations == ABSENT || fits(self.task_cancellations, 4))
             && (self.task_name == ABSENT || fits(self.task_name, 8))
+            && fits(self.text.length, 8)
+            && fits(self.text.state, 4)
+            && self.text.kind_shift < 32
+            && self.links.is_within_bounds()
+            && self.frame_locals.is_multiple_of(8)
             && (self.task_node == ABSENT || (fits(self.task_node, 8) && fits(self.task_node + 8, 8)))
             && self
                 .wrappers

@@ -9,6 +9,23 @@ pub const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
 /// Frames of one chain that a record can hold; deeper chains are marked truncated. A power of two, since it is a mask.
 pub const MAX_FRAMES: usize = 512;
+/// Words of the object that names a task: what a longer name has behind them is cut. A multiple of [`NAME_STEP_WORDS`].
+pub const MAX_NAME_WORDS: u32 = 256;
+/// Words of such an object that one step takes. A divisor of [`WINDOW_WORDS`].
+pub const NAME_STEP_WORDS: u32 = 8;
+/// Addresses that are sent of what a task's callbacks lead to. A power of two, since it is a mask.
+pub const MAX_LINKS: usize = 32;
+/// Addresses that one step appends to a record. A divisor of [`MAX_LINKS`].
+pub const LINK_STEP_WORDS: u32 = 8;
+/// Callbacks of one future that are looked at.
+pub const MAX_CALLBACKS: u64 = 64;
+/// Variables of a callback's enclosing functions, or arguments that it is bound to, that are looked at.
+pub const MAX_CELLS: u64 = 16;
+/// Steps that are taken for what the callbacks of one task lead to.
+pub const MAX_LINK_STEPS: u32 = 512;
+/// Types of futures, and types of callbacks that have something bound to them.
+pub const MAX_FUTURE_TYPES: usize = 8;
+pub const MAX_BOUND_TYPES: usize = 4;
 /// Objects that one chain may lead through (frames and the wrappers between them): twice the depth that an interpreter allows unless it
 /// is told otherwise (`sys.getrecursionlimit`), as a coroutine is resumed by the one that awaits it.
 pub const MAX_OBJECTS: u32 = 2000;

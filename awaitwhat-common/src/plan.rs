@@ -48,6 +48,14 @@ pub mod root_kind {
     pub const SET: u32 = 3;
 }
 
+/// What may be read of a task besides its chain.
+pub mod wants {
+    /// The object that names it.
+    pub const NAME: u32 = 1 << 0;
+    /// What its callbacks lead to: who awaits it.
+    pub const LINKS: u32 = 1 << 1;
+}
+
 /// What to walk for one event loop in its thread, and how far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -65,6 +73,10 @@ pub struct ThreadPlan {
     pub slot: u32,
     /// How many loops the thread has plans for: the sampler visits one of them at a time, of its own choice.
     pub loops_of_thread: u32,
+    /// What is read of a task besides its chain: bits of [`wants`].
+    pub wants: u32,
+    /// Always 0: what would otherwise be padding.
+    pub reserved: u32,
     /// Number of the address space that the plan is about; in another one, nothing is walked.
     pub address_space: u64,
     /// Address of the thread's `PyThreadState`.
@@ -98,6 +110,8 @@ impl ThreadPlan {
             sends_strangers: 0,
             slot: 0,
             loops_of_thread: 1,
+            wants: 0,
+            reserved: 0,
             address_space: 0,
             thread_state: 0,
             event_loop: 0,

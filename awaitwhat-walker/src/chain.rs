@@ -85,7 +85,7 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn visit_terminal(&mut self, layout: &Layout) -> Flow {
         if !self.is_loaded() {
-            self.record.set_terminal(self.object, 0);
+            self.record.set_terminal(self.object, 0, 0);
             return self.end_task(TaskStatus::Fault);
         }
         self.end_with_terminal(layout)
@@ -94,7 +94,8 @@ impl Walk {
     #[inline(always)]
     fn end_with_terminal(&mut self, layout: &Layout) -> Flow {
         let type_address = self.window().word(u64::from(layout.object_type));
-        self.record.set_terminal(self.object, type_address);
+        let state = self.future_state(layout);
+        self.record.set_terminal(self.object, type_address, state);
         self.end_task(TaskStatus::Complete)
     }
 
@@ -123,6 +124,8 @@ impl Walk {
         let code = self.window().word(frame + u64::from(layout.frame_code)) & !layout.tag_mask;
         let instruction = self.window().word(frame + u64::from(layout.frame_instruction));
         self.record.push_inner_frame(code, instruction, plan.max_frames);
+        let variable = self.window().word(frame + u64::from(layout.frame_locals)) & !layout.tag_mask;
+        self.record.push_first_variable(variable);
         if is_created {
             self.state = TaskState::Created as u32;
             return self.end_task(TaskStatus::Complete);

@@ -60,6 +60,8 @@ impl Walk {
             return self.end_task(TaskStatus::Torn);
         }
         self.record.push_inner_frame(code, instruction, plan.max_frames);
+        self.variables[1] = self.variables[0];
+        self.variables[0] = self.frame.wrapping_add(u64::from(layout.frame_locals));
         if is_created {
             // Asked for behind the frame, whose place would otherwise be computed from what this says, and the verifier not see its bound.
             if !is_outermost {

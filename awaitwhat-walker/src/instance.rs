@@ -36,10 +36,12 @@ impl Walk {
     /// Begins the task that the window holds.
     #[inline(always)]
     pub(crate) fn begin_instance(&mut self, layout: &Layout) -> Flow {
-        self.is_stranger = 0;
-        let task_type = self.window().word(u64::from(layout.object_type));
-        self.record.begin(self.object, task_type, 0, 0, 0, 0);
-        self.state = TaskState::Waiting as u32;
+        if self.is_linking == 0 {
+            self.is_stranger = 0;
+            let task_type = self.window().word(u64::from(layout.object_type));
+            self.record.begin(self.object, task_type, 0, 0, 0, 0);
+            self.state = TaskState::Waiting as u32;
+        }
         let shape = self.shape(layout);
         let values = u64::from(shape.inline_values);
         if shape.inline_values != ABSENT && self.window().byte(values + VALUES_VALID) == 1 {
@@ -128,12 +130,13 @@ impl Walk {
         };
         let (coro, event_loop) = (value(shape.coro), value(shape.event_loop));
         let (name, fut_waiter) = (value(shape.name), value(shape.fut_waiter));
-        let state = value(shape.state);
+        let (state, callbacks) = (value(shape.state), value(shape.callbacks));
         self.attributes[attribute::CORO] = coro;
         self.attributes[attribute::LOOP] = event_loop;
         self.attributes[attribute::NAME] = name;
         self.attributes[attribute::FUT_WAITER] = fut_waiter;
         self.attributes[attribute::STATE] = state;
+        self.attributes[attribute::CALLBACKS] = callbacks;
         self.phase = phase::ATTRIBUTES;
         Flow::Continue
     }
@@ -146,6 +149,9 @@ impl Walk {
         plan: &ThreadPlan,
         host: &mut H,
     ) -> Flow {
+        if self.is_linking == 1 {
+            return self.take_callbacks();
+        }
         let pending = self.shape(layout).pending;
         let (coro, event_loop) = (self.attributes[attribute::CORO], self.attributes[attribute::LOOP]);
         let (fut_waiter, state) = (
@@ -157,6 +163,8 @@ impl Walk {
         } else {
             fut_waiter
         };
+        self.callback0 = 0;
+        self.callbacks = self.attributes[attribute::CALLBACKS];
         self.record.set(task::NAME, self.attributes[attribute::NAME]);
         self.record.set(task::LOOP, event_loop);
         self.record.set(task::FUT_WAITER, fut_waiter);

@@ -6,16 +6,19 @@
 //!
 //! One file per object walked: `registry` (lists and sets of tasks), `task`, `instance` (tasks written in Python),
 //! `attributes` (those of such a task, where its dict has to be searched), `chain` (coroutines and what they await), `heap_frame`
-//! (frames that are objects of their own), `running` (the frames of a thread), `apart` (those of a task inside a greenlet).
+//! (frames that are objects of their own), `aside` (what is read of a task besides its chain), `links` (what its callbacks lead to),
+//! `running` (the frames of a thread), `apart` (those of a task inside a greenlet).
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod apart;
+mod aside;
 mod attributes;
 mod chain;
 mod heap_frame;
 mod host;
 mod instance;
+mod links;
 mod record;
 mod registry;
 mod running;

@@ -1,15 +1,17 @@
 //! The record of one task, while it is being built.
 
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, kind, ring, task};
-use awaitwhat_common::limits::MAX_FRAMES;
+use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, aside, kind, ring, task};
+use awaitwhat_common::limits::{MAX_FRAMES, MAX_LINKS, MAX_NAME_WORDS};
 use awaitwhat_common::status::TaskStatus;
 
 /// Words after a record's header. A power of two, since it is a mask; twice what frames need, so that a record is longer than any
 /// length that the eBPF side can mask out of it.
 const BODY_WORDS: usize = 2048;
-const _: () = assert!(MAX_FRAMES * FRAME_WORDS <= BODY_WORDS);
+/// The most words behind a record's header.
+const MAX_BODY_WORDS: usize = MAX_FRAMES * FRAME_WORDS + MAX_NAME_WORDS as usize + MAX_LINKS;
+const _: () = assert!(MAX_BODY_WORDS <= BODY_WORDS);
 /// The longest record, in bytes.
-pub const MAX_RECORD_BYTES: usize = (TASK_HEADER_WORDS + MAX_FRAMES * FRAME_WORDS) * 8;
+pub const MAX_RECORD_BYTES: usize = (TASK_HEADER_WORDS + MAX_BODY_WORDS) * 8;
 
 /// The record of one task: words as [`awaitwhat_common::event`] describes them.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +27,12 @@ pub struct Record {
     next: u32,
     /// Cancellations of the task that were asked for.
     cancellations: u32,
-    padding: u32,
+    /// Words behind the frames that belong to the object that names the task.
+    name_words: u32,
+    /// Words behind those: what the task's callbacks lead to.
+    links: u32,
+    /// How many callbacks there are, where that is not all; else 0.
+    cut: u32,
 }
 
 impl Record {
@@ -37,13 +44,18 @@ impl Record {
         depth: 0,
         next: 0,
         cancellations: 0,
-        padding: 0,
+        name_words: 0,
+        links: 0,
+        cut: 0,
     };
 
     /// Length of the record in words.
     #[inline(always)]
     pub fn length(&self) -> usize {
-        TASK_HEADER_WORDS + self.frames as usize * FRAME_WORDS
+        TASK_HEADER_WORDS
+            + self.frames as usize * FRAME_WORDS
+            + self.name_words as usize
+            + self.links as usize
     }
 
     /// The words of the record: [`Record::length`] of them.
@@ -80,13 +92,50 @@ impl Record {
     ) {
         self.keep_frames(0);
         self.cancellations = 0;
+        self.name_words = 0;
+        self.links = 0;
+        self.cut = 0;
         self.set(task::ADDRESS, address);
         self.set(task::TYPE, type_address);
         self.set(task::NAME, name);
         self.set(task::LOOP, event_loop);
         self.set(task::FUT_WAITER, fut_waiter);
         self.set(task::CORO, coro);
-        self.set_terminal(0, 0);
+        self.set_terminal(0, 0, 0);
+        self.set(task::FUT_WAITER_TYPE, 0);
+        self.set(task::FIRST_VARIABLES[0], 0);
+        self.set(task::FIRST_VARIABLES[1], 0);
+    }
+
+    /// Notes the first variable of a frame that is the innermost one so far.
+    #[inline(always)]
+    pub(crate) fn push_first_variable(&mut self, value: u64) {
+        let [innermost, next] = task::FIRST_VARIABLES;
+        self.set(next, self.get(innermost));
+        self.set(innermost, value);
+    }
+
+    /// Appends an address that the task's callbacks lead to; no frame and no word of a name may follow.
+    #[inline(always)]
+    pub(crate) fn push_link(&mut self, link: u64) {
+        if self.links == MAX_LINKS as u32 {
+            return;
+        }
+        let at = self.frames as usize * FRAME_WORDS + self.name_words as usize + self.links as usize;
+        self.body[at & (BODY_WORDS - 1)] = link;
+        self.links += 1;
+    }
+
+    /// Says that not everything was looked at that the task's callbacks lead to, of which there are `callbacks`.
+    #[inline(always)]
+    pub(crate) fn cut_links(&mut self, callbacks: u32) {
+        self.cut = callbacks;
+    }
+
+    /// Addresses so far.
+    #[inline(always)]
+    pub(crate) fn links(&self) -> u32 {
+        self.links
     }
 
     #[inline(always)]
@@ -95,9 +144,30 @@ impl Record {
     }
 
     #[inline(always)]
-    pub(crate) fn set_terminal(&mut self, address: u64, type_address: u64) {
+    pub(crate) fn set_terminal(&mut self, address: u64, type_address: u64, future_state: u32) {
         self.set(task::TERMINAL, address);
         self.set(task::TERMINAL_TYPE, type_address);
+        self.set(task::FUTURE_STATES, u64::from(future_state));
+    }
+
+    /// What wakes the task, where that is another object than the terminal awaitable.
+    #[inline(always)]
+    pub(crate) fn set_fut_waiter(&mut self, type_address: u64, future_state: u32) {
+        self.set(task::FUT_WAITER_TYPE, type_address);
+        let states = self.get(task::FUTURE_STATES) | u64::from(future_state) << 32;
+        self.set(task::FUTURE_STATES, states);
+    }
+
+    /// Appends a word of the object that names the task; no frame may follow.
+    #[inline(always)]
+    pub(crate) fn push_name_word(&mut self, word: u64) {
+        // As for frames, a comparison for order would let the compiler leave out the mask.
+        if self.name_words == MAX_NAME_WORDS {
+            return;
+        }
+        let at = self.frames as usize * FRAME_WORDS + self.name_words as usize;
+        self.body[at & (BODY_WORDS - 1)] = word;
+        self.name_words += 1;
     }
 
     /// Frames that the record has so far.
@@ -110,6 +180,12 @@ impl Record {
     #[inline(always)]
     pub(crate) fn depth(&self) -> u32 {
         self.depth
+    }
+
+    /// Words of the object that names the task so far.
+    #[inline(always)]
+    pub(crate) fn name_words(&self) -> u32 {
+        self.name_words
     }
 
     /// Forgets all frames but the first `count`, of a record that has room for all.
@@ -161,6 +237,7 @@ impl Record {
     #[inline(always)]
     pub(crate) fn finish(&mut self, status: TaskStatus, state: TaskState, flags: u32) {
         self.header[task::COUNTS] = u64::from(self.depth) | u64::from(self.cancellations) << 32;
+        self.header[task::ASIDE] = aside::word(self.name_words, self.links, self.cut);
         self.header[HEAD] = u64::from(kind::TASK)
             | (status as u64) << 8
             | (state as u64) << 16

@@ -44,6 +44,11 @@ impl Walk {
             },
             window.word(u64::from(layout.task_fut_waiter)),
         );
+        let callbacks = (
+            window.word(u64::from(layout.links.callback0)),
+            window.word(u64::from(layout.links.callbacks)),
+        );
+        (self.callback0, self.callbacks) = callbacks;
         self.record
             .begin(self.object, task_type, name, event_loop, fut_waiter, coro);
         if layout.task_cancellations != ABSENT {
@@ -74,6 +79,7 @@ impl Walk {
             };
         }
         self.object = coro;
+        self.variables = [0; 2];
         self.want(coro, phase::CHAIN);
         Flow::Continue
     }

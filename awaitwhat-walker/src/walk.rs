@@ -2,6 +2,7 @@
 
 use awaitwhat_common::event::{HEAD, SLICE_WORDS, TaskState, flags, kind, slice, task};
 use awaitwhat_common::layout::{Layout, attribute};
+use awaitwhat_common::limits::MAX_LINKS;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
@@ -96,6 +97,36 @@ pub(crate) mod phase {
     pub const SLOT_OBJECT: u32 = 33;
     /// Looks at the frame of that object, where it is an object of its own.
     pub const SLOT_FRAME: u32 = 34;
+    /// Goes on from a task's chain to what is read besides.
+    pub const ASIDE: u32 = 35;
+    /// Looks at the future that wakes the task, which is not the terminal awaitable.
+    pub const FUT_WAITER: u32 = 36;
+    /// Begins with the object that names the task.
+    pub const NAME: u32 = 37;
+    /// Takes some of its words.
+    pub const NAME_WORDS: u32 = 38;
+    /// Reads the first variable of a frame that is an object of its own.
+    pub const FIRST_VARIABLE: u32 = 39;
+    /// Begins with a task's callbacks.
+    pub const LINKS: u32 = 40;
+    /// Goes on to the next callback of a future.
+    pub const NEXT_CALLBACK: u32 = 41;
+    /// Looks at the list of a future's callbacks.
+    pub const CALLBACKS: u32 = 42;
+    /// Follows an item of that list to the callback.
+    pub const CALLBACK_PAIR: u32 = 43;
+    /// Goes on to that callback.
+    pub const CALLBACK_OF_PAIR: u32 = 44;
+    /// Looks at a callback.
+    pub const CALLBACK: u32 = 45;
+    /// Looks at the tuple of a callback's cells, or of its arguments.
+    pub const CELLS: u32 = 46;
+    /// Takes what one of them refers to.
+    pub const CELL: u32 = 47;
+    /// Looks at what a callback leads to.
+    pub const LINK: u32 = 48;
+    /// Appends what was found to the record.
+    pub const LINK_WORDS: u32 = 49;
 }
 
 /// Where in the registries a walk is, between two tasks.
@@ -183,6 +214,35 @@ pub struct Walk {
     /// Where the value of the next entry is, and bytes from one value to the next: they are apart from the keys where these are shared.
     pub(crate) value: u64,
     pub(crate) value_stride: u64,
+    /// Where the first variables are of the innermost frame and of the one that awaits it, where frames are objects of their own.
+    pub(crate) variables: [u64; 2],
+    /// The callbacks of the future that is looked at: the first one, and the list of the others.
+    pub(crate) callback0: u64,
+    pub(crate) callbacks: u64,
+    /// Where the next item of that list is, and how many there are.
+    pub(crate) pair: u64,
+    pub(crate) pairs_left: u64,
+    /// The next one of a callback's cells, or arguments, and how many there are.
+    pub(crate) cell: u64,
+    pub(crate) cells: u64,
+    /// 1 where what the window holds is a tuple of arguments, not of cells.
+    pub(crate) are_arguments: u32,
+    /// 1 while the attributes are looked at of a future that callbacks led to.
+    pub(crate) is_linking: u32,
+    /// Steps so far for what the task's callbacks lead to.
+    pub(crate) link_steps: u32,
+    /// What they lead to so far, how many these are, how many of them were looked at, and, where that is not all,
+    /// how many callbacks there are.
+    pub(crate) links: [u64; MAX_LINKS],
+    pub(crate) link_count: u32,
+    pub(crate) links_seen: u32,
+    pub(crate) links_cut: u32,
+    /// Callbacks of the task itself.
+    pub(crate) own_callbacks: u32,
+    /// The only callback of the last task of this slice, to which `links` belong, or 0: all tasks of a `gather` have one and the same.
+    pub(crate) links_of: u64,
+    /// Words of the object that names the task that are still to be taken.
+    pub(crate) name_words: u32,
     /// 1 where the task is of a type that the layout does not know, and to be sent all the same.
     pub(crate) is_stranger: u32,
     /// A `TaskState`.
@@ -269,6 +329,23 @@ impl Walk {
         entries_left: 0,
         value: 0,
         value_stride: 0,
+        variables: [0; 2],
+        callback0: 0,
+        callbacks: 0,
+        pair: 0,
+        pairs_left: 0,
+        cell: 0,
+        cells: 0,
+        are_arguments: 0,
+        is_linking: 0,
+        link_steps: 0,
+        links: [0; MAX_LINKS],
+        link_count: 0,
+        links_seen: 0,
+        links_cut: 0,
+        own_callbacks: 0,
+        links_of: 0,
+        name_words: 0,
         is_stranger: 0,
         state: 0,
         status: 0,
@@ -340,6 +417,8 @@ impl Walk {
         self.is_over_budget = 0;
         self.slice_tasks = 0;
         self.slice_parts = 0;
+        self.links_of = 0;
+        self.is_linking = 0;
         self.begin_running(layout, plan, 1, 0);
     }
 
@@ -410,6 +489,21 @@ impl Walk {
             phase::FRAME_SLOTS => self.take_frame_slots(layout),
             phase::SLOT_OBJECT => self.visit_slot_object(layout),
             phase::SLOT_FRAME => self.visit_slot_frame(layout),
+            phase::ASIDE => self.begin_aside(layout, plan),
+            phase::FUT_WAITER => self.visit_fut_waiter(layout, plan),
+            phase::NAME => self.visit_name(layout, plan),
+            phase::NAME_WORDS => self.take_name_words(layout, plan),
+            phase::FIRST_VARIABLE => self.take_first_variable(plan),
+            phase::LINKS => self.begin_links(),
+            phase::NEXT_CALLBACK => self.choose_callback(layout),
+            phase::CALLBACKS => self.visit_callbacks(layout),
+            phase::CALLBACK_PAIR => self.follow_pair(layout),
+            phase::CALLBACK_OF_PAIR => self.follow_callback(),
+            phase::CALLBACK => self.visit_callback(layout),
+            phase::CELLS => self.visit_cells(layout),
+            phase::CELL => self.take_cell(layout),
+            phase::LINK => self.visit_link(layout),
+            phase::LINK_WORDS => self.send_links(),
             _ => self.choose_root(plan, host),
         }
     }
@@ -483,11 +577,18 @@ impl Walk {
         words
     }
 
-    /// Ends the task's walk with `status`; what is known of it is sent, unless it is torn.
+    /// Ends the walk of a task's chain with `status`; what is known of it is sent, unless it is torn.
     #[inline(always)]
     pub(crate) fn end_task(&mut self, status: TaskStatus) -> Flow {
+        if self.is_linking == 1 {
+            // A future that cannot be read ends what is known of the task's awaiters, and not the task.
+            return self.end_linking();
+        }
         self.status = status as u32;
-        self.phase = phase::FINISH;
+        self.phase = match status {
+            TaskStatus::Complete | TaskStatus::Truncated => phase::ASIDE,
+            _ => phase::FINISH,
+        };
         Flow::Continue
     }
 

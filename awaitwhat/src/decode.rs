@@ -1,7 +1,7 @@
 //! Bytes of the ring buffer to records. Total: whatever the bytes are, the answer is a record or an error value.
 
 use awaitwhat_common::event::{
-    FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, ring, slice, task,
+    FRAME_WORDS, HEAD, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, aside, flags, kind, ring, slice, task,
 };
 use awaitwhat_common::limits::MAX_FRAMES;
 use awaitwhat_common::plan::LoopId;
@@ -72,9 +72,33 @@ pub struct TaskRecord<'a> {
     pub terminal_type: Address,
     /// How many cancellations of the task were asked for.
     pub cancellations: u32,
+    /// `fut_state` of the terminal awaitable, which means something only where that is laid out as `_asyncio.Future` is.
+    pub terminal_state: u32,
+    /// Type of the future that wakes the task where that is not the terminal awaitable, or null; and its `fut_state`.
+    pub fut_waiter_type: Address,
+    pub fut_waiter_state: u32,
+    /// The object that names the task, as far as it was read.
+    pub name_bytes: &'a [u8],
+    /// The first variable of the innermost frame, and of the one that awaits it.
+    pub first_variables: [Address; 2],
+    /// What the task's callbacks lead to; and how many callbacks there are where that is not all, else 0.
+    pub links: Links<'a>,
+    pub cut_callbacks: u32,
     frames: &'a [u8],
     /// Frames of the chain that are left out, see [`ring`].
     pub left_out: u32,
+}
+
+/// Addresses as a record has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links<'a>(&'a [u8]);
+
+impl Links<'_> {
+    /// Each address.
+    pub fn iter(&self) -> impl Iterator<Item = Address> {
+        let (words, _) = self.0.as_chunks::<WORD>();
+        words.iter().map(|word| Address(u64::from_le_bytes(*word)))
+    }
 }
 
 /// The end of a slice.
@@ -147,9 +171,15 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         return Err(wrong);
     }
     let body = bytes.get(TASK_HEADER_WORDS * WORD..).ok_or(wrong)?;
-    if body.len() != frames * FRAME_WORDS * WORD {
+    let (frame_bytes, rest) = body.split_at_checked(frames * FRAME_WORDS * WORD).ok_or(wrong)?;
+    let aside = word(bytes, task::ASIDE);
+    let (name_bytes, links) = rest
+        .split_at_checked(aside::name_words(aside) * WORD)
+        .ok_or(wrong)?;
+    if links.len() != aside::links(aside) * WORD {
         return Err(wrong);
     }
+    let states = word(bytes, task::FUTURE_STATES);
     let address = |index| Address(word(bytes, index));
     let counts = word(bytes, task::COUNTS);
     Ok(TaskRecord {
@@ -167,8 +197,15 @@ fn decode_task(bytes: &[u8], head: u64) -> Result<TaskRecord<'_>, DecodeError> {
         terminal: address(task::TERMINAL),
         terminal_type: address(task::TERMINAL_TYPE),
         cancellations: (counts >> 32) as u32,
-        frames: body,
         left_out: ring::left_out(frames as u32, counts as u32),
+        terminal_state: states as u32,
+        fut_waiter_type: address(task::FUT_WAITER_TYPE),
+        fut_waiter_state: (states >> 32) as u32,
+        name_bytes,
+        first_variables: task::FIRST_VARIABLES.map(address),
+        links: Links(links),
+        cut_callbacks: aside::cut(aside),
+        frames: frame_bytes,
     })
 }
 
@@ -224,7 +261,7 @@ pub fn frames_innermost_first(
 #[cfg(test)]
 mod tests {
     use awaitwhat_common::event::{
-        FRAME_WORDS, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, flags, kind, ring, task,
+        FRAME_WORDS, SLICE_WORDS, TASK_HEADER_WORDS, TaskState, aside, flags, kind, ring, task,
     };
     use awaitwhat_common::limits::{MAX_FRAMES, MAX_LOOPS_PER_THREAD};
     use awaitwhat_common::plan::LoopId;
@@ -315,6 +352,30 @@ mod tests {
     }
 
     #[test]
+    fn what_names_a_task_follows_its_frames() {
+        let mut bytes = task_bytes(u64::from(kind::TASK) | 1 << 32, &[0x10, 0x11, 0x22, 0x33]);
+        bytes[task::FUTURE_STATES * 8..][..8].copy_from_slice(&(1 | 2_u64 << 32).to_le_bytes());
+        assert_eq!(decode(&bytes), Err(DecodeError::Counts { frames: 1 }));
+        bytes[task::ASIDE * 8] = 2;
+        let Ok(Record::Task(record)) = decode(&bytes) else {
+            panic!("no task record")
+        };
+        assert_eq!(record.frames(), [(Address(0x10), Address(0x11))]);
+        assert_eq!((record.name_bytes[0], record.name_bytes[8]), (0x22, 0x33));
+        assert_eq!((record.terminal_state, record.fut_waiter_state), (1, 2));
+        bytes[task::ASIDE * 8] = 1;
+        bytes[task::ASIDE * 8 + 2] = 1;
+        bytes[task::ASIDE * 8 + 4] = 1;
+        let Ok(Record::Task(record)) = decode(&bytes) else {
+            panic!("no task record")
+        };
+        assert_eq!(record.links.iter().collect::<Vec<_>>(), [Address(0x33)]);
+        assert_eq!(record.cut_callbacks, 1);
+        bytes[task::ASIDE * 8] = 3;
+        assert_eq!(decode(&bytes), Err(DecodeError::Counts { frames: 1 }));
+    }
+
+    #[test]
     fn a_record_names_its_loop() {
         for slot in 0..MAX_LOOPS_PER_THREAD {
             let head = u64::from(kind::TASK) | u64::from(flags::of_walk(true, slot)) << 24;
@@ -360,14 +421,18 @@ mod tests {
     fn record(choices: &mut Choices<'_>) -> Vec<u8> {
         let kind = u64::from(choices.pick(&[kind::TASK, kind::SLICE]));
         let frames = choices.pick(&[0, 1, 2, 7, MAX_FRAMES, MAX_FRAMES + 1]);
+        let (names, links) = (choices.below(9), choices.below(5));
         let length = if kind == u64::from(kind::TASK) {
-            TASK_HEADER_WORDS + frames * FRAME_WORDS
+            TASK_HEADER_WORDS + frames * FRAME_WORDS + names + links
         } else {
             SLICE_WORDS
         };
         let status = choices.below(8) as u64;
         let state = choices.below(4) as u64;
         let mut words = vec![0x7000; length];
+        if let Some(word) = words.get_mut(task::ASIDE) {
+            *word = aside::word(names as u32, links as u32, choices.below(3) as u32);
+        }
         words[0] = kind | status << 8 | state << 16 | (frames as u64) << 32 | choices.number() << 48;
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         for _ in 0..choices.below(6) {

@@ -21,6 +21,7 @@ pub mod privileges;
 pub mod processes;
 pub mod profile;
 pub mod python;
+pub mod reading;
 pub mod selection;
 pub mod session;
 pub mod snapshot;

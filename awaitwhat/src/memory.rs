@@ -121,6 +121,27 @@ impl<M: Memory + ?Sized> Memory for &M {
     }
 }
 
+/// A part of the target's memory as a record has it: how it was in the turn of the loop that the record is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment<'a> {
+    /// Address of the first byte.
+    pub start: Address,
+    pub bytes: &'a [u8],
+}
+
+impl Memory for Fragment<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
+        let fault = Fault::Unreadable {
+            address,
+            length: buffer.len(),
+        };
+        let from = usize::try_from(address.0.wrapping_sub(self.start.0)).map_err(|_| fault)?;
+        let end = from.checked_add(buffer.len()).ok_or(fault)?;
+        buffer.copy_from_slice(self.bytes.get(from..end).ok_or(fault)?);
+        Ok(())
+    }
+}
+
 /// One mapping of the target's address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -140,4 +161,22 @@ pub struct Mapping {
     pub file: Option<u64>,
     /// Base name of the file (not a path: it works in any mount namespace, and when the file is deleted). Empty for anonymous memory.
     pub name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, Fragment, Memory};
+
+    #[test]
+    fn a_fragment_has_what_it_has_and_nothing_else() {
+        let bytes: Vec<u8> = (0..16).collect();
+        let fragment = Fragment {
+            start: Address(0x1000),
+            bytes: &bytes,
+        };
+        assert_eq!(fragment.read_u64(Address(0x1008)).unwrap().to_le_bytes()[0], 8);
+        for outside in [0, 0xff8, 0xfff, 0x1009, 0x1010, u64::MAX] {
+            assert!(fragment.read_u64(Address(outside)).is_err(), "{outside:#x}");
+        }
+    }
 }

@@ -76,8 +76,11 @@ pub type Stack = Arc<[Frame]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// Suspended, or not yet begun (then its only frame is the one it begins with).
+    /// Suspended: it waits.
     Pending,
+    /// It could go on, and waits for its loop: what it awaited is done, it gave up its turn by a plain `yield` (`sleep(0)`), or it has not
+    /// begun (then its only frame is the one it begins with).
+    Ready,
     /// On its thread's Python stack at that moment.
     Running,
 }
@@ -193,10 +196,13 @@ pub struct Losses {
     pub incomplete: u64,
     /// Chains that were added up as others, as there was no room for all of them; one counts each time that it is met while there is none.
     pub folded: u64,
-    /// Tasks that wait for others, of which not all are named: they could not be read, or were more than are looked at.
+    /// Tasks that wait for others, of which not all are named: they could not be told of one turn of the loop, or were more than are
+    /// looked at; or of which it could not be read what they wait for.
     pub edges: u64,
     /// Samples that could not tell what ran in a thread.
     pub running: u64,
+    /// Tasks that are shown without a name, as it could not be read in the turn that their chain was read in.
+    pub names: u64,
 }
 
 impl Losses {
@@ -216,6 +222,7 @@ impl Losses {
             folded,
             edges,
             running,
+            names,
         } = other;
         self.torn += torn;
         self.faults += faults;
@@ -230,6 +237,7 @@ impl Losses {
         self.folded += folded;
         self.edges += edges;
         self.running += running;
+        self.names += names;
     }
 }
 

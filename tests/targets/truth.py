@@ -235,7 +235,7 @@ def describe(task, loop):
         "id": address(task),
         "name": name_of(task),
         "tid": native_id,
-        "state": "running" if running else "pending",
+        "state": "running" if running else "ready" if is_ready(task) else "pending",
         "stack": stack,
         "waits_on": waits_on,
         "cancelling": cancellations(task),
@@ -248,6 +248,21 @@ def cancellations(task):
     if not isinstance(task, c_task):
         return 0
     return task.cancelling() if hasattr(task, "cancelling") else int(task._must_cancel)
+
+
+def is_ready(task):
+    """Whether a task that is not running waits for its loop only: it has not begun, or what it awaited is done."""
+    coroutine = coroutine_of(task)
+    if isinstance(coroutine, (types.CoroutineType, types.GeneratorType)) and not is_begun(coroutine):
+        return True
+    waiter = task._fut_waiter
+    return waiter is None or waiter.done()
+
+
+def is_begun(coroutine):
+    """Whether a coroutine, or a generator in its place, was ever sent anything."""
+    state = inspect.getgeneratorstate if isinstance(coroutine, types.GeneratorType) else inspect.getcoroutinestate
+    return state(coroutine) not in (inspect.CORO_CREATED, inspect.GEN_CREATED)
 
 
 def address(thing):
@@ -282,6 +297,8 @@ def name_of(task):
 
 def suspended_stack(task):
     """The chain of a task that is not running, innermost first, and what it waits for."""
+    import asyncio
+
     frames = []
     awaitable, terminal = coroutine_of(task), None
     while awaitable is not None:
@@ -294,8 +311,8 @@ def suspended_stack(task):
         else:
             terminal = behind_iterator(awaitable)
             break
-    if terminal is None:
-        # Suspended in a plain `yield`: the task knows the future that it was given.
+    if terminal is None or (not asyncio.isfuture(terminal) and task._fut_waiter is not None):
+        # Suspended in a plain `yield`, or in an object of another kind: the task knows the future that it was given.
         terminal = task._fut_waiter
     waits_on = None
     if terminal is not None:

@@ -7,16 +7,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use awaitwhat::decode::{self, TaskRecord};
 use awaitwhat::layout::LayoutError;
-use awaitwhat::memory::{Address, Fault, Memory};
-use awaitwhat::python::waits::{WaitReader, Waiter};
+use awaitwhat::memory::{Address, Fault, Fragment, Memory};
+use awaitwhat::reading::edges::{self, Side, Turn};
+use awaitwhat::reading::ends::{self, Kinds, Suspension};
 use awaitwhat::session::own_thread_ids;
+use awaitwhat::snapshot::WaitKind;
 use awaitwhat::symbolize::CodeCache;
 use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
-use awaitwhat_common::event::{FRAME_WORDS, HEAD, TASK_HEADER_WORDS, TaskState, ring, task};
+use awaitwhat_common::event::{TaskState, ring, task};
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::WINDOW_WORDS;
-use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::plan::{ThreadPlan, wants};
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use awaitwhat_tests::compare::differences;
 use awaitwhat_tests::environment::{self, Python};
@@ -70,6 +73,10 @@ fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64
     let mut host = PeerHost {
         memory,
         records: Vec::new(),
+    };
+    let plan = &ThreadPlan {
+        wants: wants::NAME | wants::LINKS,
+        ..*plan
     };
     let mut walk = Walk::NEW;
     walk.begin_slice(layout, plan, false, 0, 0, 0);
@@ -374,9 +381,9 @@ struct Look<'a> {
     interpreter: &'a Interpreter,
     running: &'a [EventLoop],
     code: CodeCache,
-    waits: WaitReader,
-    /// Who (first) waits for whom.
-    edges: BTreeSet<(Address, Address)>,
+    kinds: Kinds,
+    /// What is to be joined to who waits for whom.
+    sides: Vec<Side>,
     /// Tasks that cannot be told.
     torn: u64,
 }
@@ -388,110 +395,126 @@ impl<'a> Look<'a> {
             interpreter,
             running,
             code: CodeCache::default(),
-            waits: WaitReader::default(),
-            edges: BTreeSet::new(),
+            kinds: Kinds::default(),
+            sides: Vec::new(),
             torn: 0,
         }
     }
 
     /// The task of a record; `None` where it is none.
     fn task(&mut self, record: &[u64]) -> Result<Option<Task>> {
-        let word = |at: usize| record.get(at).copied().unwrap_or(0);
-        let address = Address(word(task::ADDRESS));
-        let layout = (word(HEAD) >> 48) as u32;
-        if address.is_null()
+        let bytes: Vec<u8> = record.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let decode::Record::Task(record) = decode::decode(&bytes)? else {
+            bail!("no record of a task")
+        };
+        if record.address.is_null()
             || !self
                 .interpreter
-                .is_task_type(self.memory, layout, Address(word(task::TYPE)))?
+                .is_task_type(self.memory, record.layout, record.task_type)?
         {
             return Ok(None);
         }
-        let [_, status, state, _, low, high, ..] = word(HEAD).to_le_bytes();
-        match TaskStatus::from_u8(status) {
-            Some(TaskStatus::Opaque) => return Ok(None),
-            Some(TaskStatus::Torn) => {
+        match record.status {
+            TaskStatus::Opaque => return Ok(None),
+            TaskStatus::Torn => {
                 self.torn += 1;
                 return Ok(None);
             }
-            Some(TaskStatus::Complete | TaskStatus::Truncated) => {}
-            Some(TaskStatus::Fault | TaskStatus::Refused) | None => bail!("status {status}"),
+            TaskStatus::Complete | TaskStatus::Truncated => {}
+            TaskStatus::Fault | TaskStatus::Refused => bail!("a task cannot be read"),
         }
-        let frame_count = usize::from(u16::from_le_bytes([low, high]));
-        let is_running = TaskState::from_u8(state) == Some(TaskState::Running);
         let objects = self.interpreter.objects(self.memory);
         let mut stack = Vec::new();
-        for at in (TASK_HEADER_WORDS..).step_by(FRAME_WORDS).take(frame_count) {
-            stack.push(
-                self.code
-                    .frame(&objects, Address(word(at)), Address(word(at + 1)))?,
-            );
+        for (code, instruction) in record.frames() {
+            stack.push(self.code.frame(&objects, code, instruction)?);
         }
-        let counts = word(task::COUNTS);
-        let left_out = ring::left_out(frame_count as u32, counts as u32);
-        if !is_running {
-            // Behind the outermost frames the oldest one may be anywhere.
-            let outermost = ring::outermost(frame_count as u32) as usize;
-            if let Some(oldest) = ring::oldest(frame_count as u32, counts as u32) {
-                stack[outermost..].rotate_left(oldest as usize - outermost);
-            }
-            if left_out > 0 {
-                stack.insert(outermost, awaitwhat::snapshot::Frame::left_out(Some(left_out)));
-            }
-            stack.reverse();
+        if record.left_out > 0 && record.state != TaskState::Running {
+            // Between the innermost frames and the outermost ones, which stay.
+            let outermost = ring::outermost(stack.len() as u32) as usize;
+            let place = stack.len() - outermost;
+            stack.insert(place, awaitwhat::snapshot::Frame::left_out(Some(record.left_out)));
         }
-        let terminal = if word(task::TERMINAL) == 0 {
-            word(task::FUT_WAITER)
-        } else {
-            word(task::TERMINAL)
-        };
-        let mut waits_on = None;
-        if !is_running && terminal != 0 && status == 0 {
-            let waiter = Waiter {
-                coroutine: Address(word(task::CORO)),
-                terminal: Address(terminal),
-                innermost: stack.first(),
-            };
-            let frames = self
-                .interpreter
-                .frames(self.memory, layout)
-                .context("no layout")?;
-            let types = self.interpreter.future_types(layout).context("no types")?;
-            let found = self.waits.describe(frames, types, &waiter)?;
-            let now = self.interpreter.task_fields(self.memory, layout, address)?;
-            ensure!(now.fut_waiter == Address(word(task::FUT_WAITER)));
-            self.edges
-                .extend(found.tasks.iter().map(|awaited| (address, *awaited)));
-            waits_on = Some(WaitsOn {
-                kind: as_text(found.kind)?,
-                id: found.id.to_string(),
-                type_name: found.type_name.to_string(),
-            });
-        }
+        let (state, waits_on) = self.waits(&record, &stack)?;
         // Before 3.8 tasks have none.
-        let name = Some(Address(word(task::NAME))).filter(|name| !name.is_null());
-        let is_loop = |it: &&EventLoop| it.address.0 == word(task::LOOP);
+        let name = (!record.name.is_null()).then_some(Fragment {
+            start: record.name,
+            bytes: record.name_bytes,
+        });
+        let is_loop = |it: &&EventLoop| it.address == record.event_loop;
         Ok(Some(Task {
-            id: address.to_string(),
+            id: record.address.to_string(),
             name: name.map(|name| objects.task_name(name)).transpose()?,
             tid: self.running.iter().find(is_loop).map(|it| it.tid),
-            state: if is_running { "running" } else { "pending" }.to_owned(),
+            state: state.to_owned(),
             stack: stack.iter().map(shown).collect::<Result<_>>()?,
             waits_on,
             awaited_by: Vec::new(),
             optional_awaited_by: Vec::new(),
-            truncated: left_out > 0,
-            cancelling: (counts >> 32) as u32,
+            truncated: record.left_out > 0 || record.status == TaskStatus::Truncated,
+            cancelling: record.cancellations,
             trio: None,
         }))
     }
 
+    /// The state of a task, and what it waits for.
+    fn waits(
+        &mut self,
+        record: &TaskRecord<'_>,
+        stack: &[awaitwhat::snapshot::Frame],
+    ) -> Result<(&'static str, Option<WaitsOn>)> {
+        let objects = self.interpreter.objects(self.memory);
+        let types = self.interpreter.future_types(record.layout).context("no types")?;
+        let suspension = Suspension::of(record);
+        let state = match record.state {
+            TaskState::Running => "running",
+            TaskState::Created => "ready",
+            TaskState::Waiting if self.kinds.is_ready(objects, types, &suspension)? => "ready",
+            TaskState::Waiting => "pending",
+        };
+        let end = match (record.state, record.status) {
+            (TaskState::Waiting, TaskStatus::Complete) => {
+                self.kinds.end(objects, types, &suspension, stack.first())?
+            }
+            _ => None,
+        };
+        let is_waiting = state == "pending";
+        self.sides.push(Side {
+            task: record.address,
+            turn: Turn::of(&record.origin),
+            end: end
+                .as_ref()
+                .filter(|_| is_waiting)
+                .and_then(|end| match end.kind {
+                    WaitKind::Task => Some(edges::End::Task(end.object)),
+                    WaitKind::Other => None,
+                    _ => Some(edges::End::Future(end.object)),
+                }),
+            group: ends::group(stack, record.first_variables).filter(|_| is_waiting),
+            links: record.links.iter().collect(),
+            cut_callbacks: record.cut_callbacks,
+        });
+        let waits_on = match end {
+            Some(end) => Some(WaitsOn {
+                kind: as_text(end.kind)?,
+                id: end.object.to_string(),
+                type_name: end.type_name.to_string(),
+            }),
+            None => None,
+        };
+        Ok((state, waits_on))
+    }
+
     fn add_awaiters(&self, tasks: &mut [Task]) {
+        let joined = edges::join(&self.sides);
+        let mut found: BTreeMap<String, BTreeSet<Address>> = BTreeMap::new();
+        for (side, waits) in self.sides.iter().zip(&joined.waits) {
+            for awaited in &waits.tasks {
+                found.entry(awaited.to_string()).or_default().insert(side.task);
+            }
+        }
         for task in tasks {
-            let waiters = self
-                .edges
-                .iter()
-                .filter(|(_, awaited)| awaited.to_string() == task.id);
-            task.awaited_by = waiters.map(|(waiter, _)| waiter.to_string()).collect();
+            let waiters = found.remove(&task.id).unwrap_or_default();
+            task.awaited_by = waiters.iter().map(Address::to_string).collect();
         }
     }
 }

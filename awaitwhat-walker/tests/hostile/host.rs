@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use awaitwhat::decode;
-use awaitwhat_common::limits::{MAX_OBJECTS, WINDOW_WORDS};
+use awaitwhat_common::limits::{MAX_LINKS, MAX_NAME_WORDS, MAX_OBJECTS, WINDOW_WORDS};
 use awaitwhat_walker::{Host, Record};
 
 use super::image::{BASE, PYTHON_TASK};
@@ -22,10 +22,25 @@ pub enum Seen {
     InPython(u8),
     /// A record had several frames.
     Chain,
+    /// A record had the words of a name, more than one step takes.
+    Name,
+    /// A record had something that callbacks lead to, several such things, and not all of them.
+    Link,
+    Links,
+    CutLinks,
+    /// A record had the type of what wakes its task.
+    FutWaiter,
+}
+
+impl Seen {
+    /// Whether it is about futures and callbacks, which trio has not.
+    pub fn is_of_futures(&self) -> bool {
+        matches!(self, Self::Link | Self::Links | Self::CutLinks | Self::FutWaiter)
+    }
 }
 
 /// What all walks together must have done.
-pub const EVERYTHING: [Seen; 18] = [
+pub const EVERYTHING: [Seen; 23] = [
     Seen::Slice(0),
     Seen::Slice(1),
     Seen::Slice(2),
@@ -44,6 +59,11 @@ pub const EVERYTHING: [Seen; 18] = [
     Seen::InPython(3),
     Seen::InPython(4),
     Seen::Chain,
+    Seen::Name,
+    Seen::Link,
+    Seen::Links,
+    Seen::CutLinks,
+    Seen::FutWaiter,
 ];
 
 /// A word that is another one from some read on.
@@ -143,6 +163,17 @@ impl Host for Hostile<'_> {
         assert!(frames as u32 + task.left_out <= MAX_OBJECTS);
         self.seen
             .insert(Seen::Record(task.state as u8, task.status as u8));
+        let (names, links) = (task.name_bytes.len() / 8, task.links.iter().count());
+        assert!(names <= MAX_NAME_WORDS as usize && links <= MAX_LINKS);
+        let is_seen = [
+            (names > 8, Seen::Name),
+            (links > 0, Seen::Link),
+            (links > 2, Seen::Links),
+            (task.cut_callbacks > 0, Seen::CutLinks),
+            (!task.fut_waiter_type.is_null(), Seen::FutWaiter),
+        ];
+        self.seen
+            .extend(is_seen.iter().filter(|(is_so, _)| *is_so).map(|(_, seen)| *seen));
         if task.task_type.0 == PYTHON_TASK {
             self.seen.insert(Seen::InPython(task.status as u8));
         }

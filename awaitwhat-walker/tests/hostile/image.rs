@@ -1,7 +1,8 @@
 //! Images of memory: objects that refer to each other without any sense, some of their words replaced by garbage.
 
 use awaitwhat_common::layout::{
-    ABSENT, ENTRY, Layout, TaskShape, UNICODE_ENTRY, Wrapper, attribute, keys_of_kinds, quirks, sized_keys,
+    ABSENT, Bound, ENTRY, Layout, Links, TaskShape, Text, UNICODE_ENTRY, Wrapper, attribute, keys_of_kinds,
+    quirks, sized_keys,
 };
 use awaitwhat_common::limits::{MAX_TASK_SHAPES, MAX_WRAPPERS, WINDOW_BYTES, WINDOW_WORDS};
 use proptest::collection::vec;
@@ -76,7 +77,7 @@ pub const LAYOUTS: usize = 5;
 /// Like 3.10, and like 3.9: a generator's frame is an object of its own, which here lies in the same window.
 const COUNTED_STACK: usize = 2;
 const DRIVEN: usize = 3;
-const TRIO: usize = 4;
+pub const TRIO: usize = 4;
 
 fn has_frame_objects(layout: usize) -> bool {
     matches!(layout, COUNTED_STACK | DRIVEN)
@@ -114,6 +115,7 @@ pub fn layout(number: usize) -> Layout {
         keys: BASE + WINDOW_BYTES + KEYS_OF_KINDS,
         coro: 8,
         name: ABSENT,
+        callbacks: 8,
         event_loop: 16,
         fut_waiter: 24,
         state: 32,
@@ -126,12 +128,21 @@ pub fn layout(number: usize) -> Layout {
     };
     Layout {
         task_type: TASK,
+        text: Text {
+            type_address: COROUTINE,
+            length: 24,
+            state: 24,
+            // Somewhere in an address.
+            kind_shift: 8,
+            data: 16,
+        },
+        links: links(),
         task_shapes,
         attribute_names: std::array::from_fn(|attribute| NAMES + attribute as u64),
         object_type: short(TYPE),
         weakref_object: short(REFERENT),
         task_coro: short(COROUTINE_OF_TASK),
-        task_name: 32,
+        task_name: short(COROUTINE_OF_TASK),
         task_loop: short(LOOP_OF_TASK),
         task_fut_waiter: 40,
         task_state: if is_trio { ABSENT } else { 48 },
@@ -169,6 +180,39 @@ pub fn layout(number: usize) -> Layout {
         wrappers,
         ..Layout::default()
     }
+}
+
+/// Callbacks wherever one looks: whatever there is may be a future, a list, a tuple, a function, or bound to something.
+fn links() -> Links {
+    let short = |offset: u64| u16::try_from(offset).expect("an offset within a window");
+    let mut links = Links {
+        callback0: short(COROUTINE_OF_TASK),
+        callbacks: 40,
+        list_size: 40,
+        list_items: 32,
+        tuple_size: 24,
+        tuple_items: 16,
+        function_closure: 16,
+        cell_contents: 24,
+        list_type: COROUTINE,
+        tuple_type: COROUTINE,
+        function_type: CHAIN_WRAPPER,
+        ..Links::default()
+    };
+    links.futures[1] = TERMINAL_WRAPPER;
+    links.futures[2] = COROUTINE;
+    links.bound[0] = Bound {
+        type_address: TASK,
+        offset: 24,
+        ..Bound::default()
+    };
+    links.bound[2] = Bound {
+        type_address: WEAK_REFERENCE,
+        offset: 16,
+        is_tuple: 1,
+        reserved: 0,
+    };
+    links
 }
 
 /// A layout with frames that are objects of their own.

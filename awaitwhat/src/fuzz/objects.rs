@@ -5,9 +5,9 @@ use awaitwhat_common::layout::{Layout, Wrapper, quirks};
 use super::world::Kind;
 use crate::layout::{DictKeys, ManagedDict, Table};
 use crate::memory::Address;
+use crate::python::future::FutureTypes;
 use crate::python::image::Heap;
 use crate::python::trio::TrioTypes;
-use crate::python::waits::FutureTypes;
 
 /// Flags of a type made by `class`: heap type, with a managed dict, and with values in its instances.
 const HEAP_TYPE: u64 = 1 << 9;

@@ -4,17 +4,18 @@ use awaitwhat_fuzz::{Choices, Place, Reached, Target};
 
 use super::hostile::{Hostile, MAX_HELD_BYTES};
 use super::world::{Kind, World};
-use crate::memory::Address;
+use crate::memory::{Address, Fragment};
 use crate::python::frame::{Chain, FrameAddress};
 use crate::python::trio::TrioVisit;
-use crate::python::waits::{WaitReader, Waiter};
+use crate::python::{Objects, ReadError};
+use crate::reading::ends::{Kinds, Suspension};
 use crate::snapshot::FrameKind;
 use crate::symbolize::CodeCache;
 use crate::testing::frame;
 
 /// Attributes and variables that are looked for.
 const NAMES: [&str; 5] = ["data", "first", "self", "_state", "missing"];
-/// Where a waiting task may be, of what `waits` knows.
+/// Where a waiting task may be, of what `ends` knows.
 const INNERMOST: [(&str, &str); 7] = [
     ("TaskGroup._aexit", "/lib/asyncio/taskgroups.py"),
     ("_wait", "/lib/asyncio/tasks.py"),
@@ -50,6 +51,13 @@ fn run(
     });
 }
 
+/// The name of a task, of what a record would have of the object at `start`.
+fn name_at(objects: &Objects<'_>, start: Address) -> Result<String, ReadError> {
+    let mut bytes = [0; 64];
+    objects.memory.read(start, &mut bytes)?;
+    objects.task_name(Fragment { start, bytes: &bytes })
+}
+
 #[test]
 fn fuzz_text() {
     let places = [
@@ -59,11 +67,11 @@ fn fuzz_text() {
         ("text", 3),
         ("is_interned", 0),
     ];
-    run("text", 4000, &places, |world, memory, choices, reached| {
+    run("text", 8000, &places, |world, memory, choices, reached| {
         let (objects, text) = (world.objects(memory), world.pick(choices, Kind::Text));
         memory.call(reached, "text", || objects.text(text));
         memory.call(reached, "is_interned", || objects.is_interned(text, "worker"));
-        memory.call(reached, "task_name", || objects.task_name(text));
+        memory.call(reached, "task_name", || name_at(&objects, text));
     });
 }
 
@@ -83,7 +91,7 @@ fn fuzz_numbers() {
             world.pick(choices, Kind::Bytes),
         );
         memory.call(reached, "integer", || objects.integer(number));
-        memory.call(reached, "task_name", || objects.task_name(number));
+        memory.call(reached, "task_name", || name_at(&objects, number));
         memory.call(reached, "bytes", || objects.bytes(bytes, 1 << 20));
     });
 }
@@ -270,34 +278,53 @@ fn fuzz_thread_local() {
 }
 
 #[test]
-fn fuzz_waits() {
+fn fuzz_ends() {
     let places = [
-        ("describe", 0),
-        ("describe", 1),
-        ("tasks", 0),
-        ("tasks", 1),
-        ("tasks", 2),
+        ("is_ready", 0),
+        ("ready", 0),
+        ("ready", 1),
+        ("end", 0),
+        ("end", 1),
         ("kind", 0),
         ("kind", 1),
         ("kind", 2),
         ("kind", 3),
     ];
-    run("waits", 4000, &places, |world, memory, choices, reached| {
+    run("ends", 4000, &places, |world, memory, choices, reached| {
         let (function, file) = choices.pick(&INNERMOST);
         let innermost = frame(function, file, 1);
-        let waiter = Waiter {
-            coroutine: world.pick(choices, Kind::Coroutine),
-            terminal: world.pick(choices, Kind::Awaitable),
-            innermost: Some(&innermost).filter(|_| !choices.once_in(4)),
+        let objects = world.objects(memory);
+        let mut object = || {
+            let object = world.pick(choices, Kind::Awaitable);
+            let type_object = objects
+                .memory
+                .read_address(object.offset(objects.offsets.object_type));
+            (object, type_object.unwrap_or_default())
         };
-        let mut reader = WaitReader::default();
+        let ((task, task_type), (fut_waiter, fut_waiter_type)) = (object(), object());
+        let (terminal, terminal_type) = object();
+        let suspension = Suspension {
+            task_type,
+            fut_waiter: choices.pick(&[Address::NULL, fut_waiter, terminal]),
+            fut_waiter_type,
+            fut_waiter_state: choices.below(3) as u32,
+            terminal: choices.pick(&[Address::NULL, terminal, task]),
+            terminal_type,
+            terminal_state: choices.below(3) as u32,
+        };
+        let mut kinds = Kinds::default();
         for _ in 0..=choices.below(2) {
-            let found = memory.call(reached, "describe", || {
-                reader.describe(world.frames(memory), &world.futures, &waiter)
+            let ready = memory.call(reached, "is_ready", || {
+                kinds.is_ready(objects, &world.futures, &suspension)
             });
-            if let Some(waits) = found {
-                reached.note("tasks", waits.tasks.len() as u32);
-                reached.note("kind", waits.kind as u32);
+            if let Some(ready) = ready {
+                reached.note("ready", u32::from(ready));
+            }
+            let end = memory.call(reached, "end", || {
+                kinds.end(objects, &world.futures, &suspension, Some(&innermost))
+            });
+            if let Some(end) = end.flatten() {
+                reached.note("kind", end.kind as u32);
             }
         }
     });

@@ -8,9 +8,9 @@ use super::objects::Planter;
 use crate::layout::{Offsets, Table, Version};
 use crate::memory::Address;
 use crate::python::frame::Frames;
+use crate::python::future::FutureTypes;
 use crate::python::image::MemoryImage;
 use crate::python::trio::TrioTypes;
-use crate::python::waits::FutureTypes;
 use crate::python::{Objects, Types};
 use crate::target::self_check_tests::tables;
 

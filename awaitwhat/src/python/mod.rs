@@ -7,6 +7,7 @@ pub mod dict;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
+pub mod future;
 #[cfg(test)]
 pub(crate) mod image;
 pub(crate) mod instance;
@@ -20,9 +21,6 @@ mod tests;
 mod thread_local;
 pub mod trio;
 mod r#type;
-pub mod waits;
-#[cfg(test)]
-mod waits_tests;
 
 pub use self::str::Text;
 

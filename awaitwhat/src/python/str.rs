@@ -46,8 +46,17 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read or is no string.
     pub fn text(&self, object: Address) -> Result<Text, ReadError> {
+        self.text_until(object, Address(u64::MAX))
+    }
+
+    /// The text of a `str` as far as its characters lie before `end`.
+    ///
+    /// # Errors
+    /// As [`Objects::text`].
+    pub(super) fn text_until(&self, object: Address, end: Address) -> Result<Text, ReadError> {
         let header = self.str_header(object)?;
-        let length = header.length.min(MAX_CHARACTERS);
+        let room = end.0.saturating_sub(header.data.0) / header.width as u64;
+        let length = header.length.min(MAX_CHARACTERS).min(room);
         let mut bytes = vec![0; length as usize * header.width];
         self.memory.read(header.data, &mut bytes)?;
         let character = |code: u32| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);

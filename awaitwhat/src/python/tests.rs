@@ -5,7 +5,7 @@ use super::sequence::MAX_ITEMS;
 use super::str::MAX_CHARACTERS;
 use super::{ReadError, Text};
 use crate::layout::{ManagedDict, Offsets, Table, Version};
-use crate::memory::Address;
+use crate::memory::{Address, Fragment};
 use crate::python::image::MemoryImage;
 
 /// Flags of a type made by `class`: heap type with a managed dict, and with values in its instances.
@@ -504,13 +504,19 @@ fn names_tasks_by_text_number_and_anything_else() {
     };
     let types = heap.types;
     base(&mut heap, types.list, "list");
+    heap.set(types.list, heap.offsets.object_type, types.type_type.0);
     let text = heap.text("worker");
     let number = heap.object(types.long, 32);
     heap.set(number, heap.offsets.long.tag, 1 << 3);
     heap.set(number, heap.offsets.long.digits, 17);
     let list = heap.list(&[]);
     let objects = heap.objects();
-    assert_eq!(objects.task_name(text), Ok("worker".to_owned()));
-    assert_eq!(objects.task_name(number), Ok("Task-17".to_owned()));
-    assert_eq!(objects.task_name(list), Ok(format!("<list object at {list}>")));
+    let name = |start: Address| {
+        let mut bytes = [0; 64];
+        objects.memory.read(start, &mut bytes).unwrap();
+        objects.task_name(Fragment { start, bytes: &bytes })
+    };
+    assert_eq!(name(text), Ok("worker".to_owned()));
+    assert_eq!(name(number), Ok("Task-17".to_owned()));
+    assert_eq!(name(list), Ok(format!("<list object at {list}>")));
 }

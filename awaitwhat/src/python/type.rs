@@ -92,6 +92,20 @@ impl Objects<'_> {
             .to_owned())
     }
 
+    /// As [`Objects::type_name`], of what is asked first whether it is a type.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be read.
+    pub fn checked_type_name(&self, type_object: Address) -> Result<String, ReadError> {
+        if !self.is_type(type_object)? {
+            return Err(ReadError::Malformed {
+                what: "type",
+                address: type_object,
+            });
+        }
+        self.type_name(type_object)
+    }
+
     /// Whether the object is a type, by its own type: `type`, or a metaclass.
     ///
     /// # Errors

@@ -11,11 +11,12 @@ use super::trio;
 use crate::chains::ChainId;
 use crate::decode::{SliceRecord, TaskRecord};
 use crate::graph;
-use crate::memory::{Address, Fault};
+use crate::memory::{Address, Fault, Fragment};
 use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
-use crate::python::waits::Waiter;
-use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitsOn};
+use crate::reading::edges::{self, Side, Turn};
+use crate::reading::ends::{self, Suspension};
+use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Frames of the main thread that are read where no thread runs a loop.
 const MAX_THREAD_FRAMES: usize = 32;
@@ -34,12 +35,18 @@ struct Visit {
     cancellations: u32,
     /// Number of the layout that the task was read with.
     layout: u32,
-    task_type: Address,
     name: Address,
     event_loop: Address,
-    fut_waiter: Address,
     coroutine: Address,
-    terminal: Address,
+    suspension: Suspension,
+    turn: Turn,
+    /// The object that names the task, as far as it was read together with the chain.
+    name_bytes: Box<[u8]>,
+    /// The first variables of the two innermost frames.
+    first_variables: [Address; 2],
+    /// What the task's callbacks lead to; and how many callbacks there are where that is not all, else 0.
+    links: Box<[Address]>,
+    cut_callbacks: u32,
     /// How many turns a task of trio had had when it was read.
     turns: Option<i64>,
 }
@@ -72,12 +79,15 @@ impl Gathering {
             is_truncated: record.status == TaskStatus::Truncated || record.left_out > 0,
             cancellations: record.cancellations,
             layout: record.layout,
-            task_type: record.task_type,
             name: record.name,
             event_loop: record.event_loop,
-            fut_waiter: record.fut_waiter,
             coroutine: record.coroutine,
-            terminal: record.terminal,
+            suspension: Suspension::of(record),
+            turn: Turn::of(&record.origin),
+            name_bytes: record.name_bytes.into(),
+            first_variables: record.first_variables,
+            links: record.links.iter().collect(),
+            cut_callbacks: record.cut_callbacks,
             turns: None,
         };
         if self.visits.insert(record.address, visit).is_none() {
@@ -134,7 +144,6 @@ pub(super) fn assemble(
     captured_at: jiff::Timestamp,
     is_proven: bool,
 ) -> Result<Snapshot, AttachError> {
-    observer.names.waits.begin_snapshot();
     if !is_proven {
         observer.memory.forget();
     }
@@ -163,7 +172,7 @@ pub(super) fn assemble(
     if !is_proven {
         drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
     }
-    observer.losses.edges += observer.names.waits.take_cut();
+    join_waits(observer, &mut tasks, &seen);
     trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
     let main_thread = if tasks.is_empty() {
@@ -221,18 +230,16 @@ fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
 
 /// The task of a visit.
 fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task, Fault> {
-    let name = readable(
-        observer
-            .interpreter
-            .objects(&observer.memory)
-            .task_name(visit.name),
-    )?;
+    let name = name(observer, visit)?;
     let chain = observer.names.chains.get(visit.chain);
     let stack = Arc::clone(&chain.stack);
     let trio = trio_task(observer, id, visit)?;
-    let waits_on = match visit.state {
-        RawState::Waiting => waits_on(observer, visit, &stack)?,
-        RawState::Running | RawState::Created => None,
+    let (state, waits_on) = match visit.state {
+        RawState::Waiting if trio.is_none() => waits(observer, visit, &stack)?,
+        RawState::Waiting => (TaskState::Pending, None),
+        RawState::Running => (TaskState::Running, None),
+        RawState::Created if trio.is_none() => (TaskState::Ready, None),
+        RawState::Created => (TaskState::Pending, None),
     };
     let (trio, waits_on) = match trio {
         Some(reading) => {
@@ -245,11 +252,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task,
         id,
         name: name.map(|name| observer.names.task_name(name)),
         tid: observer.thread_of(visit.event_loop),
-        state: if visit.state == RawState::Running {
-            TaskState::Running
-        } else {
-            TaskState::Pending
-        },
+        state,
         stack,
         waits_on,
         awaited_by: Vec::new(),
@@ -273,66 +276,109 @@ fn trio_task(observer: &Observer, id: Address, visit: &Visit) -> Result<Option<T
         coroutine: visit.coroutine,
         is_running: visit.state == RawState::Running,
         is_truncated: visit.is_truncated,
-        next_send: visit.fut_waiter,
+        next_send: visit.suspension.fut_waiter,
         stack: &chain.stack,
         frames: &chain.frames,
     };
     readable(frames.trio_task(types, &seen))
 }
 
-fn waits_on(observer: &mut Observer, visit: &Visit, stack: &[Frame]) -> Result<Option<WaitsOn>, Fault> {
-    let terminal = if visit.terminal.is_null() {
-        visit.fut_waiter
-    } else {
-        visit.terminal
-    };
-    let (Some(frames), Some(types)) = (
-        observer.interpreter.frames(&observer.memory, visit.layout),
-        observer.interpreter.future_types(visit.layout),
-    ) else {
-        return Ok(None);
-    };
-    if terminal.is_null() || visit.has_no_end {
+/// The name of a task, from what its record has of the object that names it.
+fn name(observer: &mut Observer, visit: &Visit) -> Result<Option<String>, Fault> {
+    if visit.name.is_null() {
         return Ok(None);
     }
-    let waiter = Waiter {
-        coroutine: visit.coroutine,
-        terminal,
-        innermost: stack.first(),
-    };
-    readable(observer.names.waits.describe(frames, types, &waiter))
+    let objects = observer.interpreter.objects(&observer.memory);
+    let name = readable(objects.task_name(Fragment {
+        start: visit.name,
+        bytes: &visit.name_bytes,
+    }))?;
+    observer.losses.names += u64::from(name.is_none());
+    Ok(name)
 }
 
-/// The target went on while names and edges were read: those of tasks that have moved meanwhile are taken back.
-fn drop_doubtful(observer: &Observer, tasks: &mut [Task], visits: &[Visit]) -> Result<(), Fault> {
+/// Whether a suspended task of asyncio could go on, and what it waits for; the tasks behind that are still missing.
+fn waits(
+    observer: &mut Observer,
+    visit: &Visit,
+    stack: &[Frame],
+) -> Result<(TaskState, Option<WaitsOn>), Fault> {
+    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+        return Ok((TaskState::Pending, None));
+    };
+    let objects = observer.interpreter.objects(&observer.memory);
+    let (kinds, suspension) = (&mut observer.names.kinds, &visit.suspension);
+    let state = match readable(kinds.is_ready(objects, types, suspension))? {
+        Some(true) => TaskState::Ready,
+        Some(false) | None => TaskState::Pending,
+    };
+    if visit.has_no_end {
+        return Ok((state, None));
+    }
+    let end = readable(kinds.end(objects, types, suspension, stack.first()))?;
+    observer.losses.edges += u64::from(end.is_none());
+    let waits_on = end.flatten().map(|end| WaitsOn {
+        kind: end.kind,
+        id: end.object,
+        type_name: end.type_name,
+        tasks: Vec::new(),
+    });
+    Ok((state, waits_on))
+}
+
+/// Says of every task of asyncio which others it waits for.
+fn join_waits(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) {
+    let is_waiting = |task: &Task| task.trio.is_none() && task.state == TaskState::Pending;
+    let side = |(task, visit): (&Task, &Visit)| {
+        let waits_on = task.waits_on.as_ref().filter(|_| is_waiting(task));
+        Side {
+            task: task.id,
+            turn: visit.turn,
+            end: waits_on.and_then(|on| match on.kind {
+                WaitKind::Task => Some(edges::End::Task(on.id)),
+                WaitKind::Other => None,
+                _ => Some(edges::End::Future(on.id)),
+            }),
+            group: waits_on.and_then(|_| ends::group(&task.stack, visit.first_variables)),
+            links: visit.links.clone(),
+            cut_callbacks: visit.cut_callbacks,
+        }
+    };
+    let sides: Vec<Side> = tasks.iter().zip(visits).map(side).collect();
+    let joined = edges::join(&sides);
+    observer.losses.edges += joined.unknown_awaiters;
+    for (task, found) in tasks.iter_mut().zip(joined.waits) {
+        if let Some(waits_on) = &mut task.waits_on {
+            waits_on.tasks = found.tasks;
+            observer.losses.edges += u64::from(found.is_incomplete);
+        }
+    }
+}
+
+/// The target went on while it was read what tasks of trio are parked in: that of tasks that have moved meanwhile is taken back.
+fn drop_doubtful(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) -> Result<(), Fault> {
     observer.memory.forget();
+    let interpreter = &observer.interpreter;
     for (task, visit) in tasks.iter_mut().zip(visits) {
-        let now = observer
-            .interpreter
-            .task_fields(&observer.memory, visit.layout, task.id);
-        let now = readable(now)?;
-        let is_same_task = now.is_some_and(|now| {
-            (now.task_type, now.name, now.event_loop) == (visit.task_type, visit.name, visit.event_loop)
-        });
-        if !is_same_task {
-            task.name = None;
-        }
-        if let Some(waits_on) = &mut task.waits_on
-            && !(is_same_task && now.is_some_and(|now| now.fut_waiter == visit.fut_waiter))
-        {
-            waits_on.tasks.clear();
-        }
-        let interpreter = &observer.interpreter;
-        if let (Some(types), Some(frames)) = (
+        let (Some(types), Some(frames)) = (
             interpreter.trio_types(visit.layout),
             interpreter.frames(&observer.memory, visit.layout),
-        ) {
-            let turns = readable(frames.trio_turns(types, task.id))?.flatten();
-            let is_same_turn =
-                now.is_some_and(|now| now.fut_waiter == visit.fut_waiter) && turns == visit.turns;
-            if !(is_same_task && turns.is_some() && is_same_turn) {
-                trio::take_back(task);
-            }
+        ) else {
+            continue;
+        };
+        let now = readable(interpreter.task_fields(&observer.memory, visit.layout, task.id))?;
+        let turns = readable(frames.trio_turns(types, task.id))?.flatten();
+        let is_same_turn = now.is_some_and(|now| {
+            (now.task_type, now.name, now.event_loop, now.fut_waiter)
+                == (
+                    visit.suspension.task_type,
+                    visit.name,
+                    visit.event_loop,
+                    visit.suspension.fut_waiter,
+                )
+        });
+        if !(is_same_turn && turns.is_some() && turns == visit.turns) {
+            trio::take_back(task);
         }
     }
     Ok(())
@@ -351,12 +397,15 @@ mod tests {
             is_truncated: false,
             cancellations: 0,
             layout: 0,
-            task_type: Address::NULL,
             name: Address::NULL,
             event_loop: Address::NULL,
-            fut_waiter: Address::NULL,
             coroutine: Address::NULL,
-            terminal: Address::NULL,
+            suspension: Suspension::default(),
+            turn: Turn::default(),
+            name_bytes: Box::default(),
+            first_variables: [Address::NULL; 2],
+            links: Box::default(),
+            cut_callbacks: 0,
             turns: None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awaitwhat_common::event::{TaskState, ring};
-use awaitwhat_common::plan::{LoopId, ThreadPlan};
+use awaitwhat_common::plan::{LoopId, ThreadPlan, wants};
 use awaitwhat_common::status::TaskStatus;
 
 use super::Options;
@@ -19,8 +19,8 @@ use crate::memory::{Address, Fault};
 use crate::pattern::Pattern;
 use crate::profile::other_chains;
 use crate::python::trio::TrioTypes;
-use crate::python::waits::WaitReader;
 use crate::python::{Objects, ReadError};
+use crate::reading::ends::Kinds;
 use crate::snapshot::{Frame, FrameKind, Losses};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
@@ -152,7 +152,7 @@ pub(super) struct Names {
     task_name_bytes: usize,
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
-    pub(super) waits: WaitReader,
+    pub(super) kinds: Kinds,
     /// Chains whose names are known to be right of what was drained last, by the loop that they were seen in.
     proven: HashSet<(ChainId, LoopId)>,
     /// How often it was tried to prove names since they were last checked.
@@ -335,6 +335,12 @@ impl Observer {
             plan.tid = threads.outer(plan.tid);
             plan.tgid = self.pid;
             plan.address_space = self.memory.address_space();
+            // What is besides a chain only a snapshot shows.
+            plan.wants = if iterator_budget.is_zero() {
+                wants::NAME | wants::LINKS
+            } else {
+                0
+            };
             plan.max_frames = u32::try_from(reading.max_frames).unwrap_or(u32::MAX);
             plan.context_budget_ns = nanoseconds(reading.budget);
             plan.iterator_budget_ns = nanoseconds(*iterator_budget);
@@ -581,7 +587,7 @@ impl Names {
             task_name_bytes: 0,
             chains: ChainTable::default(),
             codes: CodeCache::new(mine),
-            waits: WaitReader::default(),
+            kinds: Kinds::default(),
             proven: HashSet::new(),
             proofs: 0,
             task_types: HashMap::new(),
@@ -719,7 +725,7 @@ impl Names {
             let frame = |&(code, instruction)| codes.frame(objects, code, instruction);
             let mut stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
             mark_left_out(&mut stack, task);
-            let terminal: Option<Arc<str>> = match objects.type_name(task.terminal_type) {
+            let terminal: Option<Arc<str>> = match objects.checked_type_name(task.terminal_type) {
                 _ if task.terminal_type.is_null() => None,
                 Ok(name) => Some(codes.intern(&name)),
                 Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),

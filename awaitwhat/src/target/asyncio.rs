@@ -1,6 +1,6 @@
 //! What is to be known about the `asyncio` and `_asyncio` modules of the target, resolved once they are imported.
 
-use awaitwhat_common::layout::{ABSENT, Layout, Wrapper};
+use awaitwhat_common::layout::{ABSENT, Bound, Layout, Wrapper};
 use awaitwhat_common::limits::MAX_WRAPPERS;
 use awaitwhat_common::plan::{Root, root_kind};
 
@@ -10,7 +10,7 @@ use super::scheduler::SchedulerError;
 use super::self_check::ASYNCIO_FUNCTIONS;
 use crate::layout::{AsyncioDebug, Registry, find_asyncio_debug};
 use crate::memory::{Address, Memory};
-use crate::python::waits::FutureTypes;
+use crate::python::future::FutureTypes;
 use crate::python::{Objects, ReadError};
 
 /// Words of the module state of `_asyncio` that are searched for a type.
@@ -165,6 +165,7 @@ impl Interpreter {
             None => (None, self.walk),
         };
         self.add_wrappers(&objects, accelerator, &mut walk);
+        self.add_links(memory, state, accelerator, &types, &mut walk)?;
         if !walk.is_within_bounds() {
             return Err(SchedulerError::OutOfBounds {
                 version: self.version,
@@ -295,6 +296,62 @@ impl Interpreter {
             .filter(|module| !module.is_null())
             .and_then(|module| self.find_future_iterator(objects, module));
         walk.wrappers = self.wrapper_table(future_iterator);
+    }
+
+    /// Tells the walker how callbacks lead to what they wake. One of a type that is not found leads nowhere.
+    fn add_links(
+        &self,
+        memory: &dyn Memory,
+        state: Address,
+        accelerator: Address,
+        types: &FutureTypes,
+        walk: &mut Layout,
+    ) -> Result<(), ReadError> {
+        let objects = self.objects(memory);
+        let named = |module, name| match self.module(memory, state, module)? {
+            Some(module) => objects.module_attribute(module, name),
+            None => Ok(None),
+        };
+        let first = self.offsets.header_bytes();
+        // `PyMethodObject.im_self`, `PyCFunctionObject.m_self` and `partialobject.args` come after another pointer, `ww_task` of a
+        // `TaskWakeupMethWrapper` (`_asynciomodule.c`) is the first one.
+        let found = [
+            (named("types", "MethodType")?, first + 8, 0),
+            (named("types", "BuiltinFunctionType")?, first + 8, 0),
+            (named("functools", "partial")?, first + 8, 1),
+            (self.find_wakeup_wrapper(&objects, accelerator), first, 0),
+        ];
+        for (bound, (type_object, offset, is_tuple)) in walk.links.bound.iter_mut().zip(found) {
+            *bound = Bound {
+                type_address: type_object.unwrap_or_default().0,
+                offset: u16::try_from(offset).unwrap_or(u16::MAX),
+                is_tuple,
+                reserved: 0,
+            };
+        }
+        let is_native = !types.gathering.is_null()
+            && !types.future.is_null()
+            && objects.is_subtype(types.gathering, types.future)?;
+        let gathering = if is_native { types.gathering } else { Address::NULL };
+        for (known, type_object) in walk.links.futures.iter_mut().zip([types.future, gathering]) {
+            *known = type_object.0;
+        }
+        Ok(())
+    }
+
+    /// The type of what wakes a task until 3.9; since 3.10, which also has `anext`, that is a method of the task.
+    fn find_wakeup_wrapper(&self, objects: &Objects<'_>, accelerator: Address) -> Option<Address> {
+        const NAME: &str = "TaskWakeupMethWrapper";
+        if accelerator.is_null() || self.offsets.has_anext {
+            return None;
+        }
+        let definition = accelerator.offset(self.offsets.module.definition);
+        let definition = objects.memory.read_address(definition).ok()?;
+        scan_data(objects.memory, definition, |address, word| {
+            static_type_at(objects, address, word)
+                .filter(|(_, name)| name == NAME)
+                .map(|(found, _)| found)
+        })
     }
 
     /// The types that every interpreter has, and that of what a future's `__await__` returns.

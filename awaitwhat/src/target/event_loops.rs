@@ -453,8 +453,8 @@ mod tests {
     use awaitwhat_common::limits::MAX_FOREIGN_LOOPS;
 
     use super::*;
+    use crate::python::future::FutureTypes;
     use crate::python::image::MemoryImage;
-    use crate::python::waits::FutureTypes;
 
     fn thread(number: u64, event_loop: u64) -> Thread {
         Thread {

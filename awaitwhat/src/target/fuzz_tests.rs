@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use awaitwhat_common::limits::WINDOW_WORDS;
-use awaitwhat_common::plan::ThreadPlan;
+use awaitwhat_common::plan::{ThreadPlan, wants};
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use awaitwhat_fuzz::{Choices, Reached, Target};
 use awaitwhat_walker::{Flow, Host, Record, Walk};
@@ -12,7 +12,7 @@ use super::Interpreter;
 use super::synthetic_tests::{BUILDS, Planted, plant};
 use crate::decode;
 use crate::fuzz::hostile::{Hostile, MAX_HELD_BYTES, Plain};
-use crate::memory::{Address, Memory as _};
+use crate::memory::{Address, Fragment, Memory as _};
 use crate::python::Objects;
 use crate::symbolize::CodeCache;
 
@@ -133,7 +133,10 @@ fn walk(process: &Found, memory: &Hostile, choices: &mut Choices<'_>, reached: &
     };
     let (mut cache, mut walk) = (CodeCache::default(), Walk::NEW);
     for number in 0..=choices.below(3) {
-        let plan = choices.pick(&process.plans);
+        let plan = ThreadPlan {
+            wants: wants::NAME | wants::LINKS,
+            ..choices.pick(&process.plans)
+        };
         let mut host = Walked {
             memory,
             looks: choices.pick(&SLICE_LOOKS),
@@ -170,6 +173,10 @@ fn name(bytes: &[u8], objects: &Objects<'_>, memory: &Hostile, cache: &mut CodeC
         let frame = memory.bounded(|| cache.frame(objects, code, instruction));
         reached.note_result("frame", &frame);
     }
-    let name = memory.bounded(|| objects.task_name(record.name));
+    let seen = Fragment {
+        start: record.name,
+        bytes: record.name_bytes,
+    };
+    let name = memory.bounded(|| objects.task_name(seen));
     reached.note_result("name", &name);
 }

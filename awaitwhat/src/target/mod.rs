@@ -27,7 +27,7 @@ mod version;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use awaitwhat_common::layout::Layout;
+use awaitwhat_common::layout::{Layout, Links, Text};
 
 use self::asyncio::Wrappers;
 use self::bounded::Bounded;
@@ -42,7 +42,7 @@ use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::dict::Search;
 use crate::python::frame::Frames;
-use crate::python::waits::FutureTypes;
+use crate::python::future::FutureTypes;
 use crate::python::{Objects, ReadError, Types};
 
 /// Images of a process that are searched for an interpreter.
@@ -345,7 +345,7 @@ impl Interpreter {
             runtime,
             offsets,
             types,
-            walk: with_types(walk, &types),
+            walk: with_types(walk, &offsets, &types),
             wrappers: Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),
@@ -388,8 +388,32 @@ impl Interpreter {
 }
 
 /// The layout of a version, with the types of one interpreter.
-fn with_types(walk: Layout, types: &Types) -> Layout {
+fn with_types(walk: Layout, offsets: &Offsets, types: &Types) -> Layout {
+    // An offset that is too large for the walker is found out by `Layout::is_within_bounds`.
+    let short = |offset: u64| u16::try_from(offset).unwrap_or(u16::MAX);
+    let unicode = &offsets.unicode;
     Layout {
+        text: Text {
+            type_address: types.unicode.0,
+            length: short(unicode.length),
+            state: short(unicode.state),
+            kind_shift: unicode.kind_shift as u16,
+            data: short(unicode.data),
+        },
+        links: Links {
+            callback0: short(offsets.future.callback0),
+            callbacks: short(offsets.future.callbacks),
+            list_size: short(offsets.list.size),
+            list_items: short(offsets.list.items),
+            tuple_size: short(offsets.tuple.size),
+            tuple_items: short(offsets.tuple.items),
+            function_closure: short(offsets.function.closure),
+            cell_contents: short(offsets.cell_contents),
+            list_type: types.list.0,
+            tuple_type: types.tuple.0,
+            function_type: types.function.0,
+            ..Links::default()
+        },
         coroutine_type: types.coroutine.0,
         generator_type: types.generator.0,
         async_generator_type: types.async_generator.0,

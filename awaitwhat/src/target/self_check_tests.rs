@@ -212,7 +212,7 @@ impl Process {
             runtime: self.runtime,
             offsets,
             types: self.heap.types,
-            walk: with_types(walk, types),
+            walk: with_types(walk, &offsets, types),
             wrappers: super::Wrappers::default(),
             thread_id_place: None,
             schedulers: Vec::new(),

@@ -24,7 +24,8 @@ pub struct TaskFields {
 }
 
 /// What asyncio calls the attributes of a task, by [`attribute`].
-const ATTRIBUTES: [&str; attribute::COUNT] = ["_coro", "_loop", "_name", "_fut_waiter", "_state"];
+const ATTRIBUTES: [&str; attribute::COUNT] =
+    ["_coro", "_loop", "_name", "_fut_waiter", "_state", "_callbacks"];
 
 impl Interpreter {
     /// Learns where tasks like `task` have their fields, whose class `type_object` the walker does not know yet. False where that cannot
@@ -59,6 +60,7 @@ impl Interpreter {
             return Ok(false);
         };
         *free = shape;
+        self.add_future_shapes(memory, layout, &mut changed);
         if !changed.is_within_bounds() {
             return Ok(false);
         }
@@ -66,6 +68,30 @@ impl Interpreter {
             scheduler.layout = changed;
         }
         Ok(true)
+    }
+
+    /// Adds the futures that asyncio has without its `_asyncio` module, as the callbacks of tasks lead through them. What is not found, or
+    /// has no room, ends there.
+    fn add_future_shapes(&self, memory: &dyn Memory, layout: u32, changed: &mut Layout) {
+        let Some(types) = self.future_types(layout).filter(|types| types.future.is_null()) else {
+            return;
+        };
+        for type_object in [types.python_future, types.gathering] {
+            let is_known = |shape: &TaskShape| shape.type_address == type_object.0;
+            if type_object.is_null() || changed.task_shapes.iter().any(is_known) {
+                continue;
+            }
+            let found = self.task_shape(memory, layout, type_object).ok().flatten();
+            let free = changed.task_shapes.iter_mut().find(|it| it.type_address == 0);
+            if let (Some(found), Some(free)) = (found, free) {
+                // It has no places for what only a task has.
+                *free = TaskShape {
+                    is_searched: 1,
+                    is_future: 1,
+                    ..found
+                };
+            }
+        }
     }
 
     /// Whether tasks of `type_object` are known to be written in Python.
@@ -95,6 +121,11 @@ impl Interpreter {
                     return Err(fault.into());
                 }
                 now => now.ok().flatten().unwrap_or_default(),
+            };
+            let now = TaskShape {
+                is_future: shape.is_future,
+                is_searched: now.is_searched | shape.is_future,
+                ..now
             };
             if let Some(scheduler) = self.schedulers.get_mut(layout as usize) {
                 let mut changed = scheduler.layout;
@@ -291,6 +322,9 @@ fn shape_of_class(
         event_loop: place("_loop")?,
         fut_waiter: place("_fut_waiter")?,
         state: place("_state")?,
+        callbacks: place("_callbacks")?,
+        is_future: 0,
+        reserved: [0; 2],
         inline_values,
         values_pointer,
         dict_pointer,

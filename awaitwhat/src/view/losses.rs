@@ -74,13 +74,17 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         ),
         of_all(
             losses.edges,
-            "shown without some of the tasks that they wait for (could not be read, or too many)",
+            "shown without some of the tasks that they wait for (could not be told for certain, or too many)",
         ),
         some(
             losses.running,
             "sample",
             "samples",
             "could not tell what ran: its time is missing",
+        ),
+        of_all(
+            losses.names,
+            "without a name (it was gone before it could be read)",
         ),
     ];
     phrases
@@ -124,6 +128,7 @@ mod tests {
             folded: 10,
             edges: 11,
             running: 12,
+            names: 13,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 42 tasks truncated (chain deeper than 512 frames)
@@ -137,8 +142,9 @@ mod tests {
         7 passes begun anew (the list of tasks changed meanwhile)
         9 lists of tasks not read to the end: tasks are missing
         10 chains added up as `<other chains>` (too many, or of too long names)
-        11 of 41 tasks shown without some of the tasks that they wait for (could not be read, or too many)
+        11 of 41 tasks shown without some of the tasks that they wait for (could not be told for certain, or too many)
         12 samples could not tell what ran: its time is missing
+        13 of 41 tasks without a name (it was gone before it could be read)
         ");
     }
 }

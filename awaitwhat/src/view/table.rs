@@ -77,6 +77,7 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
         (Some(TrioState::Parked), _) => "parked",
         (Some(TrioState::Cancelling), _) => "cancelling",
         (Some(TrioState::Runnable), _) => "runnable",
+        (_, TaskState::Ready) => "ready",
         (Some(TrioState::Running) | None, TaskState::Pending) => "pending",
     };
     let waits_on = task.waits_on.as_ref().map_or_else(

@@ -55,13 +55,14 @@ fn who(snapshot: &Snapshot) -> String {
 }
 
 fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write) -> io::Result<()> {
-    let running = snapshot
-        .tasks
-        .iter()
-        .filter(|task| task.state == TaskState::Running)
-        .count();
+    let count = |state| snapshot.tasks.iter().filter(|task| task.state == state).count();
+    let running = count(TaskState::Running);
+    let ready = match count(TaskState::Ready) {
+        0 => String::new(),
+        ready => format!(", {ready} ready"),
+    };
     let heading = format!(
-        "{}: {}, {running} running, {} awaited by no other",
+        "{}: {}, {running} running{ready}, {} awaited by no other",
         who(snapshot),
         plural(snapshot.tasks.len(), "task", "tasks"),
         graph.roots().len(),
@@ -344,8 +345,10 @@ impl<'a, W: Write> Tree<'a, W> {
 
     fn remarks(&self, place: Place, task: &Task) -> String {
         let mut remarks = String::new();
-        if task.state == TaskState::Running {
-            remarks += &format!("  {}", styled(RUNNING, "running"));
+        match task.state {
+            TaskState::Running => remarks += &format!("  {}", styled(RUNNING, "running")),
+            TaskState::Ready => remarks += &format!("  {}", styled(RUNNING, "ready")),
+            TaskState::Pending => {}
         }
         match task.trio.as_ref().map(|trio| trio.state) {
             Some(TrioState::Runnable) => remarks += &format!("  {}", styled(RUNNING, "runnable")),
@@ -435,6 +438,7 @@ pub(super) fn times(count: usize) -> String {
 const fn cancelled(task: &Task) -> &'static str {
     match task.state {
         TaskState::Pending => "cancelled, but waits",
+        TaskState::Ready => "cancelled",
         TaskState::Running => "cancelled, but runs",
     }
 }
