@@ -476,7 +476,9 @@ mod tests {
                 Ok(Record::Task(record)) => {
                     reached.note("task", record.state as u32);
                     let frames = record.frames();
-                    assert_eq!(bytes.len(), (TASK_HEADER_WORDS + frames.len() * FRAME_WORDS) * 8);
+                    let links = record.links.iter().count();
+                    let words = TASK_HEADER_WORDS + frames.len() * FRAME_WORDS + links;
+                    assert_eq!(bytes.len(), words * 8 + record.name_bytes.len());
                     assert!(frames.len() <= MAX_FRAMES);
                     assert_eq!(
                         frames,
