@@ -80,12 +80,7 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         activity.switches,
     );
     let host = AtRest {
-        reader: Reader {
-            task,
-            address,
-            offsets,
-            may_wait: false,
-        },
+        reader: Reader { task, address },
         thread: u64::from(tid) | u64::from(plan_of_thread.tgid) << 32,
         switches: activity.switches,
         deadline: deadline(started, plan_of_thread.iterator_budget_ns),
@@ -126,7 +121,7 @@ impl AtRest {
         let words = (&raw mut page.words).cast();
         // The next page may not exist: of what cannot be read there are zeros.
         // SAFETY: the array is as long as a page and a window.
-        let status = unsafe { self.reader.copy(start, words, WINDOW_BYTES as usize) };
+        let status = unsafe { self.reader.copy(start, words, WINDOW_BYTES as usize, false) };
         if status != 0 {
             set_failure(status);
             return None;
@@ -184,7 +179,10 @@ impl Host for AtRest {
 
     #[inline(always)]
     fn is_undisturbed(&mut self) -> bool {
-        let activity = Activity::of(self.reader.address, self.reader.offsets);
+        let Some(offsets) = offsets() else {
+            return false;
+        };
+        let activity = Activity::of(self.reader.address, offsets);
         // Without a branch, as the verifier follows each one. A process that was changing its mappings all the while is looked at again.
         !activity.is_on_cpu & (activity.switches == self.switches) & (failure() != BUSY)
     }

@@ -28,12 +28,8 @@ fn answer(context: *mut TaskContext) -> Option<()> {
     let offsets = offsets()?;
     let address = context_word(context, 1);
     let space = address_space(address, offsets);
-    let reader = Reader {
-        task,
-        address,
-        offsets,
-        may_wait: request.may_wait & 1 == 1,
-    };
+    let reader = Reader { task, address };
+    let may_wait = request.may_wait & 1 == 1;
     for index in 0..MAX_READS {
         if index as u64 >= request.count {
             break;
@@ -41,7 +37,7 @@ fn answer(context: *mut TaskContext) -> Option<()> {
         // SAFETY: the answer is a map value that only this program uses, once at a time, and its bytes are a page.
         unsafe {
             let bytes = (&raw mut (*answer).bytes).cast();
-            (*answer).status = reader.copy(request.pages[index], bytes, 0);
+            (*answer).status = reader.copy(request.pages[index], bytes, 0, may_wait);
             (*answer).address_space = space;
             bpf_seq_write(
                 seq,

@@ -24,14 +24,11 @@ const NOWHERE: u64 = 0xffff_8000_0000_0000;
 const NODE_BITS: u64 = 6;
 const MAX_NODES: usize = 8;
 
-/// Whose page is read, and how.
+/// Whose page is read. Two words, as it lies on a stack that is short.
 pub struct Reader {
     pub task: *mut task_struct,
     /// Where `task` is, as a number.
     pub address: u64,
-    pub offsets: &'static KernelOffsets,
-    /// Whether a page on the file system of the process's own program may be waited for.
-    pub may_wait: bool,
 }
 
 /// The question about one page, and its answer. Two words: the stacks of all functions together are short (Linux 6.1 counts each in steps of 32 bytes).
@@ -47,13 +44,14 @@ impl Reader {
     /// Copies `PAGE_BYTES + beyond` bytes from `page` on; where what follows the page cannot be read, zeros take its place.
     ///
     /// 0, or a negative errno (`EBUSY`: the process was changing its mappings, and another try is worth it), or a [`Refusal`].
+    /// `may_wait` says whether a page on the file system of the process's own program may be waited for.
     ///
     /// # Safety
     /// `destination` has to have room for as many bytes, in a map that nobody else uses meanwhile.
     #[inline(always)]
-    pub unsafe fn copy(&self, page: u64, destination: *mut u64, beyond: usize) -> i64 {
+    pub unsafe fn copy(&self, page: u64, destination: *mut u64, beyond: usize, may_wait: bool) -> i64 {
         let from = page as *const _;
-        let answer = self.ask(page);
+        let answer = self.ask(page, may_wait);
         if answer == BUSY {
             // The lock is asked for without waiting. A read that finds nothing waits for it.
             // SAFETY: there is room for a word; the helper checks the address.
@@ -63,7 +61,7 @@ impl Reader {
             return answer;
         }
         let next = page.wrapping_add(PAGE_BYTES as u64);
-        if beyond != 0 && (answer == MORE || matches!(self.ask(next), 0 | MORE)) {
+        if beyond != 0 && (answer == MORE || matches!(self.ask(next, may_wait), 0 | MORE)) {
             let length = (PAGE_BYTES + beyond) as u32;
             // SAFETY: the caller's; the helper checks the address, and writes zeros where it fails.
             let status = unsafe { bpf_copy_from_user_task(destination.cast(), length, from, self.task, 0) };
@@ -83,10 +81,10 @@ impl Reader {
 
     /// Whether the page at `page` may be read, as [`judge`] says it, or a negative errno.
     #[inline(always)]
-    fn ask(&self, page: u64) -> i64 {
+    fn ask(&self, page: u64, may_wait: bool) -> i64 {
         let mut search = Search {
             page,
-            task: self.address | u64::from(self.may_wait),
+            task: self.address | u64::from(may_wait),
         };
         // SAFETY: the callback has the type that the helper calls, and the context outlives the call.
         let status = unsafe {
