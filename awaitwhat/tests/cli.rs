@@ -104,21 +104,22 @@ fn programs_that_cannot_be_started_are_named() {
 #[test]
 fn the_demo_says_which_python_it_needs() {
     let folder = tempfile::tempdir().unwrap();
-    let demo = |python: &str| {
+    let demo = |python: &str, code: i32| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_awaitwhat"));
         let output = command
             .args(["demo", "--python", python])
             .current_dir(&folder)
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code));
         text(&output.stderr)
     };
     let old = folder.path().join("old-python");
     fs::write(&old, "#!/bin/sh\necho cpython 3 6\n").unwrap();
     make_executable(&old);
-    assert!(demo("/nonexistent/python").contains("the demo needs a CPython 3.7 to 3.15"));
-    let diagnostics = demo(old.to_str().unwrap());
+    // As with `trace -- PROGRAM`, what cannot be started cannot be used.
+    assert!(demo("/nonexistent/python", 3).contains("the demo needs a CPython 3.7 to 3.15"));
+    let diagnostics = demo(old.to_str().unwrap(), 1);
     assert!(
         diagnostics.contains("is cpython 3 6: the demo needs a CPython 3.7 to 3.15"),
         "{diagnostics}"

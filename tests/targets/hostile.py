@@ -220,7 +220,7 @@ def registry_is_endless(victims, tasks):
 def registry_is_vast(victims, tasks):
     """As many slots as are looked at, of which only the first are used."""
     slots, slot_bytes = 1 << 24, 16
-    table = mmap.mmap(-1, slots * slot_bytes)
+    table = mmap.mmap(-1, slots * slot_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     used = (read(id(registry()) + SET_MASK) + 1) * slot_bytes
     table[:used] = ctypes.string_at(read(id(registry()) + SET_TABLE), used)
     start = ctypes.c_char.from_buffer(table)

@@ -1,6 +1,6 @@
 //! Which threads run event loops, and where their tasks are registered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use awaitwhat_common::limits::{MAX_LOOPS_PER_THREAD, MAX_ROOTS};
 use awaitwhat_common::plan::{LoopId, Root, ThreadPlan, root_kind};
@@ -402,13 +402,14 @@ impl EventLoops {
     }
 }
 
-/// Follows a linked list of states from the pointer at `head`, at most `limit` of them.
+/// Follows a linked list of states from the pointer at `head`, at most `limit` of them, and to none of them twice.
 fn list(memory: &dyn Memory, head: Address, next: u64, limit: usize) -> Result<Vec<Address>, Fault> {
     let mut found = Vec::new();
+    let mut met = HashSet::new();
     let mut link = head;
     while found.len() < limit {
         let state = memory.read_address(link)?;
-        if state.is_null() {
+        if state.is_null() || !met.insert(state) {
             break;
         }
         found.push(state);
@@ -631,6 +632,6 @@ mod tests {
         image.write_words(0x2008, &[0x3000]);
         image.write_words(0x3008, &[0x2000]);
         let found = list(&image, Address(0x1000), 8, 100);
-        assert_eq!(found.map(|states| states.len()), Ok(100));
+        assert_eq!(found, Ok(vec![Address(0x2000), Address(0x3000)]));
     }
 }
