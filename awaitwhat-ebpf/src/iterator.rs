@@ -84,10 +84,9 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         thread: u64::from(tid) | u64::from(plan_of_thread.tgid) << 32,
         switches: activity.switches,
         deadline: deadline(started, plan_of_thread.iterator_budget_ns),
-        lost: 0,
     };
     set_failure(0);
-    run(walk, layout, plan, host, started, |host| host.lost);
+    run(walk, layout, plan, host, started);
     Some(())
 }
 
@@ -99,7 +98,6 @@ struct AtRest {
     /// How often the thread had left a CPU when the slice began.
     switches: u64,
     deadline: u64,
-    lost: u64,
 }
 
 impl AtRest {
@@ -208,9 +206,7 @@ impl Host for AtRest {
     }
 
     #[inline(always)]
-    fn emit(&mut self, record: &Record) {
-        if !send_record(record) {
-            self.lost += 1;
-        }
+    fn emit(&mut self, record: &Record) -> bool {
+        send_record(record)
     }
 }

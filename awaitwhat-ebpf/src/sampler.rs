@@ -60,16 +60,14 @@ fn sample() -> Option<()> {
     };
     let host = InContext {
         deadline: deadline(started, budget),
-        lost: 0,
     };
-    run(walk, layout, plan, host, started, |host| host.lost);
+    run(walk, layout, plan, host, started);
     Some(())
 }
 
 /// The walker in the thread's own context.
 struct InContext {
     deadline: u64,
-    lost: u64,
 }
 
 impl Host for InContext {
@@ -108,9 +106,7 @@ impl Host for InContext {
     }
 
     #[inline(always)]
-    fn emit(&mut self, record: &Record) {
-        if !send_record(record) {
-            self.lost += 1;
-        }
+    fn emit(&mut self, record: &Record) -> bool {
+        send_record(record)
     }
 }

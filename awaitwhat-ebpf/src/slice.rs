@@ -53,7 +53,6 @@ struct Slice<H> {
     layout: *const Layout,
     plan: *const ThreadPlan,
     host: H,
-    status: SliceStatus,
 }
 
 extern "C" fn step<H: Host>(_index: u32, slice: *mut c_void) -> i64 {
@@ -66,7 +65,7 @@ extern "C" fn step<H: Host>(_index: u32, slice: *mut c_void) -> i64 {
     match walk.step(layout, plan, &mut slice.host) {
         Flow::Continue => 0,
         Flow::Done(status) => {
-            slice.status = status;
+            walk.set_ended(status);
             1
         }
     }
@@ -74,23 +73,17 @@ extern "C" fn step<H: Host>(_index: u32, slice: *mut c_void) -> i64 {
 
 /// Runs the walker until its slice is done, and sends the slice's record.
 ///
-/// `started` is when the slice began, `lost` tells how many records the host could not send.
+/// `started` is when the slice began.
 #[inline(always)]
-pub fn run<H: Host>(
-    walk: *mut Walk,
-    layout: *const Layout,
-    plan: *const ThreadPlan,
-    host: H,
-    started: u64,
-    lost: impl Fn(&H) -> u64,
-) {
+pub fn run<H: Host>(walk: *mut Walk, layout: *const Layout, plan: *const ThreadPlan, host: H, started: u64) {
     let mut slice = Slice {
         walk,
         layout,
         plan,
         host,
-        status: SliceStatus::Budget,
     };
+    // SAFETY: the pointer is to a map value that nobody else uses meanwhile.
+    unsafe { (*walk).set_ended(SliceStatus::Budget) };
     // SAFETY: the callback has the type that `bpf_loop` calls, and the context outlives the call.
     unsafe {
         bpf_loop(
@@ -102,8 +95,7 @@ pub fn run<H: Host>(
     }
     // SAFETY: the pointer is to a map value.
     let walk = unsafe { &mut *slice.walk };
-    walk.count_lost(lost(&slice.host));
-    send_slice(walk, slice.status, now().wrapping_sub(started));
+    send_slice(walk, walk.ended(), now().wrapping_sub(started));
 }
 
 /// Sends the record that ends a slice.

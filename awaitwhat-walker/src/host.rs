@@ -27,6 +27,6 @@ pub trait Host {
     /// Whether the slice's budget (time, room in the buffer) is used up.
     fn is_over_budget(&mut self) -> bool;
 
-    /// Sends a finished record. One that cannot be sent is counted as lost by the host.
-    fn emit(&mut self, record: &Record);
+    /// Sends a finished record. False if it cannot be sent: then it is lost.
+    fn emit(&mut self, record: &Record) -> bool;
 }

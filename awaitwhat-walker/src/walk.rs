@@ -281,6 +281,9 @@ pub struct Walk {
     pass: u64,
     /// Records that could not be sent, ever.
     lost: u64,
+    /// How the slice has ended, a [`SliceStatus`]. It is kept here and not by whoever drives the walk, as the kernel verifies the steps again for
+    /// each value that it finds on the stack that they are driven from.
+    ended: u64,
     /// Switches of the thread when the pass began.
     pass_switches: u64,
     /// 1 while the thread has not run since the pass began.
@@ -367,6 +370,7 @@ impl Walk {
         slice_parts: 0,
         pass: 0,
         lost: 0,
+        ended: 0,
         pass_switches: 0,
         pass_is_whole: 0,
         complete_is_whole: 0,
@@ -554,7 +558,19 @@ impl Walk {
         self.phase = phase;
     }
 
-    /// Counts `records` that could not be sent.
+    /// Says how the slice has ended.
+    #[inline(always)]
+    pub fn set_ended(&mut self, status: SliceStatus) {
+        self.ended = status as u64;
+    }
+
+    /// How the slice has ended.
+    #[inline(always)]
+    pub fn ended(&self) -> SliceStatus {
+        SliceStatus::from_u8(self.ended as u8).unwrap_or(SliceStatus::Budget)
+    }
+
+    /// Counts records that could not be sent.
     #[inline(always)]
     pub fn count_lost(&mut self, records: u64) {
         self.lost = self.lost.wrapping_add(records);
@@ -627,14 +643,19 @@ impl Walk {
         if self.is_tick == 1 {
             // Nothing ran, unless it was too deep to be told.
             if self.record.frames() != 0 || !matches!(status, TaskStatus::Complete) {
-                host.emit(&self.record);
+                self.emit(host);
             }
             self.is_tick = 0;
             self.resume();
             return Flow::Continue;
         }
-        host.emit(&self.record);
+        self.emit(host);
         self.go_on()
+    }
+
+    #[inline(always)]
+    fn emit<H: Host>(&mut self, host: &mut H) {
+        self.lost += u64::from(!host.emit(&self.record));
     }
 }
 

@@ -228,8 +228,9 @@ impl Host for Process {
         false
     }
 
-    fn emit(&mut self, record: &Record) {
+    fn emit(&mut self, record: &Record) -> bool {
         self.records.push(record.words().collect());
+        true
     }
 }
 

@@ -63,8 +63,9 @@ impl Host for PeerHost<'_> {
         false
     }
 
-    fn emit(&mut self, record: &Record) {
+    fn emit(&mut self, record: &Record) -> bool {
         self.records.push(record.words().collect());
+        true
     }
 }
 

@@ -152,7 +152,7 @@ impl Host for Hostile<'_> {
         self.reads >= READS
     }
 
-    fn emit(&mut self, record: &Record) {
+    fn emit(&mut self, record: &Record) -> bool {
         let bytes: Vec<u8> = record.words().flat_map(u64::to_le_bytes).collect();
         assert_eq!(bytes.len(), record.length() * 8);
         let Ok(decode::Record::Task(task)) = decode::decode(&bytes) else {
@@ -180,5 +180,6 @@ impl Host for Hostile<'_> {
         if frames > 2 {
             self.seen.insert(Seen::Chain);
         }
+        true
     }
 }

@@ -142,9 +142,9 @@ mod tests {
         7 passes begun anew (the list of tasks changed meanwhile)
         9 lists of tasks not read to the end: tasks are missing
         10 chains added up as `<other chains>` (too many, or of too long names)
-        11 of 41 tasks shown without some of the tasks that they wait for (could not be told for certain, or too many)
+        11 of 42 tasks shown without some of the tasks that they wait for (could not be told for certain, or too many)
         12 samples could not tell what ran: its time is missing
-        13 of 41 tasks without a name (it was gone before it could be read)
+        13 of 42 tasks without a name (it was gone before it could be read)
         ");
     }
 }
