@@ -56,9 +56,10 @@ impl Host for Walked<'_> {
         self.looks == 0
     }
 
-    fn emit(&mut self, record: &Record) {
+    fn emit(&mut self, record: &Record) -> bool {
         self.records
             .push(record.words().flat_map(u64::to_le_bytes).collect());
+        true
     }
 }
 

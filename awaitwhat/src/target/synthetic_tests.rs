@@ -243,9 +243,10 @@ impl Host for ImageHost<'_> {
         false
     }
 
-    fn emit(&mut self, record: &Record) {
+    fn emit(&mut self, record: &Record) -> bool {
         self.records
             .push(record.words().flat_map(u64::to_le_bytes).collect());
+        true
     }
 }
 
