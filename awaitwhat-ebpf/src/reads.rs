@@ -57,7 +57,7 @@ impl Reader {
             // SAFETY: there is room for a word; the helper checks the address.
             unsafe { bpf_copy_from_user_task(destination.cast(), 8, NOWHERE as *const _, self.task, 0) };
         }
-        if answer > 0 || answer < MORE {
+        if !(MORE..=0).contains(&answer) {
             return answer;
         }
         let next = page.wrapping_add(PAGE_BYTES as u64);
