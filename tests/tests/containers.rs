@@ -13,8 +13,8 @@ use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
 
-/// Exit code for a target that cannot be used, as `--help` documents it.
-const TARGET: i32 = 3;
+/// Exit code where a privilege or a feature is missing, as `--help` documents it.
+const PRIVILEGE: i32 = 4;
 
 fn main() -> anyhow::Result<()> {
     trials::run("containers", list)
@@ -205,7 +205,11 @@ fn foreign_proc() -> anyhow::Result<()> {
         .args(["--pid", "--fork", "--"])
         .arg(tool::awaitwhat()?.get_program())
         .args(["ps", "1"]);
-    tool::says(&tool::run_command(command)?, TARGET, &["/proc", "PID namespace"])
+    tool::says(
+        &tool::run_command(command)?,
+        PRIVILEGE,
+        &["/proc", "PID namespace"],
+    )
 }
 
 /// The one child of a process.

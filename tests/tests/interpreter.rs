@@ -387,6 +387,8 @@ struct Look<'a> {
     sides: Vec<Side>,
     /// Tasks that cannot be told.
     torn: u64,
+    /// Tasks that are told: with many loops, several walks meet the same ones.
+    told: BTreeSet<Address>,
 }
 
 impl<'a> Look<'a> {
@@ -399,6 +401,7 @@ impl<'a> Look<'a> {
             kinds: Kinds::default(),
             sides: Vec::new(),
             torn: 0,
+            told: BTreeSet::new(),
         }
     }
 
@@ -423,6 +426,9 @@ impl<'a> Look<'a> {
             }
             TaskStatus::Complete | TaskStatus::Truncated => {}
             TaskStatus::Fault | TaskStatus::Refused => bail!("a task cannot be read"),
+        }
+        if !self.told.insert(record.address) {
+            return Ok(None);
         }
         let objects = self.interpreter.objects(self.memory);
         let mut stack = Vec::new();

@@ -124,7 +124,7 @@ fn without_ptrace(python: &Python) -> anyhow::Result<()> {
 
 /// A `/proc` that hides other users' processes does not tell their threads: that is no answer, and no empty one.
 fn hidden_proc(python: &Python) -> anyhow::Result<()> {
-    let target = Target::start::<&str>(python, "task_group.py", &[])?;
+    let target = Target::start::<&str>(python, "gather_tasks.py", &[])?;
     let (_folder, program) = public_copy()?;
     let pid = target.pid.to_string();
     for hides in ["1", "2"] {
