@@ -108,7 +108,7 @@ impl Account {
         let is_credited_by_slices = is_running && it.stratum(origin).is_announced(chain);
         let chain = (!is_credited_by_slices).then_some(chain);
         if origin.in_context {
-            let assumed = it.resting.chain_of(id).map(Assumed::new);
+            let assumed = it.resting.known(id).map(Assumed::new);
             let found = Found { chain, assumed };
             it.busy.met(id, found, at, origin.pass, &mut self.weights);
         } else {
@@ -116,6 +116,8 @@ impl Account {
             let is_met_again = it.resting.met(id, found, at, origin.pass, &mut self.weights);
             if is_met_again {
                 it.busy.is_credited(id, &mut self.weights);
+            } else if let Some(until) = it.busy.credited_from_beginning(id) {
+                self.weights.credit(chain, at.other - until);
             }
         }
     }
@@ -304,20 +306,10 @@ impl Loop {
         let (time, runtime) = self.last;
         let (rested, busy) = (self.clock.rested(time, runtime), self.busy_clock(runtime));
         self.resting.fill_in(rested, &self.busy, weights);
-        let at_rest = Moment {
-            own: rested,
-            other: busy,
-        };
-        let is_alone = !self.busy.is_complete();
-        self.resting.settle(at_rest, is_alone, weights);
-        self.busy.settle(
-            Moment {
-                own: busy,
-                other: 0.0,
-            },
-            false,
-            weights,
-        );
+        let moment = |own, other| Moment { own, other };
+        let at_rest = moment(rested, busy);
+        self.resting.settle_at_rest(at_rest, &mut self.busy, weights);
+        self.busy.settle(moment(busy, 0.0), weights);
         self.begin(time, runtime);
     }
 }

@@ -59,6 +59,10 @@ type Tasks = (f64, f64, usize);
 type Looks = (f64, f64, f64, usize);
 
 fn check(busy: f64, cases: &[(Tasks, Looks)]) {
+    check_preempted(busy, 0.1, cases);
+}
+
+fn check_preempted(busy: f64, preempted: f64, cases: &[(Tasks, Looks)]) {
     let mut wrong = Vec::new();
     for (number, &((life, requests, idlers), (rate, passes, duration, slice))) in cases.iter().enumerate() {
         let setup = Setup {
@@ -71,7 +75,7 @@ fn check(busy: f64, cases: &[(Tasks, Looks)]) {
             duration,
             slice: (500, slice),
             registry: [Registry::List, Registry::Set][number % 2],
-            preempted: 0.1,
+            preempted,
         };
         let found = deviations(setup);
         let is_wrong = |it: &&(String, Estimate)| !it.1.is_within_bounds();
@@ -93,6 +97,9 @@ const SELDOM: Looks = (10.0, 1.0, 60.0, 77);
 const USUAL: Looks = (99.0, 1.0, 6.0, 77);
 const OFTEN: Looks = (999.0, 1.0, 1.0, 77);
 const LEFT_OUT: Looks = (99.0, 0.2, 20.0, 77);
+
+/// So many that a walk in context takes most of a second.
+const MANY: Tasks = (2.0, 60.0, 1000);
 
 const CASES: [(Tasks, Looks); 12] = [
     (SHORT, SELDOM),
@@ -127,4 +134,17 @@ fn a_loop_that_works_half_of_the_time() {
 #[test]
 fn a_loop_that_never_rests_unless_it_waits_for_a_cpu() {
     check(1.0, &CASES);
+}
+
+/// Passes of both kinds are few: what is seen at the ends of the time counts.
+#[test]
+fn a_loop_that_waits_for_a_cpu_as_often_as_it_has_one() {
+    let looks = [
+        (99.0, 1.0, 10.0, 20),
+        (99.0, 1.0, 4.0, 20),
+        (99.0, 0.02, 10.0, 20),
+    ];
+    let cases = looks.map(|looks| (MANY, looks));
+    check_preempted(1.0, 0.6, &cases);
+    check_preempted(0.5, 0.6, &cases);
 }

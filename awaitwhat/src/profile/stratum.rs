@@ -32,16 +32,28 @@ pub(super) struct Assumed {
     is_credited: bool,
     /// What visits were credited with, in ns, since that chain was met, while it could not be told whether this time is counted twice.
     pending: f64,
+    /// Until when (ns, on this kind's clock) the task was not met at rest.
+    since: f64,
 }
 
 impl Assumed {
-    pub(super) fn new(chain: ChainId) -> Self {
+    pub(super) fn new(at_rest: Known) -> Self {
         Self {
-            chain,
+            chain: at_rest.chain,
             is_credited: false,
             pending: 0.0,
+            since: at_rest.since,
         }
     }
+}
+
+/// What the passes at rest know of a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The chain that it was in when it was met last.
+    pub(super) chain: ChainId,
+    /// When it was met first, in ns, on the clock of the other kind.
+    pub(super) since: f64,
 }
 
 /// What a visit has found.
@@ -57,6 +69,10 @@ pub(super) struct Found {
 struct Visit {
     id: TaskId,
     at: Moment,
+    /// When the task was met first, on the clock of the other kind.
+    since: f64,
+    /// The first pass has met it: as far as is known, it was there from the beginning.
+    is_founder: bool,
     found: Found,
     /// The pass that met it last, and which of its visits this is.
     pass: u64,
@@ -66,10 +82,24 @@ struct Visit {
 impl Visit {
     fn credit(&mut self, nanoseconds: f64, weights: &mut Weights) {
         weights.credit(self.found.chain, nanoseconds);
+        self.assume(nanoseconds, weights);
+    }
+
+    /// So much of what the visit was credited with may have been credited already.
+    fn assume(&mut self, nanoseconds: f64, weights: &mut Weights) {
         match &mut self.found.assumed {
             Some(assumed) if assumed.is_credited => weights.credit(Some(assumed.chain), -nanoseconds),
             Some(assumed) => assumed.pending += nanoseconds,
             None => {}
+        }
+    }
+
+    /// The task was there from the beginning on: what was before it was met at rest is credited by nobody else.
+    fn credit_from_beginning(&mut self, weights: &mut Weights) {
+        self.is_founder = true;
+        weights.credit(self.found.chain, self.at.own);
+        if let Some(assumed) = self.found.assumed {
+            self.assume((self.at.own - assumed.since).max(0.0), weights);
         }
     }
 
@@ -168,10 +198,23 @@ impl Stratum {
         visited.chain(self.announced).chain(self.running)
     }
 
-    /// The chain that a task was in when it was met last, if it was met.
-    pub(super) fn chain_of(&self, id: TaskId) -> Option<ChainId> {
-        let visit = self.visits.get(&id.address).filter(|visit| visit.id == id)?;
-        visit.found.chain
+    /// What is known of a task that did not run when it was met last.
+    pub(super) fn known(&self, id: TaskId) -> Option<Known> {
+        let visit = self.visit(id)?;
+        let chain = visit.found.chain?;
+        let since = visit.since;
+        Some(Known { chain, since })
+    }
+
+    /// Up to when (ns) a task is credited that was there from the beginning.
+    pub(super) fn credited_from_beginning(&self, id: TaskId) -> Option<f64> {
+        let visit = self.visit(id)?;
+        let is_founder = visit.is_founder || !self.is_complete();
+        is_founder.then_some(visit.at.own)
+    }
+
+    fn visit(&self, id: TaskId) -> Option<&Visit> {
+        self.visits.get(&id.address).filter(|visit| visit.id == id)
     }
 
     /// Takes what ran when a slice began.
@@ -197,6 +240,8 @@ impl Stratum {
         let mut new = Visit {
             id,
             at,
+            since: at.other,
+            is_founder: false,
             found,
             pass: self.passes,
             number: self.visited,
@@ -206,6 +251,8 @@ impl Stratum {
         let known = old.filter(|old| old.id == id);
         match (&known, old) {
             (Some(old), _) => {
+                new.since = old.since;
+                new.is_founder = old.is_founder;
                 let constant = self.constant_since(old);
                 weights.credit(old.found.chain, constant + at.other - old.at.other);
                 new.keep_pending(old);
@@ -318,12 +365,13 @@ impl Stratum {
             let Some(visit) = self.visits.get_mut(&id.address).filter(|visit| visit.id == id) else {
                 continue;
             };
-            let at = visit.at.own;
-            let since = match &self.previous {
+            let Some(previous) = &self.previous else {
                 // Before the first pass nobody has looked: it stands for the whole time until then.
-                None => at,
-                Some(previous) => pass.gap(previous, visit.number, at).min(at - self.constant_until),
+                visit.credit_from_beginning(weights);
+                continue;
             };
+            let at = visit.at.own;
+            let since = pass.gap(previous, visit.number, at).min(at - self.constant_until);
             visit.credit(since.max(0.0), weights);
         }
     }
@@ -333,26 +381,44 @@ impl Stratum {
         self.previous.is_some()
     }
 
-    /// Time ends: what was found last at each place stands for the rest; of the other kind's time too, where only this one tells what
-    /// tasks did in it.
-    pub(super) fn settle(&mut self, end: Moment, is_alone: bool, weights: &mut Weights) {
-        weights.credit(self.running, end.own - self.last_slice.own);
-        let unfinished = self.current.take().map(|(_, pass)| pass);
-        if let Some(pass) = &unfinished {
-            self.credit_first(pass, weights);
-        }
-        let visits = std::mem::take(&mut self.visits);
-        for mut visit in visits.into_values() {
-            // The pass that goes on has looked at its place, and not met it.
-            let is_gone = unfinished.is_some() && visit.pass < self.passes && visit.number < self.visited;
-            if is_gone {
-                self.gone(&visit, weights);
-            } else {
-                visit.credit(end.own - visit.at.own, weights);
-                if is_alone {
-                    weights.credit(visit.found.chain, end.other - visit.at.other);
-                }
+    /// Whether a task is there, for all that the last look at its place has found.
+    fn is_there(&self, visit: &Visit) -> bool {
+        let is_passed_by = self.current.is_some() && visit.pass < self.passes && visit.number < self.visited;
+        !is_passed_by
+    }
+
+    /// Time at rest ends for the tasks that are there, as if they were met once more: those that the `busy` kind knows too were there all
+    /// the time, also while the loop worked. Where that kind has not met every task, they all were.
+    pub(super) fn settle_at_rest(&mut self, end: Moment, busy: &mut Self, weights: &mut Weights) {
+        let is_alone = !busy.is_complete();
+        for visit in self.visits.values().filter(|it| self.is_there(it)) {
+            let is_known = busy.visit(visit.id).is_some_and(|it| busy.is_there(it));
+            if is_known || is_alone {
+                weights.credit(visit.found.chain, end.other - visit.at.other);
+                busy.is_credited(visit.id, weights);
             }
+        }
+        self.settle(end, weights);
+    }
+
+    /// Time ends: what was found last at each place stands for the rest.
+    pub(super) fn settle(&mut self, end: Moment, weights: &mut Weights) {
+        weights.credit(self.running, end.own - self.last_slice.own);
+        let mut visits = std::mem::take(&mut self.visits);
+        // The pass that goes on has looked at the places of the others, and not met them.
+        visits.retain(|_, visit| {
+            let is_there = self.is_there(visit);
+            if !is_there {
+                self.gone(visit, weights);
+            }
+            is_there
+        });
+        self.visits = visits;
+        if let Some((_, pass)) = self.current.take() {
+            self.credit_first(&pass, weights);
+        }
+        for mut visit in std::mem::take(&mut self.visits).into_values() {
+            visit.credit(end.own - visit.at.own, weights);
         }
     }
 
