@@ -59,6 +59,8 @@ pub struct Process {
 pub struct Profile {
     /// The process; several where their profiles were [merged](Profile::merged).
     pub processes: Vec<Process>,
+    /// When the period began.
+    pub started_at: jiff::Timestamp,
     pub duration_seconds: f64,
     /// Samples taken: slices of passes, and moments at which the target had provably not run since the last one.
     pub samples: u64,

@@ -141,6 +141,7 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
             command: "python3".to_owned(),
             python: "3.14.10".to_owned(),
         }],
+        started_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
         duration_seconds: 10.0,
         samples: 990,
         task_visits: 9900,

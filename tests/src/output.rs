@@ -96,6 +96,7 @@ pub struct Profile {
     pub schema: String,
     pub pid: u32,
     pub python: String,
+    pub started_at: jiff::Timestamp,
     pub duration_seconds: f64,
     pub samples: u64,
     pub task_visits: u64,

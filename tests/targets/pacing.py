@@ -1,5 +1,6 @@
 """What servers with known shares have in common: their tasks, an account of task-seconds, and a load that fills a share of the time."""
 
+import collections
 import functools
 import random
 import sys
@@ -10,6 +11,9 @@ HOG_SECONDS = 0.0005
 
 # How often the share of busy time is corrected.
 CONTROL_SECONDS = 0.25
+# Moments of an account that are kept, and how far apart they are.
+HISTORY = 1000
+HISTORY_SECONDS = 0.05
 
 
 class Wait:
@@ -155,6 +159,26 @@ class Server:
         }
 
 
+def seconds_so_far(points):
+    """The task-seconds of each of `points`; waits that go on count up to now."""
+    now = time.perf_counter()
+    seconds = dict(dict.fromkeys(points, 0.0), **Wait.seconds)
+    for wait in Wait.open:
+        seconds[wait.point] += now - wait.since
+    return [seconds[point] for point in points]
+
+
+class History:
+    """The account at many moments, on the clock of the calendar: what happened in a period is told by it, whenever the period was."""
+
+    def __init__(self, points):
+        self.points = points
+        self.moments = collections.deque(maxlen=HISTORY)
+
+    def note(self):
+        self.moments.append((time.time(), seconds_so_far(self.points)))
+
+
 def marked_lines(files):
     """File and line of every await point: those of the comment `point: NAME`."""
     found = {}
@@ -170,9 +194,7 @@ def marked_lines(files):
 def account(points, files, shown_name):
     """The account so far. `points` has function and awaited function by name, as they are called from 3.11 on; they are here or in `files`."""
     now = time.perf_counter()
-    seconds = dict(dict.fromkeys(points, 0.0), **Wait.seconds)
-    for wait in Wait.open:
-        seconds[wait.point] += now - wait.since
+    seconds = dict(zip(points, seconds_so_far(points)))
     places = marked_lines([__file__, *files])
     entries = [
         {

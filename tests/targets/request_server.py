@@ -1,7 +1,7 @@
 """A server that makes a task of every request: it keeps its own account of the task-seconds at each of its await points, see `pacing`.
 
 The arguments are the share of a core that it is to use, in percent, and how long a request takes, in milliseconds. Requests come in at the
-rate at which some hundred are under way. On the line `report` it prints its account so far, in which waits that are still going on count up to that moment.
+rate at which some hundred are under way. On the line `report` it prints its account so far, in which waits that are still going on count up to that moment, and what it was before.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ class Requests:
         self.load = pacing.Load(busy)
         self.pause = max(life / REQUESTS, SHORTEST_PAUSE)
         self.tasks = set()
+        self.history = pacing.History(self.points())
         self.served = 0
 
     async def accept(self):
@@ -71,12 +72,19 @@ class Requests:
 
 def report(requests):
     account = pacing.account(requests.points(), [__file__], truth.shown_name)
-    truth.announce(dict(account, tasks=len(asyncio.all_tasks(asyncio.get_running_loop()))))
+    requests.history.note()
+    tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))
+    truth.announce(dict(account, tasks=tasks, history=list(requests.history.moments)))
 
 
 def control(loop, load):
     load.control()
     loop.call_later(pacing.CONTROL_SECONDS, control, loop, load)
+
+
+def note(loop, history):
+    history.note()
+    loop.call_later(pacing.HISTORY_SECONDS, note, loop, history)
 
 
 def announce_when_steady(loop, requests):
@@ -90,6 +98,7 @@ async def main():
     loop, requests = asyncio.get_running_loop(), Requests()
     truth.end_with_stdin(lambda line: loop.call_soon_threadsafe(report, requests))
     control(loop, requests.load)
+    note(loop, requests.history)
     announce_when_steady(loop, requests)
     with Wait("gather"):
         await asyncio.gather(requests.accept(), *(requests.idle() for _ in range(IDLE)))  # point: gather

@@ -121,7 +121,7 @@ impl Outcome {
         let Survey { targets, refused } = trace.survey;
         let whole = match targets.as_slice() {
             [single] if shape == Shape::Single => single.clone(),
-            profiles => Profile::merged(profiles, trace.duration.as_secs_f64()),
+            profiles => Profile::merged(profiles, trace.started_at, trace.duration.as_secs_f64()),
         };
         Self {
             shape,

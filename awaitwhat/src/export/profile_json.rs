@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::json::write_line;
-use super::snapshot_json::{Each, FrameDocument};
+use super::snapshot_json::{Each, FrameDocument, Shown};
 use crate::profile::{Chain, Point, Profile, await_points, ratio};
 
 /// Value of the key `schema`.
@@ -50,7 +50,7 @@ impl Serialize for MergedDocument<'_> {
 }
 
 /// How many fields [`serialize_fields`] writes.
-const FIELDS: usize = 11;
+const FIELDS: usize = 12;
 
 /// What is the same for one process and for several.
 fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> Result<(), S::Error> {
@@ -59,6 +59,7 @@ fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> 
         point,
         duration_seconds: profile.duration_seconds,
     };
+    document.serialize_field("started_at", &Shown(profile.started_at))?;
     document.serialize_field("duration_seconds", &profile.duration_seconds)?;
     document.serialize_field("samples", &profile.samples)?;
     document.serialize_field("task_visits", &profile.task_visits)?;
@@ -123,7 +124,7 @@ mod tests {
             .replace(",{\"fun", "\n{\"fun")
             .replace("{\"frames", "\n{\"frames");
         insta::assert_snapshot!(one_item_a_line, @r#"
-        {"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
+        {"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
         {"frames":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"}
         {"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":60.0},
         {"frames":[{"function":"Lock.acquire","file":"/usr/lib/python3.14/asyncio/locks.py","line":113,"kind":"coroutine","rank":"standard_library"}
@@ -145,7 +146,7 @@ mod tests {
             threads: 0,
             ..profile(Vec::new())
         };
-        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0}}"#);
+        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0}}"#);
     }
 
     #[test]

@@ -127,7 +127,11 @@ fn surveys_are_valid() {
     let each = document(&|output| {
         survey_json::write_profiles(&[small_profile(), small_profile()], &refused, output).unwrap();
     });
-    let merged = Profile::merged(&[small_profile(), small_profile()], 10.0);
+    let merged = Profile::merged(
+        &[small_profile(), small_profile()],
+        small_profile().started_at,
+        10.0,
+    );
     let merged = document(&|output| survey_json::write_merged(&merged, &[], output).unwrap());
     assert_valid(&profiles, &each);
     assert_valid(&profiles, &merged);

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use super::{Chain, Profile};
 
 impl Profile {
-    /// The sum of `profiles`, which were taken within one period of `duration_seconds`.
+    /// The sum of `profiles`, which were taken within one period: it began at `started_at`, and lasted for `duration_seconds`.
     #[must_use]
-    pub fn merged(profiles: &[Self], duration_seconds: f64) -> Self {
+    pub fn merged(profiles: &[Self], started_at: jiff::Timestamp, duration_seconds: f64) -> Self {
         let mut merged = Self {
             processes: Vec::new(),
+            started_at,
             duration_seconds,
             samples: 0,
             task_visits: 0,
@@ -58,6 +59,8 @@ mod tests {
     use crate::snapshot::Losses;
     use crate::testing::{chain, frame, profile, running, small_profile};
 
+    const STARTED: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
+
     #[test]
     fn equal_chains_of_several_processes_are_one() {
         let worker = || [frame("worker", "/srv/app.py", 20)];
@@ -75,7 +78,7 @@ mod tests {
             torn: 2,
             ..Losses::default()
         };
-        let merged = Profile::merged(&[one, other], 20.0);
+        let merged = Profile::merged(&[one, other], STARTED, 20.0);
         let seconds: Vec<_> = merged
             .chains
             .iter()
@@ -103,14 +106,14 @@ mod tests {
         let mut one = small_profile();
         one.chains = super::merged_chains(one.chains);
         assert_eq!(
-            Profile::merged(std::slice::from_ref(&one), one.duration_seconds),
+            Profile::merged(std::slice::from_ref(&one), one.started_at, one.duration_seconds),
             one
         );
     }
 
     #[test]
     fn of_no_profiles_there_is_an_empty_one() {
-        let nothing = Profile::merged(&[], 1.0);
+        let nothing = Profile::merged(&[], STARTED, 1.0);
         assert_eq!((nothing.busy_share(), nothing.mean_tasks()), (0.0, 0.0));
         assert!(!nothing.target_exited);
     }

@@ -114,6 +114,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     pub survey: Survey<Profile>,
+    pub started_at: jiff::Timestamp,
     /// How long it took; processes that came later or ended earlier were traced for a shorter time.
     pub duration: Duration,
 }

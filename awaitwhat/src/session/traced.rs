@@ -53,6 +53,7 @@ pub(super) struct Traced {
     /// Bytes that names took when those were last let go that nobody needs.
     kept_bytes: usize,
     started: Instant,
+    started_at: jiff::Timestamp,
     refreshed: Instant,
     /// When names were last checked.
     checked: Instant,
@@ -97,6 +98,7 @@ impl Traced {
             ledger: Ledger::new(sums),
             kept_bytes: 0,
             started: now,
+            started_at: jiff::Timestamp::now(),
             refreshed: now,
             checked: now,
             changed: None,
@@ -113,6 +115,7 @@ impl Traced {
         traced.observer.memory.forget();
         // What it takes to start is no part of the period.
         traced.started = Instant::now();
+        traced.started_at = jiff::Timestamp::now();
         Ok(traced)
     }
 
@@ -379,6 +382,7 @@ impl Traced {
                 command: self.observer.process.command().to_owned(),
                 python: self.observer.interpreter.version.to_string(),
             }],
+            started_at: self.started_at,
             duration_seconds: duration,
             samples: self.account.samples,
             task_visits: self.account.task_visits,

@@ -50,6 +50,7 @@ pub(super) fn trace(
         stop,
         progress,
         started: Instant::now(),
+        started_at: jiff::Timestamp::now(),
         searched: Instant::now(),
         told: Instant::now(),
     };
@@ -79,6 +80,7 @@ struct Tracer<'a, P> {
     stop: &'a Receiver<()>,
     progress: P,
     started: Instant,
+    started_at: jiff::Timestamp,
     /// When processes were last looked for.
     searched: Instant,
     /// When progress was last told.
@@ -137,6 +139,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     fn run(&mut self) -> Result<(), Error> {
         // What it takes to start is no part of the period.
         self.started = Instant::now();
+        self.started_at = jiff::Timestamp::now();
         self.first_passes()?;
         let period = Duration::from_secs(1) / self.options.rate_hz;
         let begun = Instant::now();
@@ -348,6 +351,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
                 targets: profiles,
                 refused,
             },
+            started_at: self.started_at,
             duration,
         })
     }
