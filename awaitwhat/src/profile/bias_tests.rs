@@ -59,10 +59,11 @@ type Tasks = (f64, f64, usize);
 type Looks = (f64, f64, f64, usize);
 
 fn check(busy: f64, cases: &[(Tasks, Looks)]) {
-    check_preempted(busy, 0.1, cases);
+    check_without_cpu(busy, (0.1, 0.0), cases);
 }
 
-fn check_preempted(busy: f64, preempted: f64, cases: &[(Tasks, Looks)]) {
+/// A loop that waits for a CPU for this share of its work, and loses it to so many of the looks at it.
+fn check_without_cpu(busy: f64, (preempted, taken): (f64, f64), cases: &[(Tasks, Looks)]) {
     let mut wrong = Vec::new();
     for (number, &((life, requests, idlers), (rate, passes, duration, slice))) in cases.iter().enumerate() {
         let setup = Setup {
@@ -76,6 +77,7 @@ fn check_preempted(busy: f64, preempted: f64, cases: &[(Tasks, Looks)]) {
             slice: (500, slice),
             registry: [Registry::List, Registry::Set][number % 2],
             preempted,
+            taken,
         };
         let found = deviations(setup);
         let is_wrong = |it: &&(String, Estimate)| !it.1.is_within_bounds();
@@ -145,6 +147,18 @@ fn a_loop_that_waits_for_a_cpu_as_often_as_it_has_one() {
         (99.0, 0.02, 10.0, 20),
     ];
     let cases = looks.map(|looks| (MANY, looks));
-    check_preempted(1.0, 0.6, &cases);
-    check_preempted(0.5, 0.6, &cases);
+    check_without_cpu(1.0, (0.6, 0.0), &cases);
+    check_without_cpu(0.5, (0.6, 0.0), &cases);
+}
+
+/// Then looks find it at rest more often than it is.
+#[test]
+fn a_loop_that_loses_its_cpu_to_who_looks() {
+    let cases = [
+        (MIDDLE, USUAL),
+        (MIDDLE_AMONG_MANY, USUAL),
+        (LONG, (99.0, 1.0, 10.0, 20)),
+    ];
+    check_without_cpu(0.5, (0.3, 0.5), &cases);
+    check_without_cpu(0.3, (0.3, 0.8), &cases);
 }

@@ -2,6 +2,8 @@
 
 /// Looks over which what the looks say is brought in line with how long the loop has rested.
 const STEERING: f64 = 64.0;
+/// How much rest (ns) has to be seen until what looks find is weighed by how much of it there was indeed.
+const TRUST: f64 = 2e8;
 
 /// How long a loop has rested, as far as looks at it can tell.
 ///
@@ -9,6 +11,9 @@ const STEERING: f64 = 64.0;
 /// whatever kind of rest it was: a long rest is looked at more often than a short one, in proportion. If it stood for how long the loop has rested since the
 /// last look, long rests would have more than their part, as most of that time is their own. So this clock advances
 /// by the time between looks, as far as they find the loop at rest. How long it has rested indeed, which the kernel knows exactly, corrects it slowly.
+///
+/// On a machine with much to do looks find rest too often: whoever looks takes a CPU, and may take it from the loop. So what they find counts as much as all rest until then
+/// does, per rest that was found until then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RestClock {
     /// Time (ns) of the last look, and whether the loop was at rest.
@@ -16,6 +21,8 @@ pub(super) struct RestClock {
     /// How long (ns) the loop had rested, for the kernel, when the clock began.
     start: u64,
     now: f64,
+    /// How long (ns) looks have found it at rest.
+    found: f64,
     /// The next look is another one.
     is_due: bool,
 }
@@ -27,6 +34,7 @@ impl RestClock {
             looked: (time, false),
             start: time.saturating_sub(runtime),
             now: 0.0,
+            found: 0.0,
             is_due: true,
         }
     }
@@ -47,9 +55,12 @@ impl RestClock {
         if std::mem::take(&mut self.is_due) {
             let at_rest = f64::from(u8::from(was_at_rest) + u8::from(is_at_rest)) / 2.0;
             let before = self.now;
-            self.now += time.saturating_sub(last) as f64 * at_rest;
+            let found = time.saturating_sub(last) as f64 * at_rest;
+            let rested = self.rested(time, runtime);
+            self.found += found;
+            self.now += found * (rested + TRUST) / (self.found + TRUST);
             if is_at_rest {
-                let ahead = self.now - self.rested(time, runtime);
+                let ahead = self.now - rested;
                 self.now = (self.now - ahead / STEERING).max(before);
             }
             self.looked = (time.max(last), is_at_rest);

@@ -19,6 +19,8 @@ const NANOSECONDS_PER_TASK: u64 = 2_000;
 const SECOND: f64 = 1e9;
 /// Until a pass goes on that was interrupted, in ns, and how often that is tried.
 const PAUSE: u64 = 200_000;
+/// How long a look takes the CPU from the loop, in ns.
+const TAKEN: u64 = 1_000_000;
 const MAX_TRIES: u32 = 16;
 const WORKERS: usize = 3;
 const HOGS: usize = 3;
@@ -55,6 +57,8 @@ pub struct Setup {
     pub registry: Registry,
     /// How long the thread waits for a CPU besides, as a share of its work.
     pub preempted: f64,
+    /// Share of the looks in its work that take the CPU from it: they find it at rest.
+    pub taken: f64,
 }
 
 /// What tasks wait for, or do. Chains have these numbers.
@@ -400,7 +404,7 @@ impl Simulation {
     }
 
     fn work(&mut self, time: u64) {
-        let end = self.now + time;
+        let mut end = self.now + time;
         loop {
             let sample = self
                 .now
@@ -413,7 +417,11 @@ impl Simulation {
             self.runtime += next - self.now;
             self.now = next;
             if sample > look {
-                if self.begins_look() {
+                if self.random.share() < self.setup.taken {
+                    self.switches += 1;
+                    self.rest(self.now + TAKEN);
+                    end += TAKEN;
+                } else if self.begins_look() {
                     self.send_slice(false, SliceStatus::Running);
                     self.look_again();
                 }
