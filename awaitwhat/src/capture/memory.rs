@@ -1,6 +1,6 @@
 //! The target's memory, page by page through an eBPF program: no ptrace right is needed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -41,6 +41,9 @@ type Page = Box<[u8; PAGE_BYTES]>;
 pub(super) struct PageReader {
     request: RefCell<Array<MapData, Plain<ReadRequest>>>,
     program: OwnedFd,
+    /// Bound to the process that was read last. One for all: each is a descriptor, of which there are few, and most reads are of the process that
+    /// was read before.
+    bound: RefCell<Option<(u32, TaskIterator)>>,
     /// Whether a file system did not answer: then no page is waited for any more.
     is_waiting: Cell<bool>,
 }
@@ -50,23 +53,36 @@ impl PageReader {
         Self {
             request: RefCell::new(request),
             program,
+            bound: RefCell::default(),
             is_waiting: Cell::new(false),
         }
     }
 
-    /// Reads at most [`MAX_READS`] pages of the iterator's process.
-    fn read(&self, iterator: &TaskIterator, pages: &[u64]) -> Result<Vec<Answer>, CaptureError> {
+    /// The program, bound to process `pid`: by its number, as the link that a process had would be, so that what is read says itself whose it is.
+    fn of_process(&self, pid: u32) -> Result<Ref<'_, TaskIterator>, CaptureError> {
+        let is_bound = matches!(&*self.bound.borrow(), Some((other, _)) if *other == pid);
+        if !is_bound {
+            let mut bound = self.bound.borrow_mut();
+            // First, so that there is a descriptor for the new one.
+            *bound = None;
+            *bound = Some((pid, TaskIterator::of_thread(&self.program, pid)?));
+        }
+        Ref::filter_map(self.bound.borrow(), |bound| Some(&bound.as_ref()?.1)).map_err(|_| CaptureError::Gone)
+    }
+
+    /// Reads at most [`MAX_READS`] pages of process `pid`.
+    fn read(&self, pid: u32, pages: &[u64]) -> Result<Vec<Answer>, CaptureError> {
         self.ask_for(pages, false)?;
         let mut output = vec![0; pages.len() * ANSWER_BYTES];
-        let filled = iterator.run(&mut output)?;
+        let filled = self.of_process(pid)?.run(&mut output)?;
         Answer::decode_all(&output, filled)
     }
 
-    /// Reads one page of the iterator's process, which was answered in a way that may not last: the process was changing its mappings, or the page
+    /// Reads one page of process `pid`, which was answered in a way that may not last: the process was changing its mappings, or the page
     /// may have to be waited for. `what` says for what.
     fn read_again(
         &self,
-        iterator: &TaskIterator,
+        pid: u32,
         page: u64,
         mut answer: Answer,
         what: impl FnOnce() -> String,
@@ -76,13 +92,14 @@ impl PageReader {
             match answer.page {
                 Err(Unread::Busy) => {
                     std::thread::yield_now();
-                    answer = one(self.read(iterator, &[page])?)?;
+                    answer = one(self.read(pid, &[page])?)?;
                 }
                 // A child that waits has the one buffer for such answers.
                 Err(Unread::Refused(Refusal::OwnWaits)) if !self.is_waiting.get() => {
                     self.ask_for(&[page], true)?;
                     let mut output = vec![0; ANSWER_BYTES];
-                    let filled = waiting::run(iterator, &mut output, &what())
+                    let iterator = self.of_process(pid)?;
+                    let filled = waiting::run(&iterator, &mut output, &what())
                         .map_err(|error| CaptureError::from_io("waiting for a page", error))?;
                     let Some(filled) = filled else {
                         self.is_waiting.set(true);
@@ -154,7 +171,6 @@ impl Answer {
 pub struct LiveMemory {
     reader: Rc<PageReader>,
     pid: u32,
-    iterator: TaskIterator,
     mappings: Vec<Mapping>,
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
     address_space: Cell<u64>,
@@ -168,11 +184,9 @@ impl LiveMemory {
         pid: u32,
     ) -> Result<Self, CaptureError> {
         let mappings = read_mappings(&TaskIterator::of_thread(list_mappings, pid)?)?;
-        let iterator = TaskIterator::of_thread(&reader.program, pid)?;
         Ok(Self {
             reader,
             pid,
-            iterator,
             mappings,
             address_space: Cell::new(0),
             pages: RefCell::default(),
@@ -226,11 +240,11 @@ impl LiveMemory {
             .filter(|page| !pages.contains_key(page))
             .collect();
         for batch in missing.chunks(MAX_READS) {
-            let answers = self.reader.read(&self.iterator, batch).map_err(reader_fault)?;
+            let answers = self.reader.read(self.pid, batch).map_err(reader_fault)?;
             for (&address, answer) in batch.iter().zip(answers) {
                 let answer = self
                     .reader
-                    .read_again(&self.iterator, address, answer, || self.owner_of(address))
+                    .read_again(self.pid, address, answer, || self.owner_of(address))
                     .map_err(reader_fault)?;
                 if self.address_space.get() == 0 {
                     self.address_space.set(answer.address_space);
