@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::exit::Exit;
 use super::signals::Interrupted;
-use crate::survey::Refused;
+use crate::survey::Refusals;
 use crate::view::escape::Escaped;
 use crate::view::style::{ERROR, styled};
 use crate::view::survey;
@@ -18,10 +18,8 @@ pub(super) fn tell(what: impl Display) {
 }
 
 /// Says which processes are missing from the output, and why.
-pub(super) fn complain(refused: &[Refused]) {
-    for refused in refused {
-        tell(survey::describe(refused));
-    }
+pub(super) fn complain(refused: &Refusals) {
+    survey::describe_all(refused).for_each(tell);
 }
 
 /// Says what a read waits for.

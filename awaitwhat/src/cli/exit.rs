@@ -96,7 +96,9 @@ mod tests {
             Exit::of(&anyhow::Error::new(target).context("while tracing")),
             Exit::Target
         );
-        let nothing = session::Error::Nothing { refused: Vec::new() };
+        let nothing = session::Error::Nothing {
+            refused: crate::survey::Refusals::default(),
+        };
         assert_eq!(Exit::of(&nothing.into()), Exit::Target);
         assert_eq!(
             Exit::of(&session::Error::Privilege { source: source() }.into()),

@@ -22,7 +22,7 @@ use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::session::{self, Progress, Trace, TraceOptions};
-use crate::survey::{Refused, Survey};
+use crate::survey::{Refusals, Survey};
 use crate::view::{summary, survey};
 
 pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
@@ -113,7 +113,7 @@ struct Outcome {
     profiles: Vec<Profile>,
     /// All of them as one; the one where there is but one.
     whole: Profile,
-    refused: Vec<Refused>,
+    refused: Refusals,
 }
 
 impl Outcome {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{profile_json, snapshot_json, survey_json};
 use crate::profile::Profile;
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
-use crate::survey::Refused;
+use crate::survey::{Refusals, Refused};
 use crate::testing::{HOSTILE, chain, frame, profile, running, small_profile, small_service, snapshot, task};
 
 /// The schemas that others refer to.
@@ -113,11 +113,14 @@ fn surveys_are_valid() {
         write(&mut output);
         serde_json::from_slice(&output).unwrap()
     };
-    let refused = [Refused {
-        pid: 7,
-        command: HOSTILE.to_owned(),
-        reason: HOSTILE.to_owned(),
-    }];
+    let refused = Refusals {
+        each: vec![Refused {
+            pid: 7,
+            command: HOSTILE.to_owned(),
+            reason: HOSTILE.to_owned(),
+        }],
+        others: 2,
+    };
     let snapshots = validator(include_str!("../../../schemas/awaitwhat.snapshots-1.schema.json"));
     let valid = document(&|output| {
         survey_json::write_snapshots(&[small_service(), varied_snapshot()], &refused, output).unwrap();
@@ -132,10 +135,15 @@ fn surveys_are_valid() {
         small_profile().started_at,
         10.0,
     );
-    let merged = document(&|output| survey_json::write_merged(&merged, &[], output).unwrap());
+    let merged =
+        document(&|output| survey_json::write_merged(&merged, &Refusals::default(), output).unwrap());
     assert_valid(&profiles, &each);
     assert_valid(&profiles, &merged);
     assert_eq!(each["refused"][0]["reason"], HOSTILE);
+    assert_eq!(
+        (&each["more_refused"], &merged["more_refused"]),
+        (&2.into(), &0.into())
+    );
     assert_eq!(merged["merged"]["processes"][1]["pid"], 4711);
     for (validator, document, pointer) in [
         (&snapshots, &valid, "/targets/1/tasks/0/id"),

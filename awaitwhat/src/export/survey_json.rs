@@ -9,7 +9,7 @@ use super::profile_json::{MergedDocument, ProfileDocument};
 use super::snapshot_json::{Each, SnapshotDocument};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
-use crate::survey::Refused;
+use crate::survey::Refusals;
 
 /// Values of the key `schema`.
 pub const SNAPSHOTS_SCHEMA: &str = "awaitwhat.snapshots/1";
@@ -21,7 +21,7 @@ pub const PROFILES_SCHEMA: &str = "awaitwhat.profiles/1";
 /// When `output` fails.
 pub fn write_snapshots(
     snapshots: &[Snapshot],
-    refused: &[Refused],
+    refused: &Refusals,
     output: &mut impl Write,
 ) -> io::Result<()> {
     let targets = Each(snapshots, SnapshotDocument);
@@ -35,7 +35,7 @@ pub fn write_snapshots(
 ///
 /// # Errors
 /// When `output` fails.
-pub fn write_profiles(profiles: &[Profile], refused: &[Refused], output: &mut impl Write) -> io::Result<()> {
+pub fn write_profiles(profiles: &[Profile], refused: &Refusals, output: &mut impl Write) -> io::Result<()> {
     let targets = Each(profiles, ProfileDocument);
     write_line(
         &Document::new(PROFILES_SCHEMA, "targets", targets, refused),
@@ -47,7 +47,7 @@ pub fn write_profiles(profiles: &[Profile], refused: &[Refused], output: &mut im
 ///
 /// # Errors
 /// When `output` fails.
-pub fn write_merged(merged: &Profile, refused: &[Refused], output: &mut impl Write) -> io::Result<()> {
+pub fn write_merged(merged: &Profile, refused: &Refusals, output: &mut impl Write) -> io::Result<()> {
     let document = Document::new(PROFILES_SCHEMA, "merged", MergedDocument(merged), refused);
     write_line(&document, output)
 }
@@ -57,11 +57,11 @@ struct Document<'a, T> {
     schema: &'static str,
     name: &'static str,
     found: T,
-    refused: &'a [Refused],
+    refused: &'a Refusals,
 }
 
 impl<'a, T> Document<'a, T> {
-    fn new(schema: &'static str, name: &'static str, found: T, refused: &'a [Refused]) -> Self {
+    fn new(schema: &'static str, name: &'static str, found: T, refused: &'a Refusals) -> Self {
         Self {
             schema,
             name,
@@ -73,10 +73,11 @@ impl<'a, T> Document<'a, T> {
 
 impl<T: Serialize> Serialize for Document<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Survey", 3)?;
+        let mut document = serializer.serialize_struct("Survey", 4)?;
         document.serialize_field("schema", self.schema)?;
         document.serialize_field(self.name, &self.found)?;
-        document.serialize_field("refused", self.refused)?;
+        document.serialize_field("refused", &self.refused.each)?;
+        document.serialize_field("more_refused", &self.refused.others)?;
         document.end()
     }
 }

@@ -33,7 +33,7 @@ use crate::privileges;
 use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
-use crate::survey::{Refused, Survey};
+use crate::survey::{Refusals, Refused, Survey};
 pub use family::{Child, running_children};
 use observer::AttachError;
 pub use process::own_thread_ids;
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// None of several processes, or of those that match.
     #[error("{}", nothing(refused))]
-    Nothing { refused: Vec<Refused> },
+    Nothing { refused: Refusals },
     /// A capability, or a feature of the kernel, is missing.
     #[error("this kernel, or the privileges of this process, do not allow it")]
     Privilege { source: Box<dyn StdError + Send + Sync> },
@@ -203,9 +203,9 @@ fn load(options: &Options, loops: u32) -> Result<Capture, Error> {
 }
 
 /// What is said where nothing was found to look at.
-fn nothing(refused: &[Refused]) -> String {
+fn nothing(refused: &Refusals) -> String {
     let mut text = "no Python process was found to look at".to_owned();
-    for Refused { pid, command, reason } in refused {
+    for Refused { pid, command, reason } in &refused.each {
         let name = if command.is_empty() {
             String::new()
         } else {
@@ -213,6 +213,9 @@ fn nothing(refused: &[Refused]) -> String {
         };
         // Writing into a string cannot fail.
         let _ = write!(text, "\nprocess {pid}{name}: {reason}");
+    }
+    if refused.others > 0 {
+        let _ = write!(text, "\nand {} more", refused.others);
     }
     text
 }

@@ -9,7 +9,7 @@ use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::{Capture, CaptureError};
 use crate::processes::{Identity, Processes};
 use crate::selection::{Candidate, Reason, Search, Selection};
-use crate::survey::Refused;
+use crate::survey::{Refusals, Refused};
 use crate::target::FindError;
 
 /// How long a process that looks as if it had only just started is given until there is an interpreter in it.
@@ -17,6 +17,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a process that is no Python may take to become one: between `exec` and its first instruction it has no interpreter in it.
 const SETTLING: Duration = Duration::from_secs(1);
+
+/// Refused processes that are remembered one by one: where they come and go, there is no end of them.
+const MAX_REFUSED: usize = 1024;
 
 /// What to do with a process that could not be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(super) struct Roster<'a> {
     /// Since when there was another try, and the error of the last one.
     doubtful: HashMap<u32, (Instant, AttachError)>,
     refused: Vec<(u32, Option<String>, AttachError)>,
+    /// Refused processes besides these.
+    refused_others: u64,
     /// What was asked for has only just been started.
     just_started: bool,
     /// What the names of all targets may take.
@@ -49,6 +54,7 @@ impl<'a> Roster<'a> {
             dealt_with: HashMap::new(),
             doubtful: HashMap::new(),
             refused: Vec::new(),
+            refused_others: 0,
             just_started,
             names: Budget::new(NAMES_BYTES),
         }
@@ -135,11 +141,18 @@ impl<'a> Roster<'a> {
             Verdict::Retry => {
                 self.doubtful.insert(pid, (since, error));
             }
-            Verdict::Refuse => self
-                .refused
-                .push((pid, self.search.processes().command(pid), error)),
+            Verdict::Refuse => self.refuse(pid, error),
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, pid: u32, error: AttachError) {
+        if self.refused.len() < MAX_REFUSED {
+            let command = self.search.processes().command(pid);
+            self.refused.push((pid, command, error));
+        } else {
+            self.refused_others += 1;
+        }
     }
 
     fn verdict(&self, reason: Reason, error: &AttachError, since: Instant) -> Verdict {
@@ -170,17 +183,16 @@ impl<'a> Roster<'a> {
     }
 
     /// Those that were refused; where nothing was found at all (`is_nothing`), that is an error.
-    pub(super) fn refused(mut self, is_nothing: bool) -> Result<Vec<Refused>, Error> {
-        let selection = self.search.selection();
+    pub(super) fn refused(mut self, is_nothing: bool) -> Result<Refusals, Error> {
         // Those that never got ready are told where there is nothing else to tell; one that could not be read, always.
         let just_started = self.just_started;
         for (pid, (_, error)) in std::mem::take(&mut self.doubtful) {
-            let processes = self.search.processes();
-            let is_left = error.is_momentary() && processes.identity(pid).is_some();
+            let is_left = error.is_momentary() && self.search.processes().identity(pid).is_some();
             if is_left || is_nothing && (just_started || !error.is_no_python()) {
-                self.refused.push((pid, processes.command(pid), error));
+                self.refuse(pid, error);
             }
         }
+        let selection = self.search.selection();
         if is_nothing
             && !selection.has_rules()
             && selection.pids.len() == 1
@@ -196,17 +208,19 @@ impl<'a> Roster<'a> {
             return Err(error.for_process(pid));
         }
         self.refused.sort_by_key(|(pid, ..)| *pid);
-        let refused = self.refused.into_iter().map(|(pid, command, error)| Refused {
+        let each = self.refused.into_iter().map(|(pid, command, error)| Refused {
             pid,
             command: command.unwrap_or_default(),
             reason: error.to_string(),
         });
+        let refused = Refusals {
+            each: each.collect(),
+            others: self.refused_others,
+        };
         if is_nothing {
-            Err(Error::Nothing {
-                refused: refused.collect(),
-            })
+            Err(Error::Nothing { refused })
         } else {
-            Ok(refused.collect())
+            Ok(refused)
         }
     }
 }
@@ -300,6 +314,24 @@ mod tests {
                 "{reason:?}"
             );
         }
+    }
+
+    #[test]
+    fn of_ever_new_processes_some_are_remembered_and_the_others_counted() {
+        let selection = everything();
+        let mut roster = Roster::new(&selection, false);
+        let pids = 1 << 30;
+        for pid in pids..pids + MAX_REFUSED as u32 + 3 {
+            let candidate = Candidate {
+                pid,
+                reason: Reason::Matched,
+            };
+            let error = AttachError::Find(FindError::PyPy);
+            roster.cannot(candidate, error).unwrap();
+        }
+        let refused = roster.refused(false).unwrap();
+        assert_eq!((refused.each.len(), refused.others), (MAX_REFUSED, 3));
+        assert!(!refused.is_empty());
     }
 
     #[test]

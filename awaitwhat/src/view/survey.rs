@@ -8,7 +8,7 @@ use super::table;
 use super::tree::plural;
 use crate::profile::{ChainState, Profile};
 use crate::snapshot::Snapshot;
-use crate::survey::Refused;
+use crate::survey::{Refusals, Refused};
 
 /// Columns that a process's name may take.
 const COMMAND_WIDTH: usize = 40;
@@ -19,7 +19,7 @@ const COMMAND_WIDTH: usize = 40;
 /// When `output` fails.
 pub fn write_snapshots(
     snapshots: &[Snapshot],
-    refused: &[Refused],
+    refused: &Refusals,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
@@ -43,7 +43,7 @@ pub fn write_snapshots(
 /// When `output` fails.
 pub fn write_profiles(
     profiles: &[Profile],
-    refused: &[Refused],
+    refused: &Refusals,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
@@ -79,15 +79,19 @@ pub fn write_profiles(
 ///
 /// # Errors
 /// When `output` fails.
-pub fn write_refused(refused: &[Refused], output: &mut impl Write) -> io::Result<()> {
-    refused
-        .iter()
-        .try_for_each(|refused| writeln!(output, "{}", styled(WARNING, describe(refused))))
+pub fn write_refused(refused: &Refusals, output: &mut impl Write) -> io::Result<()> {
+    describe_all(refused).try_for_each(|line| writeln!(output, "{}", styled(WARNING, line)))
+}
+
+/// A line for each that was refused, and one for those that nothing else is known of.
+pub fn describe_all(refused: &Refusals) -> impl Iterator<Item = String> {
+    let others = (refused.others > 0)
+        .then(|| format!("Not looked at: {} more, as there were so many", refused.others));
+    refused.each.iter().map(describe).chain(others)
 }
 
 /// `Not looked at: process 4711 (python2): why`, on one line.
-#[must_use]
-pub fn describe(refused: &Refused) -> String {
+fn describe(refused: &Refused) -> String {
     let Refused { pid, command, reason } = refused;
     let name = if command.is_empty() {
         String::new()
@@ -109,11 +113,11 @@ fn write_heading(count: usize, output: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{write_profiles, write_snapshots};
-    use crate::survey::Refused;
+    use crate::survey::{Refusals, Refused};
     use crate::testing::{HOSTILE, small_profile, small_service};
 
-    fn refused() -> Vec<Refused> {
-        vec![
+    fn refused() -> Refusals {
+        let each = vec![
             Refused {
                 pid: 12,
                 command: String::new(),
@@ -124,7 +128,8 @@ mod tests {
                 command: HOSTILE.to_owned(),
                 reason: format!("it is {HOSTILE}\nand more"),
             },
-        ]
+        ];
+        Refusals { each, others: 7 }
     }
 
     fn shown(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -146,13 +151,14 @@ mod tests {
         4711  python3                              3.14.10      4
         Not looked at: process 12: there is no such process
         Not looked at: process 99 (a;b\n\x1b[31mred\x07…evil\x9b<&"> 7): it is a;b; \x1b[31mred\x07\u{202e}evil\x9b<&"> 7; and more
+        Not looked at: 7 more, as there were so many
         "#);
     }
 
     #[test]
     fn profiles_in_a_table() {
         let profiles = [small_profile()];
-        insta::assert_snapshot!(shown(|output| write_profiles(&profiles, &[], None, output)), @"
+        insta::assert_snapshot!(shown(|output| write_profiles(&profiles, &Refusals::default(), None, output)), @"
         1 process
          PID  COMMAND  CPYTHON  MEAN TASKS  TASK-S WAITING  LOOP ON CPU  SECONDS
         4711  python3  3.14.10        10.0           99.25        5.0 %     10.0
