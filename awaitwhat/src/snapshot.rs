@@ -203,6 +203,10 @@ pub struct Losses {
     pub running: u64,
     /// Tasks that are shown without a name, as it could not be read in the turn that their chain was read in.
     pub names: u64,
+    /// Tasks whose names are shown in part, as there was no room for more.
+    pub short_names: u64,
+    /// Tasks of trio of which not all nurseries are shown: they had too many, or these could not be read.
+    pub nurseries: u64,
 }
 
 impl Losses {
@@ -223,6 +227,8 @@ impl Losses {
             edges,
             running,
             names,
+            short_names,
+            nurseries,
         } = other;
         self.torn += torn;
         self.faults += faults;
@@ -238,6 +244,8 @@ impl Losses {
         self.edges += edges;
         self.running += running;
         self.names += names;
+        self.short_names += short_names;
+        self.nurseries += nurseries;
     }
 }
 

@@ -9,8 +9,8 @@ use super::{Objects, ReadError, non_null};
 use crate::memory::{Address, Fault};
 use crate::snapshot::{Frame, Nursery, TrioState, TrioTask, WaitKind, WaitsOn};
 
-/// Nurseries that one task has open.
-const MAX_NURSERIES: u64 = 4096;
+/// Nurseries of one task that are looked at.
+const MAX_NURSERIES: usize = 4096;
 /// The method that waits for a nursery's children.
 const NURSERY_EXIT: &str = "_nested_child_finished";
 
@@ -52,6 +52,8 @@ pub struct TrioReading {
     pub waits_on: Option<WaitsOn>,
     /// How many turns the task has had.
     pub turns: Option<i64>,
+    /// Whether it has more nurseries than are looked at.
+    pub is_cut: bool,
 }
 
 impl Frames<'_> {
@@ -76,7 +78,10 @@ impl Frames<'_> {
         } else {
             TrioState::Cancelling
         };
-        let nurseries = objects.first_list_items(field(types.child_nurseries)?, MAX_NURSERIES)?;
+        let mut nurseries =
+            objects.first_list_items(field(types.child_nurseries)?, MAX_NURSERIES as u64 + 1)?;
+        let is_cut = nurseries.len() > MAX_NURSERIES;
+        nurseries.truncate(MAX_NURSERIES);
         let waits_on = match state {
             TrioState::Parked | TrioState::Cancelling if !visit.is_truncated => {
                 readable(self.trio_parked_in(types, visit.coroutine, visit.stack, visit.frames))?.flatten()
@@ -95,6 +100,7 @@ impl Frames<'_> {
             },
             waits_on,
             turns,
+            is_cut,
         })
     }
 

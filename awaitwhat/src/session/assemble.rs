@@ -248,9 +248,11 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task,
         }
         None => (None, waits_on),
     };
+    let Observer { names, losses, .. } = observer;
+    let name = name.map(|name| names.task_name(name, losses));
     Ok(Task {
         id,
-        name: name.map(|name| observer.names.task_name(name)),
+        name,
         tid: observer.thread_of(visit.event_loop),
         state,
         stack,
@@ -263,7 +265,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task,
 }
 
 /// What only a task of trio has; `None` for a task of asyncio.
-fn trio_task(observer: &Observer, id: Address, visit: &Visit) -> Result<Option<TrioReading>, Fault> {
+fn trio_task(observer: &mut Observer, id: Address, visit: &Visit) -> Result<Option<TrioReading>, Fault> {
     let (Some(frames), Some(types)) = (
         observer.interpreter.frames(&observer.memory, visit.layout),
         observer.interpreter.trio_types(visit.layout),
@@ -280,7 +282,18 @@ fn trio_task(observer: &Observer, id: Address, visit: &Visit) -> Result<Option<T
         stack: &chain.stack,
         frames: &chain.frames,
     };
-    readable(frames.trio_task(types, &seen))
+    let mut reading = readable(frames.trio_task(types, &seen))?;
+    let Observer { names, losses, .. } = observer;
+    let mut is_whole = false;
+    if let Some(reading) = &mut reading {
+        is_whole = !reading.is_cut;
+        if !names.has_room_for_nurseries(reading.task.nurseries.len()) {
+            reading.task.nurseries.clear();
+            is_whole = false;
+        }
+    }
+    losses.nurseries += u64::from(!is_whole);
+    Ok(reading)
 }
 
 /// The name of a task, from what its record has of the object that names it.

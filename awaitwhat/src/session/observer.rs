@@ -34,6 +34,9 @@ const MAX_PROOFS: u32 = 4096;
 /// Characters of a task's name that are held where there is no room for long ones.
 const SHORT_NAME: usize = 60;
 
+/// Nurseries of all tasks that a snapshot holds: tasks may share a list of them.
+const MAX_NURSERIES: usize = 1 << 18;
+
 /// How often it is looked for what tasks of trio with one chain are parked in: some are in nothing.
 const MAX_SEARCHES: u32 = 16;
 
@@ -150,6 +153,8 @@ pub(super) struct Names {
     share: Share,
     /// Bytes of the names of tasks that a snapshot holds.
     task_name_bytes: usize,
+    /// Nurseries of tasks that a snapshot holds.
+    nurseries: usize,
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) kinds: Kinds,
@@ -585,6 +590,7 @@ impl Names {
         Self {
             share,
             task_name_bytes: 0,
+            nurseries: 0,
             chains: ChainTable::default(),
             codes: CodeCache::new(mine),
             kinds: Kinds::default(),
@@ -786,17 +792,28 @@ impl Names {
             .set(self.chains.bytes() + self.codes.bytes() + self.task_name_bytes);
     }
 
-    /// A task's name, to be held. Where there is no room for more, long ones are cut, which is marked.
-    pub(super) fn task_name(&mut self, mut name: String) -> Arc<str> {
+    /// A task's name, to be held. Where there is no room for more, long ones are cut, which is marked and counted.
+    pub(super) fn task_name(&mut self, mut name: String, losses: &mut Losses) -> Arc<str> {
         if self.is_full()
             && let Some((end, _)) = name.char_indices().nth(SHORT_NAME)
         {
             name.truncate(end);
             name.push('…');
+            losses.short_names += 1;
         }
         self.task_name_bytes += name.len();
         self.tell_bytes();
         name.into()
+    }
+
+    /// Whether so many nurseries of another task can be held.
+    pub(super) fn has_room_for_nurseries(&mut self, count: usize) -> bool {
+        let all = self.nurseries.saturating_add(count);
+        let has_room = all <= MAX_NURSERIES;
+        if has_room {
+            self.nurseries = all;
+        }
+        has_room
     }
 
     /// What was taken of the budget: a snapshot holds it on.
@@ -838,4 +855,36 @@ fn learn(
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_within(bytes: usize) -> Names {
+        Names::new(Budget::new(bytes).share(), Arc::default())
+    }
+
+    #[test]
+    fn names_that_are_cut_are_counted() {
+        let mut names = names_within(2 * SHORT_NAME);
+        let mut losses = Losses::default();
+        let mut hold = |name: &str| names.task_name(name.to_owned(), &mut losses).len();
+        let long = "n".repeat(4 * SHORT_NAME);
+        assert_eq!(hold(&long), long.len());
+        // Nothing more may be held: only what is long anyway is cut.
+        assert_eq!(hold("short"), "short".len());
+        assert_eq!(hold(&long), SHORT_NAME + '…'.len_utf8());
+        assert_eq!(losses.short_names, 1);
+    }
+
+    #[test]
+    fn nurseries_of_all_tasks_have_a_bound() {
+        let mut names = names_within(1);
+        assert!(names.has_room_for_nurseries(MAX_NURSERIES - 1));
+        assert!(!names.has_room_for_nurseries(2));
+        assert!(names.has_room_for_nurseries(1));
+        assert!(!names.has_room_for_nurseries(1));
+        assert!(names.has_room_for_nurseries(0));
+    }
 }

@@ -86,6 +86,14 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
             losses.names,
             "without a name (it was gone before it could be read)",
         ),
+        of_all(
+            losses.short_names,
+            "with a part of their names (too many, or too long ones)",
+        ),
+        of_all(
+            losses.nurseries,
+            "shown without some of their nurseries (too many, or could not be read)",
+        ),
     ];
     phrases
         .into_iter()
@@ -129,6 +137,8 @@ mod tests {
             edges: 11,
             running: 12,
             names: 13,
+            short_names: 14,
+            nurseries: 15,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 42 tasks truncated (chain deeper than 512 frames)
@@ -145,6 +155,8 @@ mod tests {
         11 of 42 tasks shown without some of the tasks that they wait for (could not be told for certain, or too many)
         12 samples could not tell what ran: its time is missing
         13 of 42 tasks without a name (it was gone before it could be read)
+        14 of 42 tasks with a part of their names (too many, or too long ones)
+        15 of 42 tasks shown without some of their nurseries (too many, or could not be read)
         ");
     }
 }
