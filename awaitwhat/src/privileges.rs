@@ -30,8 +30,7 @@ pub const WRITING: Set = Set::DAC_OVERRIDE.union(Set::FOWNER);
 #[must_use]
 pub fn reading() -> Set {
     let held = permitted();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    reading_with(held, perf_event_paranoid(), hides_processes(&mounts))
+    reading_with(held, perf_event_paranoid(), is_proc_hiding())
 }
 
 fn reading_with(held: Set, paranoid: Option<i32>, is_hidden: bool) -> Set {
@@ -51,6 +50,12 @@ fn reading_with(held: Set, paranoid: Option<i32>, is_hidden: bool) -> Set {
 pub fn perf_event_paranoid() -> Option<i32> {
     let text = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether `/proc` is mounted so that it hides processes from those who may not trace them.
+#[must_use]
+pub fn is_proc_hiding() -> bool {
+    hides_processes(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
 }
 
 /// Whether `/proc` hides the processes of others (`hidepid` in proc(5)), as `/proc/self/mountinfo` says.

@@ -16,13 +16,15 @@ pub struct Refusals {
     pub each: Vec<Refused>,
     /// How many there were besides: where processes come and go, not all are remembered.
     pub others: u64,
+    /// Whether some that may be asked for are hidden by `/proc`: nobody knows how many.
+    pub are_hidden: bool,
 }
 
 impl Refusals {
     /// Whether all are shown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.each.is_empty() && self.others == 0
+        self.each.is_empty() && self.others == 0 && !self.are_hidden
     }
 }
 

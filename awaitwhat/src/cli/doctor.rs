@@ -70,6 +70,12 @@ fn machine() -> Vec<Check> {
 /// Whether `/proc` tells what processes there are.
 fn processes() -> Check {
     match session::check_proc() {
+        Ok(()) if session::hides_processes() => Check::unknown(
+            Concern::Machine,
+            "/proc",
+            "it hides the processes of others (`hidepid` in /proc/mounts): only your own can be looked at",
+            Some(session::SHOW_ALL.to_owned()),
+        ),
         Ok(()) => Check::ok(Concern::Machine, "/proc", "it tells what processes there are"),
         Err(error) => Check::missing(Concern::Machine, "/proc", error.to_string(), None),
     }

@@ -120,6 +120,7 @@ fn surveys_are_valid() {
             reason: HOSTILE.to_owned(),
         }],
         others: 2,
+        are_hidden: true,
     };
     let snapshots = validator(include_str!("../../../schemas/awaitwhat.snapshots-1.schema.json"));
     let valid = document(&|output| {
@@ -143,6 +144,10 @@ fn surveys_are_valid() {
     assert_eq!(
         (&each["more_refused"], &merged["more_refused"]),
         (&2.into(), &0.into())
+    );
+    assert_eq!(
+        (&each["are_hidden"], &merged["are_hidden"]),
+        (&true.into(), &false.into())
     );
     assert_eq!(merged["merged"]["processes"][1]["pid"], 4711);
     for (validator, document, pointer) in [

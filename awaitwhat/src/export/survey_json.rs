@@ -73,11 +73,12 @@ impl<'a, T> Document<'a, T> {
 
 impl<T: Serialize> Serialize for Document<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Survey", 4)?;
+        let mut document = serializer.serialize_struct("Survey", 5)?;
         document.serialize_field("schema", self.schema)?;
         document.serialize_field(self.name, &self.found)?;
         document.serialize_field("refused", &self.refused.each)?;
         document.serialize_field("more_refused", &self.refused.others)?;
+        document.serialize_field("are_hidden", &self.refused.are_hidden)?;
         document.end()
     }
 }

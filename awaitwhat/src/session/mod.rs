@@ -36,6 +36,8 @@ use crate::snapshot::Snapshot;
 use crate::survey::{Refusals, Refused, Survey};
 pub use family::{Child, running_children};
 use observer::AttachError;
+pub use observer::SHOW_ALL;
+pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
 
@@ -225,7 +227,7 @@ impl AttachError {
     fn for_process(self, pid: u32) -> Error {
         match self {
             Self::Capture(error) if error.is_about_kernel() => Error::Privilege { source: error.into() },
-            error @ (Self::NoProc | Self::ForeignProc | Self::Hidden(_)) => {
+            error @ (Self::NoProc | Self::ForeignProc | Self::Hidden(_) | Self::AllHidden) => {
                 Error::Privilege { source: error.into() }
             }
             Self::Capture(error @ CaptureError::Gone) => Error::Target {

@@ -46,6 +46,9 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// Types of tasks that are remembered: what is no type changes with the garbage that it is read from.
 const MAX_TASK_TYPES: usize = 4096;
 
+/// What to do where `/proc` hides processes.
+pub const SHOW_ALL: &str = "run awaitwhat with sudo, with CAP_SYS_PTRACE besides, or as a member of the group that /proc was mounted for (`gid=`)";
+
 /// Why a target cannot be looked at, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
@@ -79,9 +82,14 @@ pub(crate) enum AttachError {
     NoProc,
     #[error(
         "/proc does not show its threads ({0}): it hides them from all but a few (`hidepid` in /proc/mounts)\n\
-         run awaitwhat with sudo, with CAP_SYS_PTRACE besides, or as a member of the group that /proc was mounted for (`gid=`)"
+         {SHOW_ALL}"
     )]
     Hidden(io::Error),
+    #[error(
+        "/proc hides the processes of others (`hidepid` in /proc/mounts), and there is none to look at among those that it shows\n\
+         {SHOW_ALL}"
+    )]
+    AllHidden,
     #[error("the end of the process cannot be waited for: {0}")]
     Watch(io::Error),
 }

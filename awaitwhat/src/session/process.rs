@@ -1,7 +1,7 @@
 //! The target as a process: that it exists, when it ends, and what its threads are called outside.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::observer::AttachError;
 use crate::capture::CaptureError;
+use crate::privileges::is_proc_hiding;
 use crate::processes::{Processes, read_status};
 
 /// A handle of the process that outlives the process: its number may be reused, this is not.
@@ -97,6 +98,11 @@ pub(super) fn check_proc() -> Result<(), AttachError> {
         Err(_) if fs::symlink_metadata("/proc/self").is_err() => Err(AttachError::NoProc),
         _ => Err(AttachError::ForeignProc),
     }
+}
+
+/// Whether there are processes that `/proc` hides from us: with `hidepid` it shows the first one to nobody but those who see all.
+pub fn hides_processes() -> bool {
+    is_proc_hiding() && File::open("/proc/1/stat").is_err()
 }
 
 /// What the threads of process `pid` call themselves. Empty where it has ended, or is not shown.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::observer::{AttachError, Manner, Observer};
+use super::process::hides_processes;
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::{Capture, CaptureError};
 use crate::processes::{Identity, Processes};
@@ -216,11 +217,14 @@ impl<'a> Roster<'a> {
         let refused = Refusals {
             each: each.collect(),
             others: self.refused_others,
+            are_hidden: self.search.selection().has_rules() && hides_processes(),
         };
-        if is_nothing {
-            Err(Error::Nothing { refused })
-        } else {
-            Ok(refused)
+        match refused {
+            refused if !is_nothing => Ok(refused),
+            Refusals { are_hidden: true, .. } => Err(Error::Privilege {
+                source: AttachError::AllHidden.into(),
+            }),
+            refused => Err(Error::Nothing { refused }),
         }
     }
 }

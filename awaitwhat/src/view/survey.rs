@@ -83,11 +83,14 @@ pub fn write_refused(refused: &Refusals, output: &mut impl Write) -> io::Result<
     describe_all(refused).try_for_each(|line| writeln!(output, "{}", styled(WARNING, line)))
 }
 
-/// A line for each that was refused, and one for those that nothing else is known of.
+/// A line for each that was refused, and one for those of whom nothing else is known.
 pub fn describe_all(refused: &Refusals) -> impl Iterator<Item = String> {
     let others = (refused.others > 0)
         .then(|| format!("Not looked at: {} more, as there were so many", refused.others));
-    refused.each.iter().map(describe).chain(others)
+    let hidden = refused.are_hidden.then(|| {
+        "Not looked at: the processes of others, which /proc hides (`hidepid` in /proc/mounts)".to_owned()
+    });
+    refused.each.iter().map(describe).chain(others).chain(hidden)
 }
 
 /// `Not looked at: process 4711 (python2): why`, on one line.
@@ -129,7 +132,11 @@ mod tests {
                 reason: format!("it is {HOSTILE}\nand more"),
             },
         ];
-        Refusals { each, others: 7 }
+        Refusals {
+            each,
+            others: 7,
+            are_hidden: true,
+        }
     }
 
     fn shown(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -152,6 +159,7 @@ mod tests {
         Not looked at: process 12: there is no such process
         Not looked at: process 99 (a;b\n\x1b[31mred\x07…evil\x9b<&"> 7): it is a;b; \x1b[31mred\x07\u{202e}evil\x9b<&"> 7; and more
         Not looked at: 7 more, as there were so many
+        Not looked at: the processes of others, which /proc hides (`hidepid` in /proc/mounts)
         "#);
     }
 
