@@ -11,6 +11,7 @@ mod account_tests;
 mod bias_tests;
 mod ledger;
 mod merged;
+mod past;
 mod points;
 mod rest_clock;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
+use super::past::{MAX_LOOPS, Past, Span};
 use super::rest_clock::RestClock;
 use super::stratum::{Assumed, Found, Moment, Stratum};
 use super::weights::Weights;
@@ -68,6 +69,7 @@ struct Loop {
 pub struct Account {
     weights: Weights,
     loops: HashMap<LoopId, Loop>,
+    past: Past,
     pub samples: u64,
     pub task_visits: u64,
 }
@@ -153,9 +155,11 @@ impl Account {
 
     /// From the first sample to the last one, in seconds.
     pub fn duration_seconds(&self) -> f64 {
-        let first = self.loops.values().map(|it| it.first.0).min();
-        let last = self.loops.values().map(|it| it.last.0).max();
-        last.unwrap_or(0).saturating_sub(first.unwrap_or(0)) as f64 / 1e9
+        let times = self.loops.values().map(|it| (it.first.0, it.last.0));
+        let times = times
+            .chain(self.past.times)
+            .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
+        times.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9)
     }
 
     /// A loop has ended: what was seen last held until then. Another one may come in its place.
@@ -164,6 +168,23 @@ impl Account {
         if let Some(of_loop) = self.loops.get_mut(&event_loop) {
             of_loop.is_over = true;
         }
+        if self.loops.len() > MAX_LOOPS {
+            self.sum_up_old_loops();
+        }
+    }
+
+    /// Remembers no longer that half of the threads that was not seen for the longest time: those that have loops are seen all the time.
+    fn sum_up_old_loops(&mut self) {
+        let spans = spans_of_threads(&self.loops);
+        let mut oldest: Vec<_> = spans.iter().map(|(&tid, span)| (span.last.0, tid)).collect();
+        oldest.sort_unstable();
+        oldest.truncate(oldest.len().div_ceil(2));
+        let oldest: HashSet<u32> = oldest.into_iter().map(|(_, tid)| tid).collect();
+        let is_old = |id: &LoopId| oldest.contains(&id.tid);
+        let mut gone: Vec<_> = self.loops.extract_if(|id, _| is_old(id)).collect();
+        gone.iter_mut().for_each(|(_, it)| it.settle(&mut self.weights));
+        let spans = spans_of_threads(gone.iter().map(|(id, it)| (id, it)));
+        spans.into_values().for_each(|span| self.past.add(span));
     }
 
     /// A loop goes on, but is walked anew.
@@ -213,26 +234,24 @@ impl Account {
 
     /// CPU time of all event-loop threads while they were traced, in seconds.
     pub fn busy_seconds(&self) -> f64 {
-        self.thread_runtimes()
-            .values()
-            .map(|(first, last)| last.saturating_sub(*first) as f64 / 1e9)
-            .sum()
+        self.all_threads().runtime as f64 / 1e9
     }
 
     /// Event-loop threads seen.
     pub fn threads(&self) -> usize {
-        self.thread_runtimes().len()
+        self.all_threads().threads
     }
 
-    /// First and last CPU time (ns) of each thread: its loops share it.
-    fn thread_runtimes(&self) -> HashMap<u32, (u64, u64)> {
-        let mut threads = HashMap::new();
-        for (id, of_loop) in &self.loops {
-            let (first, last) = (of_loop.first.1, of_loop.last.1);
-            let thread = threads.entry(id.tid).or_insert((first, last));
-            *thread = (thread.0.min(first), thread.1.max(last));
-        }
-        threads
+    #[cfg(test)]
+    pub(super) fn remembered_loops(&self) -> usize {
+        self.loops.len()
+    }
+
+    fn all_threads(&self) -> Past {
+        let mut all = self.past;
+        let spans = spans_of_threads(&self.loops);
+        spans.into_values().for_each(|span| all.add(span));
+        all
     }
 
     /// Tasks of the latest passes.
@@ -240,6 +259,20 @@ impl Account {
         let of = |it: &Loop| it.resting.tasks().max(it.busy.tasks());
         self.loops.values().map(of).sum()
     }
+}
+
+/// The span of each thread: its loops share its CPU time.
+fn spans_of_threads<'a>(loops: impl IntoIterator<Item = (&'a LoopId, &'a Loop)>) -> HashMap<u32, Span> {
+    let mut spans: HashMap<u32, Span> = HashMap::new();
+    for (id, of_loop) in loops {
+        let Loop { first, last, .. } = *of_loop;
+        let span = Span { first, last };
+        spans
+            .entry(id.tid)
+            .and_modify(|it| *it = it.and(span))
+            .or_insert(span);
+    }
+    spans
 }
 
 impl Loop {

@@ -5,6 +5,7 @@ use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use super::account::{Account, TaskId};
+use super::past::MAX_LOOPS;
 use crate::chains::{ChainId, ChainTable};
 use crate::decode::{Origin, Record, SliceRecord, TaskRecord, decode};
 use crate::memory::Address;
@@ -392,4 +393,35 @@ fn tasks_that_run_within_another_ones_turn_are_at_work_too() {
     for name in ['R', 'S', 'w'] {
         close(feed.seconds(name), 10.0);
     }
+}
+
+#[test]
+fn of_ever_new_loops_the_old_ones_are_a_sum() {
+    let mut feed = Feed::default();
+    let threads = 3 * MAX_LOOPS as u32;
+    let pass = |feed: &mut Feed, tid: u32, seconds: u32, number| {
+        let event_loop = LoopId { tid, slot: 0 };
+        let time = nanoseconds(f64::from(tid) + f64::from(seconds));
+        let origin = Origin {
+            event_loop,
+            ..origin(false, time, u64::from(seconds) * 1000, number)
+        };
+        feed.visit('a', 1, origin);
+        feed.slice(SliceStatus::PassComplete, origin);
+    };
+    for tid in 0..threads {
+        pass(&mut feed, tid, 0, 1);
+        pass(&mut feed, tid, 1, 2);
+        feed.account.end_loop(LoopId { tid, slot: 0 });
+        // Of every second one, something comes too late.
+        if tid % 2 == 0 {
+            pass(&mut feed, tid, 1, 2);
+        }
+        assert!(feed.account.remembered_loops() <= MAX_LOOPS + 1);
+    }
+    feed.account.end();
+    assert_eq!(feed.account.threads(), threads as usize);
+    close(feed.account.busy_seconds(), f64::from(threads) * 1e-6);
+    close(feed.account.duration_seconds(), f64::from(threads));
+    close(feed.seconds('a'), f64::from(threads));
 }
