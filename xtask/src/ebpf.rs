@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
+mod funnel;
 mod object_file;
 mod toolchain;
 pub mod wrapper;
@@ -64,6 +65,7 @@ pub fn check() -> Result<()> {
 
 /// Lints the kernel side, for the target it is compiled for.
 pub fn lint() -> Result<()> {
+    funnel::check(&repo::root()?.join("awaitwhat-ebpf/src"))?;
     repo::run(cargo("clippy")?.args(["--", "-Dwarnings"]))
 }
 
