@@ -5,7 +5,7 @@
 //! | when | what is held |
 //! |---|---|
 //! | at the start | whatever was given, to open the result's file and to start a program as the user's shell would |
-//! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace that is a thread of its own, which ends with it; the first one then has it in reserve, for a look at children afterwards |
+//! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace that is a thread of its own, which ends with it, and which the first one leaves it to |
 //! | when a program that was started is ended | CAP_KILL for the one call: it may have become another user's |
 //! | when the result's file gets its name | [`WRITING`] for the one call, if the folder did not open without |
 //! | when results are put into words and written | nothing |
@@ -21,6 +21,12 @@ use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 /// To write where the user's rights do not reach: root's do not reach into the folders of others without.
 pub const WRITING: Set = Set::DAC_OVERRIDE.union(Set::FOWNER);
+
+/// All that reading targets may ask for.
+const READING: Set = Set::BPF
+    .union(Set::PERFMON)
+    .union(Set::SYS_ADMIN)
+    .union(Set::SYS_PTRACE);
 
 /// What reading targets asks for.
 ///
@@ -93,9 +99,9 @@ pub fn only_read(reserve: Set) {
     limit(reading, reserve);
 }
 
-/// From here on this thread has all that it holds in reserve: another one reads.
-pub fn rest() {
-    limit(Set::empty(), Set::all());
+/// From here on another thread reads, and this one may not: what else it holds it has in reserve.
+pub fn leave_reading() {
+    limit(Set::empty(), Set::all() - READING);
 }
 
 /// From here on this thread may do what its user may, and nothing else, but for what is [`raised`] of `reserve`.

@@ -168,10 +168,22 @@ pub(super) async fn trace(
     stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
-    let shown = bar.clone();
-    let trace = session::trace(selection, options, stop, move |progress| show(&shown, progress)).await;
+    let (shown, cleared) = (bar.clone(), bar.clone());
+    let (wanted, reading) = (selection.clone(), options.reading.clone());
+    let afterwards = move |trace: &Result<Trace, session::Error>| {
+        cleared.finish_and_clear();
+        family::hint(without_tasks(trace, &wanted), &wanted, &reading);
+    };
+    let progress = move |progress| show(&shown, progress);
+    let trace = session::trace(selection, options, stop, progress, afterwards).await;
+    // Also where it could not begin.
     bar.finish_and_clear();
-    let without_tasks: Vec<u32> = match &trace {
+    Ok(trace?)
+}
+
+/// The processes without tasks, as far as they were named.
+fn without_tasks(trace: &Result<Trace, session::Error>, selection: &Selection) -> Vec<u32> {
+    match trace {
         Ok(trace) => trace
             .survey
             .targets
@@ -180,11 +192,7 @@ pub(super) async fn trace(
             .flat_map(|profile| profile.processes.iter().map(|process| process.pid))
             .collect(),
         Err(_) => selection.single().into_iter().collect(),
-    };
-    privileges::raised(privileges::reading(), || {
-        family::hint(without_tasks, selection, &options.reading);
-    });
-    Ok(trace?)
+    }
 }
 
 fn progress_bar(duration: Option<Duration>) -> ProgressBar {

@@ -133,7 +133,8 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
 ///
-/// That happens in a thread of its own, which is told to stop when what is returned here is dropped.
+/// That happens in a thread of its own, which is told to stop when what is returned here is dropped. In it, `afterwards` is told what came of it, and
+/// may still look at processes; the thread that this is called from may not any more.
 ///
 /// # Errors
 /// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
@@ -142,6 +143,7 @@ pub async fn trace(
     options: &TraceOptions,
     stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
+    afterwards: impl FnOnce(&Result<Trace, Error>) + Send + 'static,
 ) -> Result<Trace, Error> {
     let loops = match selection.single() {
         Some(pid) => thread_count(pid).clamp(*LOOPS.start(), *LOOPS.end()),
@@ -154,16 +156,13 @@ pub async fn trace(
         // Dropped when all is done, also by a panic.
         let _done = done;
         privileges::only_read(privileges::Set::empty());
-        tracer::trace(
-            load(&options.reading, loops)?,
-            &selection,
-            &options,
-            &stopped,
-            progress,
-        )
+        let trace = load(&options.reading, loops)
+            .and_then(|capture| tracer::trace(capture, &selection, &options, &stopped, progress));
+        afterwards(&trace);
+        trace
     });
     // That thread has what it needs: a thread begins with the capabilities of the one that makes it.
-    privileges::rest();
+    privileges::leave_reading();
     let work = work.map_err(|source| Error::NoThread { source })?;
     let mut stop = pin!(stop);
     tokio::select! {
