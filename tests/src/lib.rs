@@ -13,6 +13,7 @@ pub mod processes;
 pub mod resident;
 pub mod results;
 pub mod settings;
+pub mod swap;
 pub mod target;
 pub mod tool;
 pub mod trace;

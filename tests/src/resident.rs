@@ -10,6 +10,8 @@ pub struct Resident {
     pub anonymous: u64,
     pub file: u64,
     pub shared: u64,
+    /// What is not there but in swap space.
+    pub swapped: u64,
 }
 
 impl Resident {
@@ -30,6 +32,7 @@ impl Resident {
             anonymous: field("RssAnon:")?,
             file: field("RssFile:")?,
             shared: field("RssShmem:")?,
+            swapped: field("VmSwap:")?,
         })
     }
 }

@@ -7,9 +7,11 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, ensure};
+use awaitwhat_tests::compare::differences;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{Snapshot, Survey};
 use awaitwhat_tests::resident::Resident;
+use awaitwhat_tests::swap::Swap;
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trials::{self, skipped, trial};
@@ -25,6 +27,10 @@ const MANY: (usize, usize) = (20, 10);
 const HOW_MANY: &str = "AWAITWHAT_BYSTANDERS";
 /// Where files lie in memory.
 const MEMORY: &str = "/dev/shm";
+/// Swap space for one target; how much of it has nothing to do with tasks, in KiB; and how much may come back for 200 tasks and their interpreter.
+const SWAP_MIB: usize = 96;
+const BALLAST_KIB: u64 = 32 << 10;
+const BROUGHT_BACK_KIB: u64 = 4 << 10;
 /// Kinds of memory that every machine can map.
 const KINDS: [&str; 6] = [
     "shared file",
@@ -48,6 +54,13 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             skipped(name, "the kernel has no FUSE")
         });
     }
+    list.push(match Swap::add(Swap::LEAST_MIB) {
+        Ok(_) => trial("swapped_out", swapped_out),
+        Err(error) => skipped(
+            "swapped_out",
+            &format!("swap space cannot be had here: {error:#}"),
+        ),
+    });
     for python in environment::pythons()? {
         let name = format!("{}::many_data_files", python.label);
         list.push(trial(name, move || many_data_files(&python)));
@@ -317,6 +330,30 @@ fn all_of_many() -> anyhow::Result<()> {
             target.pid
         );
     }
+    Ok(())
+}
+
+/// Of memory that is swapped out, no more comes back than what is needed.
+fn swapped_out() -> anyhow::Result<()> {
+    let _swap = Swap::add(SWAP_MIB)?;
+    let pythons = environment::release_pythons()?;
+    let python = pythons.iter().find(|it| it.command.len() == 1);
+    let python = python.context("no interpreter is here")?;
+    let mut target = Target::start::<&str>(python, "paged_out.py", &[])?;
+    let tasks = target.tasks()?;
+    target.ask("page out")?;
+    let before = Resident::of(target.pid)?;
+    ensure!(before.swapped > BALLAST_KIB, "it was not swapped out: {before:?}");
+    let snapshot = tool::snapshot(target.pid)?;
+    let after = Resident::of(target.pid)?;
+    let found = differences(&tasks, &snapshot);
+    ensure!(found.is_empty(), "{}", found.join("\n"));
+    let back = before.swapped.saturating_sub(after.swapped);
+    eprintln!(
+        "{} KiB were swapped out, of which {back} came back",
+        before.swapped
+    );
+    ensure!(back < BROUGHT_BACK_KIB, "{before:?} became {after:?}");
     Ok(())
 }
 
