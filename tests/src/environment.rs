@@ -30,6 +30,8 @@ pub struct Python {
     pub installed: Vec<String>,
     /// Releases of Cython that compile for it; each is a folder of packages on this machine, of the release's name.
     pub cython: Vec<PathBuf>,
+    /// Where PEX and shiv are that run in it, if they do.
+    pub shippers: Option<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }

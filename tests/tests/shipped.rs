@@ -1,6 +1,6 @@
 //! Whose code is whose, in the ways that programs are shipped: what leads the await points, and which paths are shown.
 //!
-//! The layouts are those that pip, PEX and PyInstaller make, of a program and a package of our own.
+//! The layouts are those that pip, PEX and PyInstaller make, of a program and a package of our own; PEX and shiv themselves make theirs, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,9 +42,22 @@ fn list() -> Result<Vec<Trial>> {
             let python = python.clone();
             list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
         }
+        if let Some(folder) = &python.shippers {
+            for (name, check) in [
+                ("packed_by_pex", packed_by_pex as PackedCheck),
+                ("packed_by_shiv", packed_by_shiv),
+            ] {
+                let (python, folder) = (python.clone(), folder.clone());
+                list.push(trial(format!("{}::{name}", python.label), move || {
+                    check(&python, &folder)
+                }));
+            }
+        }
     }
     Ok(list)
 }
+
+type PackedCheck = fn(&Python, &Path) -> Result<()>;
 
 /// A program that was laid out in a folder, which goes with it.
 struct Shipped {
@@ -211,6 +224,85 @@ fn pex(python: &Python) -> Result<()> {
         &[" stock/app.py:", " limits/__init__.py:", " asyncio/locks.py:"],
         &[HASH, ".whl"],
     )
+}
+
+/// What PEX makes of the application's sources and of a wheel.
+fn packed_by_pex(python: &Python, shippers: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = python.command();
+    command
+        .arg(targets().join("shipped/make_wheel.py"))
+        .arg(folder.path());
+    let outcome = tool::run_command(command)?;
+    let program = folder.path().join("stock.pex");
+    let mut pex = shipper(python, shippers, "pex", folder.path());
+    pex.args([
+        outcome.stdout.trim_end(),
+        "--no-index",
+        "--entry-point",
+        "stock.app",
+    ]);
+    pex.arg("--sources-directory")
+        .arg(targets().join("shipped/application"));
+    pex.arg("--output-file").arg(&program);
+    let shipped = run_packed(python, pex, &program, folder)?;
+    leads(&shipped.profile(&[])?, "application", "installed")?;
+    shows(
+        &shipped.summary()?,
+        &[" stock/app.py:", " limits/__init__.py:", " asyncio/locks.py:"],
+        &["_pexes", "_wheels", ".whl"],
+    )
+}
+
+/// What shiv makes: all of it is a package.
+fn packed_by_shiv(python: &Python, shippers: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let site = folder.path().join("site");
+    copy(&targets().join(APPLICATION), &site.join("stock"))?;
+    copy(&targets().join(PACKAGE), &site.join("limits"))?;
+    let program = folder.path().join("stock.pyz");
+    let mut shiv = shipper(python, shippers, "shiv", folder.path());
+    shiv.args(["--entry-point", "stock.app", "--site-packages"])
+        .arg(&site);
+    shiv.arg("--output-file").arg(&program);
+    let shipped = run_packed(python, shiv, &program, folder)?;
+    leads(&shipped.profile(&[])?, "installed", "installed")?;
+    shows(
+        &shipped.summary()?,
+        &[" stock/app.py:", " limits/__init__.py:", " asyncio/locks.py:"],
+        &["site-packages"],
+    )
+}
+
+/// The program `name` that is in `shippers`, which keeps what it unpacks in `folder`.
+fn shipper(python: &Python, shippers: &Path, name: &str, folder: &Path) -> Command {
+    let mut command = python.command();
+    command
+        .env("PYTHONPATH", shippers)
+        .env("PEX_ROOT", folder.join("root"));
+    command.args(["-m", name]);
+    command
+}
+
+/// Has `shipper` make `program`, and runs that.
+fn run_packed(
+    python: &Python,
+    shipper: Command,
+    program: &Path,
+    folder: tempfile::TempDir,
+) -> Result<Shipped> {
+    let outcome = tool::run_command(shipper)?;
+    ensure!(outcome.status.success(), "{}{}", outcome.stdout, outcome.stderr);
+    let root = folder.path().join("root");
+    let mut command: Command = python.command();
+    command
+        .env("PEX_ROOT", &root)
+        .env("SHIV_ROOT", &root)
+        .arg(program);
+    Ok(Shipped {
+        target: Target::spawn(command)?,
+        _folder: folder,
+    })
 }
 
 /// As PyInstaller does: no path says where anything is from, the standard library's included.

@@ -14,6 +14,7 @@ use crate::{debian, repo};
 mod cython;
 mod packages;
 pub mod root;
+mod shippers;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
@@ -42,6 +43,8 @@ pub struct Python {
     pub installed: Vec<String>,
     /// Releases of Cython that compile for it: folders of packages on this machine.
     pub cython: Vec<PathBuf>,
+    /// Where PEX and shiv are that run in it, if they do.
+    pub shippers: Option<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }
@@ -108,6 +111,7 @@ pub fn provide() -> Result<Provided> {
     }
     packages::add(&mut provided);
     cython::add(&mut provided);
+    shippers::add(&mut provided);
     note_missing(&mut provided);
     provided
         .pythons
@@ -191,6 +195,7 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         packages: None,
         installed: Vec::new(),
         cython: Vec::new(),
+        shippers: None,
         supported: is_supported,
     });
     Ok(())
@@ -238,6 +243,7 @@ fn in_root(root: &Path, minor: u32, build: &str) -> Python {
         packages: None,
         installed: Vec::new(),
         cython: Vec::new(),
+        shippers: None,
         supported: SUPPORTED.contains(&minor),
     }
 }
