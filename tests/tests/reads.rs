@@ -36,7 +36,8 @@ const KINDS: [&str; 6] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    trials::run("reads", list)
+    // `ps --all` of one reads, and waits for, what another has made.
+    trials::run_alone("reads", list)
 }
 
 fn list() -> anyhow::Result<Vec<Trial>> {
