@@ -27,7 +27,10 @@ pub use points::{Point, await_points, running_points};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainState {
+    /// Suspended, until what they await is done.
     Waiting,
+    /// They could have gone on, and waited for their event loop: see [`crate::snapshot::TaskState::Ready`].
+    Ready,
     Running,
 }
 
@@ -77,7 +80,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Mean number of tasks, waiting and running, over the period. 0 for an empty period.
+    /// Mean number of tasks, waiting, ready and running, over the period. 0 for an empty period.
     #[must_use]
     pub fn mean_tasks(&self) -> f64 {
         ratio(sum(&self.chains, |_| true), self.duration_seconds)

@@ -127,6 +127,13 @@ pub fn chain(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Cha
     }
 }
 
+pub fn ready(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Chain {
+    Chain {
+        state: ChainState::Ready,
+        ..chain(frames, terminal, task_seconds)
+    }
+}
+
 pub fn running(frames: &[Frame], task_seconds: f64) -> Chain {
     Chain {
         state: ChainState::Running,

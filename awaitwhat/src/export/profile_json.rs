@@ -95,12 +95,13 @@ struct PointDocument<'a> {
 impl Serialize for PointDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let point = self.point;
-        let mut document = serializer.serialize_struct("Point", 7)?;
+        let mut document = serializer.serialize_struct("Point", 8)?;
         document.serialize_field("function", &point.function)?;
         document.serialize_field("file", &point.file)?;
         document.serialize_field("line", &point.line)?;
         document.serialize_field("awaits", &point.awaits)?;
         document.serialize_field("task_seconds", &point.task_seconds)?;
+        document.serialize_field("ready_seconds", &point.ready_seconds)?;
         document.serialize_field("share", &point.share)?;
         document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
         document.end()
@@ -132,10 +133,10 @@ mod tests {
         {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"_GatheringFuture","task_seconds":10.0},
         {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":0.25},
         {"frames":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"share":0.6045340050377834,"mean_tasks":6.0}
-        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"share":0.29219143576826195,"mean_tasks":2.9}
-        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"share":0.10075566750629723,"mean_tasks":1.0}
-        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"share":0.0025188916876574307,"mean_tasks":0.025}],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0}}
+        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9}
+        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025}],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0}}
         "#);
     }
 

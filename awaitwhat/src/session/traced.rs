@@ -429,10 +429,10 @@ fn now_in_nanoseconds() -> u32 {
 }
 
 fn state_of(chain: &SeenChain) -> ChainState {
-    if chain.state == TaskState::Running {
-        ChainState::Running
-    } else {
-        ChainState::Waiting
+    match chain.state {
+        TaskState::Running => ChainState::Running,
+        TaskState::Waiting | TaskState::Created if chain.is_ready => ChainState::Ready,
+        TaskState::Waiting | TaskState::Created => ChainState::Waiting,
     }
 }
 
