@@ -113,6 +113,7 @@ pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
         span_seconds: 0.000_25,
         tasks,
         main_thread: Vec::new(),
+        findings: Vec::new(),
         losses: Losses::default(),
     }
 }

@@ -12,6 +12,7 @@ pub mod survey;
 pub mod table;
 pub mod tree;
 
+pub(crate) mod blocked;
 mod branches;
 mod merged;
 mod names;
