@@ -9,6 +9,7 @@ mod account;
 mod account_tests;
 #[cfg(test)]
 mod bias_tests;
+mod holds;
 mod ledger;
 mod merged;
 mod points;
@@ -19,6 +20,8 @@ mod stratum;
 mod weights;
 
 pub use account::Account;
+pub(crate) use holds::Holds;
+pub use holds::{Hold, HoldPlace};
 pub(crate) use ledger::{Ledger, other_chains};
 pub(crate) use merged::merged_chains;
 pub use points::{Point, await_points, running_points};
@@ -74,6 +77,8 @@ pub struct Profile {
     /// Event-loop threads seen.
     pub threads: usize,
     pub chains: Vec<Chain>,
+    /// Who held event loops for long, the longest first.
+    pub holds: Vec<Hold>,
     pub losses: Losses,
     /// The target ended before the time was over; of several targets, each of them did.
     pub target_exited: bool,

@@ -156,6 +156,7 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
         busy_seconds: 0.5,
         threads: 1,
         chains,
+        holds: Vec::new(),
         losses: Losses::default(),
         target_exited: false,
     }

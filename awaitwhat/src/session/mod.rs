@@ -4,6 +4,7 @@ mod assemble;
 mod blocked;
 mod completed;
 mod family;
+mod long_turns;
 mod observer;
 mod once;
 mod passes;

@@ -153,6 +153,8 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) kinds: Kinds,
+    /// Futures that are done as soon as their loop turns, by loop.
+    pub(super) due: HashMap<Address, HashSet<Address>>,
     /// Chains whose names are known to be right of what was drained last, by the loop that they were seen in.
     proven: HashSet<(ChainId, LoopId)>,
     /// How often it was tried to prove names since they were last checked.
@@ -540,6 +542,17 @@ impl Observer {
         self.names.proofs = 0;
     }
 
+    /// Has the walk of one loop begin anew, so that its tasks are sent though its thread has not run.
+    pub(super) fn walk_anew(&self, capture: &mut Capture, event_loop: LoopId) -> Result<(), AttachError> {
+        for plan in self.loops.plans.iter().filter(|plan| plan.loop_id() == event_loop) {
+            match capture.set_plan(plan) {
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the target is a child, in which only loops count that it runs itself.
     pub(super) fn is_child(&self) -> bool {
         self.manner.is_only_running
@@ -592,6 +605,7 @@ impl Names {
             chains: ChainTable::default(),
             codes: CodeCache::new(mine),
             kinds: Kinds::default(),
+            due: HashMap::new(),
             proven: HashSet::new(),
             proofs: 0,
             task_types: HashMap::new(),
@@ -716,6 +730,9 @@ impl Names {
             TaskState::Created => return Ok(true),
             TaskState::Waiting => {}
         }
+        if !self.due.is_empty() && self.is_due(task) {
+            return Ok(true);
+        }
         let Some(types) = interpreter.future_types(task.layout) else {
             return Ok(false);
         };
@@ -725,6 +742,12 @@ impl Names {
             Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Whether what the task awaits is only not done as its loop does not turn.
+    fn is_due(&self, task: &TaskRecord<'_>) -> bool {
+        let due = self.due.get(&task.event_loop);
+        due.is_some_and(|due| due.contains(&task.fut_waiter))
     }
 
     /// The chain of a record, named when it is seen for the first time. Where there is no room for another one, it is taken for one of the

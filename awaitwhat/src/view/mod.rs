@@ -14,6 +14,7 @@ pub mod tree;
 
 pub(crate) mod blocked;
 mod branches;
+mod held;
 mod merged;
 mod names;
 mod rows;

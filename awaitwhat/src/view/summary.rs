@@ -7,7 +7,7 @@ use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
 use super::style::{FAINT, HEADING, WARNING, styled};
 use super::tree::location;
-use super::{merged, table};
+use super::{held, merged, table};
 use crate::profile::{ChainState, Point, Profile, await_points, ratio, running_points};
 
 /// Rows of a table of points; the others are summed up.
@@ -27,6 +27,7 @@ pub fn write(
     output: &mut impl Write,
 ) -> io::Result<()> {
     write_header(profile, max_frames, output)?;
+    held::write(profile, width, output)?;
     let waiting = profile.task_seconds(ChainState::Waiting);
     let running = profile.task_seconds(ChainState::Running);
     let ready = profile.task_seconds(ChainState::Ready);
