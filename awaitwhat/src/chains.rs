@@ -535,6 +535,9 @@ mod tests {
         assert_ne!(other(TaskState::Running), waiting);
         table.let_go(|_| false);
         assert!(table.find(waiting).is_none());
-        assert_ne!(table.other(TaskState::Waiting, false, || Stack::from([])), waiting);
+        assert_ne!(
+            table.other(TaskState::Waiting, false, || Stack::from([])),
+            waiting
+        );
     }
 }

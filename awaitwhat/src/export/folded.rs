@@ -181,7 +181,10 @@ mod tests {
     #[test]
     fn what_was_ready_is_apart() {
         let at = [frame("worker", "/srv/app.py", 1)];
-        let profile = profile(vec![chain(&at, Some("Future"), 1.0), ready(&at, Some("Future"), 2.0)]);
+        let profile = profile(vec![
+            chain(&at, Some("Future"), 1.0),
+            ready(&at, Some("Future"), 2.0),
+        ]);
         insta::assert_snapshot!(written(&profile), @"
         worker (/srv/app.py:1);[Future] 1000000
         worker (/srv/app.py:1);[ready] 2000000

@@ -65,7 +65,11 @@ impl Holds {
     /// Adds what was held at one place in one turn.
     pub(crate) fn add(&mut self, hold: Hold) {
         let has_room = self.0.len() < MAX_PLACES || self.0.contains_key(&hold.place);
-        let place = if has_room { hold.place.clone() } else { HoldPlace::others() };
+        let place = if has_room {
+            hold.place.clone()
+        } else {
+            HoldPlace::others()
+        };
         let sum = self.0.entry(place.clone()).or_insert_with(|| Hold {
             place,
             seconds: 0.0,
@@ -113,14 +117,27 @@ mod tests {
     #[test]
     fn what_is_held_at_one_place_adds_up() {
         let mut holds = Holds::default();
-        [hold(7, 0.5), hold(7, 1.5), hold(9, 1.0)].map(|it| holds.add(it));
+        [hold(7, 0.5), hold(7, 1.5), hold(9, 1.0)]
+            .into_iter()
+            .for_each(|it| holds.add(it));
         let sorted = holds.into_sorted();
         let told: Vec<_> = sorted
             .iter()
-            .map(|it| (it.place.frame.line, it.seconds, it.turns, it.longest_seconds, it.ready_seconds))
+            .map(|it| {
+                (
+                    it.place.frame.line,
+                    it.seconds,
+                    it.turns,
+                    it.longest_seconds,
+                    it.ready_seconds,
+                )
+            })
             .collect();
         assert_eq!(told, [(7, 2.0, 2, 1.5, 20.0), (9, 1.0, 1, 1.0, 10.0)]);
-        assert_eq!((&*sorted[0].place.root, &*sorted[0].place.frame.function), ("hog", "load"));
+        assert_eq!(
+            (&*sorted[0].place.root, &*sorted[0].place.frame.function),
+            ("hog", "load")
+        );
     }
 
     #[test]

@@ -46,9 +46,17 @@ pub fn running_points(profile: &Profile) -> Vec<Point> {
 /// The points of chains in `states`, of which the first one ranks them.
 fn points(profile: &Profile, states: &[ChainState]) -> Vec<Point> {
     let mut seconds: HashMap<(Place<'_>, &str), [f64; 2]> = HashMap::new();
-    for chain in profile.chains.iter().filter(|chain| states.contains(&chain.state)) {
+    for chain in profile
+        .chains
+        .iter()
+        .filter(|chain| states.contains(&chain.state))
+    {
         let [own, ready] = seconds.entry(point_of(chain)).or_default();
-        let sum = if chain.state == ChainState::Ready { ready } else { own };
+        let sum = if chain.state == ChainState::Ready {
+            ready
+        } else {
+            own
+        };
         *sum += chain.task_seconds;
     }
     let whole = states.first().map_or(0.0, |state| profile.task_seconds(*state));

@@ -47,7 +47,11 @@ impl Objects<'_> {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn loop_class(&self, event_loop: Address, time: Option<Address>) -> Result<Option<LoopClass>, ReadError> {
+    pub fn loop_class(
+        &self,
+        event_loop: Address,
+        time: Option<Address>,
+    ) -> Result<Option<LoopClass>, ReadError> {
         let type_object = self.type_of(event_loop)?;
         let Some(turn_code) = self.method_code(type_object, "_run_once")? else {
             return Ok(None);
@@ -78,15 +82,21 @@ impl Objects<'_> {
         let Some(code) = self.method_code(type_object, "time")? else {
             return Ok(false);
         };
-        let file = self.memory.read_address(code.offset(self.offsets.code.filename))?;
-        if !self.text(file)?.into_shown().ends_with(BASE_EVENTS) || self.attribute(event_loop, "time")?.is_some() {
+        let file = self
+            .memory
+            .read_address(code.offset(self.offsets.code.filename))?;
+        if !self.text(file)?.into_shown().ends_with(BASE_EVENTS)
+            || self.attribute(event_loop, "time")?.is_some()
+        {
             return Ok(false);
         }
         let monotonic = match time {
             Some(module) => self.module_attribute(module, "monotonic")?,
             None => None,
         };
-        let Some(monotonic) = monotonic else { return Ok(false) };
+        let Some(monotonic) = monotonic else {
+            return Ok(false);
+        };
         let kind = self.full_type_name(self.type_of(monotonic)?)?;
         Ok(kind == "builtin_function_or_method")
     }
@@ -99,7 +109,9 @@ impl Objects<'_> {
         if !self.is_exactly(function, self.types.function)? {
             return Ok(None);
         }
-        let code = self.memory.read_address(function.offset(self.offsets.function.code))?;
+        let code = self
+            .memory
+            .read_address(function.offset(self.offsets.function.code))?;
         Ok(self.is_exactly(code, self.types.code)?.then_some(code))
     }
 
@@ -132,11 +144,18 @@ impl Objects<'_> {
     ///
     /// # Errors
     /// When the loop cannot be read.
-    pub fn overdue(&self, event_loop: Address, now: f64, completing: Completing) -> Result<Overdue, ReadError> {
+    pub fn overdue(
+        &self,
+        event_loop: Address,
+        now: f64,
+        completing: Completing,
+    ) -> Result<Overdue, ReadError> {
         let mut slots = HandleSlots::default();
         let mut overdue = Overdue::default();
         let mut note = |this: &Self, handle, slots: &mut HandleSlots| {
-            overdue.futures.extend(this.completed_by(handle, slots, completing)?);
+            overdue
+                .futures
+                .extend(this.completed_by(handle, slots, completing)?);
             Ok::<_, ReadError>(())
         };
         if let Some(ready) = self.attribute(event_loop, "_ready")? {
@@ -207,7 +226,10 @@ impl Objects<'_> {
         slots: &mut HandleSlots,
     ) -> Result<Option<Address>, ReadError> {
         let type_object = self.type_of(handle)?;
-        let known = slots.0.iter().find(|known| (known.0, known.1) == (type_object, name));
+        let known = slots
+            .0
+            .iter()
+            .find(|known| (known.0, known.1) == (type_object, name));
         let offset = match known {
             Some(known) => known.2,
             None => {
@@ -236,7 +258,9 @@ impl Objects<'_> {
         let (mut block, mut index) = (Address(word(1)?), word(3)?);
         let mut items = Vec::new();
         while items.len() < count && !block.is_null() {
-            let left = BLOCK_ITEMS.saturating_sub(index).min((count - items.len()) as u64);
+            let left = BLOCK_ITEMS
+                .saturating_sub(index)
+                .min((count - items.len()) as u64);
             if left == 0 {
                 break;
             }

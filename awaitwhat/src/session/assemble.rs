@@ -240,12 +240,7 @@ pub(super) fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fau
 }
 
 /// The task of a visit.
-fn task(
-    observer: &mut Observer,
-    id: Address,
-    visit: &mut Visit,
-    due: &DueFutures,
-) -> Result<Task, Fault> {
+fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFutures) -> Result<Task, Fault> {
     let name = name(observer, visit)?;
     let chain = observer.names.chains.get(visit.chain);
     let stack = Arc::clone(&chain.stack);

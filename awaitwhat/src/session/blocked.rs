@@ -102,7 +102,11 @@ impl Watch {
     }
 
     fn conclude(&mut self, observer: &mut Observer, watched: Watched) -> Result<Option<Blocked>, Fault> {
-        let Watched { event_loop, first, runs: before } = watched;
+        let Watched {
+            event_loop,
+            first,
+            runs: before,
+        } = watched;
         let LoopMoment::Turn(former) = first.moment else {
             let seconds = first.at.elapsed().as_secs_f64();
             let is_still = before.is_some() && runs(observer.pid, event_loop.tid) == before;
@@ -126,7 +130,11 @@ impl Watch {
         Ok(Some(Blocked {
             event_loop,
             seconds,
-            alone_seconds: if former.is_same_callback(&turn) { alone.as_secs_f64() } else { 0.0 },
+            alone_seconds: if former.is_same_callback(&turn) {
+                alone.as_secs_f64()
+            } else {
+                0.0
+            },
             began: self.turns.nanoseconds(turn.began),
             turn: Some(turn),
             overdue: self.turns.overdue(observer, &event_loop)?,
@@ -139,7 +147,12 @@ pub(super) struct DueFutures(HashMap<Address, (u64, HashSet<Address>)>);
 
 impl DueFutures {
     pub(super) fn of(blocked: &[Blocked]) -> Self {
-        let futures = |it: &Blocked| it.overdue.iter().flat_map(|overdue| overdue.futures.clone()).collect();
+        let futures = |it: &Blocked| {
+            it.overdue
+                .iter()
+                .flat_map(|overdue| overdue.futures.clone())
+                .collect()
+        };
         let of_loop = |it: &Blocked| (it.event_loop.address, (it.began, futures(it)));
         Self(blocked.iter().map(of_loop).collect())
     }
@@ -222,7 +235,10 @@ pub(super) fn held_frames(observer: &mut Observer, turn: &Turn) -> Result<(Vec<F
     let objects = observer.interpreter.objects(&observer.memory);
     let codes = &mut observer.names.codes;
     let mut frames = Vec::new();
-    for HeldFrame { code, instruction, .. } in &turn.stack {
+    for HeldFrame {
+        code, instruction, ..
+    } in &turn.stack
+    {
         frames.push(codes.frame(&objects, *code, *instruction)?);
     }
     let runs_it = |frame: &Frame| is_of_asyncio(frame);
@@ -232,7 +248,10 @@ pub(super) fn held_frames(observer: &mut Observer, turn: &Turn) -> Result<(Vec<F
     let coroutine = outermost.map_or(Address::NULL, |frame| frame.generator);
     frames.truncate(kept);
     if turn.left_out > 0 {
-        frames.insert(frames.len().min(turn.stack.len() / 2), Frame::left_out(Some(turn.left_out)));
+        frames.insert(
+            frames.len().min(turn.stack.len() / 2),
+            Frame::left_out(Some(turn.left_out)),
+        );
     }
     Ok((frames, coroutine))
 }
@@ -249,5 +268,7 @@ fn is_of_asyncio(frame: &Frame) -> bool {
 fn runs(pid: u32, tid: u32) -> Option<Vec<u8>> {
     let runs = fs::read(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
     // Where the kernel does not count, all numbers are 0.
-    runs.iter().any(|byte| (b'1'..=b'9').contains(byte)).then_some(runs)
+    runs.iter()
+        .any(|byte| (b'1'..=b'9').contains(byte))
+        .then_some(runs)
 }

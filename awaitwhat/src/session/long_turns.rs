@@ -257,7 +257,9 @@ impl Current {
 
     /// The turn still lasts at `at`, with so many tasks ready.
     fn see(&mut self, at: Instant, ready: u64, started: Instant) {
-        let seconds = at.saturating_duration_since(self.seen_until.max(started)).as_secs_f64();
+        let seconds = at
+            .saturating_duration_since(self.seen_until.max(started))
+            .as_secs_f64();
         self.seen_until = self.seen_until.max(at);
         let place = self.place.clone().unwrap_or_else(HoldPlace::not_yet);
         let (held, of_ready) = self.held.entry(place).or_default();
@@ -286,7 +288,8 @@ impl Current {
         }
         // From its beginning until it was seen first it was at work, too: in what was seen then.
         let seen: f64 = self.held.values().map(|(seconds, _)| seconds).sum();
-        let before = (self.seen_until.saturating_duration_since(self.began.max(started))).as_secs_f64() - seen;
+        let before =
+            (self.seen_until.saturating_duration_since(self.began.max(started))).as_secs_f64() - seen;
         let first = self.first_place.take().unwrap_or_else(HoldPlace::not_yet);
         self.held.entry(first).or_default().0 += before.max(0.0);
         for (place, (seconds, ready_seconds)) in self.held {

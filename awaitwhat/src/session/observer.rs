@@ -544,7 +544,12 @@ impl Observer {
 
     /// Has the walk of one loop begin anew, so that its tasks are sent though its thread has not run.
     pub(super) fn walk_anew(&self, capture: &mut Capture, event_loop: LoopId) -> Result<(), AttachError> {
-        for plan in self.loops.plans.iter().filter(|plan| plan.loop_id() == event_loop) {
+        for plan in self
+            .loops
+            .plans
+            .iter()
+            .filter(|plan| plan.loop_id() == event_loop)
+        {
             match capture.set_plan(plan) {
                 Ok(()) | Err(CaptureError::Gone) => {}
                 Err(error) => return Err(error.into()),
@@ -722,7 +727,8 @@ impl Names {
     ) -> Result<bool, Fault> {
         if interpreter.trio_types(task.layout).is_some() {
             // `_next_send_fn` is set of a task that is in line to run.
-            let is_set = !task.fut_waiter.is_null() && task.fut_waiter != interpreter.objects(memory).types.none;
+            let is_set =
+                !task.fut_waiter.is_null() && task.fut_waiter != interpreter.objects(memory).types.none;
             return Ok(is_set && task.state != TaskState::Running);
         }
         match task.state {

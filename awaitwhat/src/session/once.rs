@@ -14,8 +14,8 @@ use crate::capture::{Capture, CaptureError};
 use crate::decode::{SliceRecord, loop_of};
 use crate::selection::Selection;
 use crate::snapshot::{Losses, Snapshot};
-use crate::target::FindError;
 use crate::survey::Survey;
+use crate::target::FindError;
 
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns. A pass takes as many samples however they come, and what
 /// it shows lies the closer together the sooner.
@@ -84,7 +84,10 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
         observer.losses = losses;
     };
     let is_any_running = gathered.iter().any(Gathering::has_running);
-    let blocked = watch.end(observer, is_any_running).await.map_err(FindError::from)?;
+    let blocked = watch
+        .end(observer, is_any_running)
+        .await
+        .map_err(FindError::from)?;
     assemble(observer, gathered, captured_at, is_proven, blocked)
 }
 

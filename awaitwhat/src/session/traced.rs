@@ -10,8 +10,8 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::completed::Completed;
-use super::observer::{AttachError, Observer, Seen};
 use super::long_turns::LongTurns;
+use super::observer::{AttachError, Observer, Seen};
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
 use crate::budget::Budget;

@@ -78,7 +78,8 @@ impl Turns {
         event_loop: &EventLoop,
     ) -> Result<Option<Overdue>, Fault> {
         let known = self.loops.get(&event_loop.address);
-        let Some(known) = known.filter(|known| known.class.is_some_and(|class| class.has_system_clock)) else {
+        let Some(known) = known.filter(|known| known.class.is_some_and(|class| class.has_system_clock))
+        else {
             return Ok(None);
         };
         let (interpreter, memory) = (&observer.interpreter, &observer.memory);
@@ -95,7 +96,11 @@ impl Turns {
     }
 
     fn moment(&mut self, observer: &Observer, event_loop: &EventLoop) -> Result<LoopMoment, Fault> {
-        let plan = observer.loops.plans.iter().find(|plan| plan.loop_id() == event_loop.id());
+        let plan = observer
+            .loops
+            .plans
+            .iter()
+            .find(|plan| plan.loop_id() == event_loop.id());
         let is_asyncio = |layout| observer.interpreter.future_types(layout).is_some();
         let Some(plan) = plan.filter(|plan| is_asyncio(plan.layout)) else {
             return Ok(LoopMoment::Unknown);
@@ -144,7 +149,10 @@ fn monotonic_offset(process: &str) -> f64 {
 
 fn parse_offset(offsets: &str) -> f64 {
     let line = offsets.lines().find_map(|line| line.strip_prefix("monotonic"));
-    let mut numbers = line.into_iter().flat_map(str::split_whitespace).map(str::parse::<f64>);
+    let mut numbers = line
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .map(str::parse::<f64>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(seconds)), Some(Ok(nanoseconds))) => seconds + nanoseconds / 1e9,
         _ => 0.0,
@@ -157,8 +165,14 @@ mod tests {
 
     #[test]
     fn a_time_namespace_moves_the_clock() {
-        assert_eq!(parse_offset("monotonic           0         0\nboottime            0         0\n"), 0.0);
-        assert_eq!(parse_offset("monotonic   -86400   500000000\nboottime   7 0\n"), -86399.5);
+        assert_eq!(
+            parse_offset("monotonic           0         0\nboottime            0         0\n"),
+            0.0
+        );
+        assert_eq!(
+            parse_offset("monotonic   -86400   500000000\nboottime   7 0\n"),
+            -86399.5
+        );
         assert_eq!(parse_offset(""), 0.0);
         assert_eq!(parse_offset("monotonic x"), 0.0);
     }

@@ -137,8 +137,8 @@ impl Interpreter {
                 break;
             }
             if let Some(held) = self.held_frame(memory, frame)? {
-                let is_turn = held.code == class.turn_code
-                    && frames.local_at(frame, class.own)? == Some(event_loop);
+                let is_turn =
+                    held.code == class.turn_code && frames.local_at(frame, class.own)? == Some(event_loop);
                 if is_turn {
                     let Some(end_time) = frames.local_at(frame, class.end_time)? else {
                         return Ok(LoopMoment::Polling);

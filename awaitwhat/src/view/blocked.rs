@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_callback_has_its_frames_below() {
-        let stack = [frame("send", "/srv/app.py", 9), frame("flush_metrics", "/srv/app.py", 3)];
+        let stack = [
+            frame("send", "/srv/app.py", 9),
+            frame("flush_metrics", "/srv/app.py", 3),
+        ];
         let text = written(vec![blocked(HolderKind::Callback, None, &stack)]);
         insta::assert_snapshot!(text, @"
         The event loop of thread 4711 has not turned for 3.2 s at least: a callback is in send (/srv/app.py:9); 50 tasks are ready to go on, 1 timer is overdue

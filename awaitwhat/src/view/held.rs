@@ -26,9 +26,14 @@ pub(super) fn write(profile: &Profile, width: Option<usize>, output: &mut impl W
         sum(|hold| hold.ready_seconds)
     );
     writeln!(output, "\n{}", styled(HEADING, heading))?;
-    let heads = ["SECONDS", "TURNS", "LONGEST", "READY-S", "BY", "FUNCTION", "WHERE"];
+    let heads = [
+        "SECONDS", "TURNS", "LONGEST", "READY-S", "BY", "FUNCTION", "WHERE",
+    ];
     let shown = holds.iter().take(MAX_ROWS).map(row);
-    let others = holds.get(MAX_ROWS..).filter(|others| !others.is_empty()).map(others);
+    let others = holds
+        .get(MAX_ROWS..)
+        .filter(|others| !others.is_empty())
+        .map(others);
     let numbers = [0, 1, 2, 3];
     table::write_rows(&heads, &numbers, &numbers, shown.chain(others), width, output)
 }
@@ -49,7 +54,12 @@ fn others(others: &[Hold]) -> Vec<String> {
     let sum = |of: fn(&Hold) -> f64| others.iter().map(of).sum::<f64>();
     let longest = others.iter().map(|hold| hold.longest_seconds).fold(0.0, f64::max);
     let turns = others.iter().map(|hold| hold.turns).sum();
-    let mut row = numbers(sum(|hold| hold.seconds), turns, longest, sum(|hold| hold.ready_seconds));
+    let mut row = numbers(
+        sum(|hold| hold.seconds),
+        turns,
+        longest,
+        sum(|hold| hold.ready_seconds),
+    );
     let more = plural(others.len(), "more place", "more places");
     row.extend([format!("({more})"), String::new(), String::new()]);
     row
