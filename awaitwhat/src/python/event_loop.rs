@@ -299,3 +299,163 @@ impl Frames<'_> {
         Ok(non_null(self.untagged(locals.offset(index as u64 * 8))?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Table, Version};
+    use crate::python::image::{Heap, MemoryImage};
+
+    /// Slots of a timer, and where they are.
+    const SLOTS: [(&str, u64); 4] = [
+        ("_when", 24),
+        ("_callback", 32),
+        ("_args", 40),
+        ("_cancelled", 48),
+    ];
+    /// `T_OBJECT_EX`, and where the dict of the loop is.
+    const OBJECT: u64 = 16;
+    const DICT: u64 = 16;
+
+    struct World {
+        heap: Heap,
+        timer: Address,
+        float: Address,
+        sleep: Address,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let version = Version::from_hex(0x030c_00f0);
+            let table = Table::for_interpreter(&MemoryImage::default(), version, Address::NULL);
+            let mut heap = Heap::new(table.expect("3.12 publishes nothing").offsets);
+            let descriptor_type = heap.new_type("member_descriptor", 0, 48);
+            let members = SLOTS.map(|(name, offset)| {
+                let definition = heap.allocate(40);
+                heap.set(definition, 8, OBJECT);
+                heap.set(definition, 16, offset);
+                let descriptor = heap.object(descriptor_type, 48);
+                heap.set(descriptor, 40, definition.0);
+                (name, descriptor)
+            });
+            let namespace = heap.dict(&members);
+            let timer = heap.new_type("TimerHandle", 0, 64);
+            heap.set(timer, heap.offsets.type_object.dict_offset - 24, namespace.0);
+            let order = heap.tuple(&[timer]);
+            heap.set(timer, heap.offsets.type_object.mro, order.0);
+            let float = heap.new_type("float", 0, 24);
+            let sleep = heap.allocate(64);
+            Self {
+                heap,
+                timer,
+                float,
+                sleep,
+            }
+        }
+
+        /// A timer that completes `future` by `callback`.
+        fn timer(&mut self, when: f64, callback: Address, future: u64, is_cancelled: bool) -> Address {
+            let heap = &mut self.heap;
+            let time = heap.object(self.float, 24);
+            heap.set(time, 16, when.to_bits());
+            let flag = heap.object(heap.types.long, 32);
+            heap.set(flag, heap.offsets.long.tag, if is_cancelled { 8 } else { 1 });
+            heap.set(flag, heap.offsets.long.digits, u64::from(is_cancelled));
+            let arguments = heap.tuple(&[Address(future)]);
+            let tuple = heap.new_type("tuple", 0, 24);
+            heap.set(arguments, heap.offsets.object_type, tuple.0);
+            let timer = heap.object(self.timer, 64);
+            for (value, (_, offset)) in [time, callback, arguments, flag].into_iter().zip(SLOTS) {
+                heap.set(timer, offset, value.0);
+            }
+            timer
+        }
+
+        /// A deque of one block, whose items begin at `first`.
+        fn deque(&mut self, items: &[Address], first: u64) -> Address {
+            let heap = &mut self.heap;
+            let block = heap.allocate(8 * (BLOCK_ITEMS + 2));
+            for (at, item) in (first..).zip(items) {
+                heap.set(block, 8 + at * 8, item.0);
+            }
+            let kind = heap.new_type("collections.deque", 0, 80);
+            let deque = heap.object(kind, 80);
+            for (offset, word) in [
+                (16, items.len() as u64),
+                (24, block.0),
+                (32, block.0),
+                (40, first),
+            ] {
+                heap.set(deque, offset, word);
+            }
+            deque
+        }
+
+        fn event_loop(&mut self, ready: Address, scheduled: Address) -> Address {
+            let heap = &mut self.heap;
+            let attributes = heap.dict(&[("_ready", ready), ("_scheduled", scheduled)]);
+            let kind = heap.new_type("Loop", 0, 32);
+            heap.set(kind, heap.offsets.type_object.dict_offset, DICT);
+            let event_loop = heap.object(kind, 32);
+            heap.set(event_loop, DICT, attributes.0);
+            event_loop
+        }
+
+        fn overdue(&self, event_loop: Address) -> Result<Overdue, ReadError> {
+            let completing = Completing([self.sleep, Address::NULL]);
+            self.heap.objects().overdue(event_loop, 10.0, completing)
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_counted_and_what_it_completes_is_told() {
+        let mut world = World::new();
+        let (sleep, other) = (world.sleep, world.heap.allocate(64));
+        // A heap: each is due no sooner than the one that it hangs from.
+        let timers = [
+            world.timer(1.0, sleep, 0xa0, false),
+            world.timer(9.0, other, 0xb0, false),
+            world.timer(2.0, sleep, 0xc0, true),
+            world.timer(11.0, sleep, 0xd0, false),
+            world.timer(10.0, sleep, 0xe0, false),
+        ];
+        let scheduled = world.heap.list(&timers);
+        let in_line = [world.timer(0.5, sleep, 0xf0, false)];
+        let ready = world.deque(&in_line, 62);
+        let event_loop = world.event_loop(ready, scheduled);
+        let mut overdue = world.overdue(event_loop).expect("it can be read");
+        overdue.futures.sort_unstable();
+        assert_eq!(overdue.timers, 3);
+        assert_eq!(overdue.futures, [0xa0, 0xe0, 0xf0].map(Address));
+    }
+
+    #[test]
+    fn what_a_deque_says_of_itself_is_bounded() {
+        let mut world = World::new();
+        let ready = world.deque(&[], 0);
+        let block = world
+            .heap
+            .objects()
+            .memory
+            .read_address(ready.offset(24))
+            .unwrap();
+        // It claims to be endless, and leads back to itself.
+        world.heap.set(ready, 16, u64::MAX);
+        world.heap.set(block, 8 + BLOCK_ITEMS * 8, block.0);
+        assert_eq!(
+            world.heap.objects().deque_items(ready).unwrap().len(),
+            MAX_HANDLES
+        );
+        for first in [BLOCK_ITEMS, u64::MAX] {
+            world.heap.set(ready, 40, first);
+            assert!(world.heap.objects().deque_items(ready).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_no_loop_of_asyncio_says_nothing() {
+        let mut world = World::new();
+        let event_loop = world.event_loop(Address::NULL, Address::NULL);
+        assert_eq!(world.heap.objects().loop_class(event_loop, None), Ok(None));
+    }
+}

@@ -134,7 +134,9 @@ impl LongTurns {
             if !is_at_rest {
                 it.still_until = None;
                 let look = self.turns.look(observer, &event_loop)?;
-                it.take(look, &mut self.holds, self.started, observer, event_loop.address);
+                if it.take(look, &mut self.holds, self.started) {
+                    observer.names.due.remove(&event_loop.address);
+                }
             } else if let (Some(turn), Some(until)) = (&mut it.turn, it.still_until) {
                 turn.looks += 1;
                 turn.see(until, it.latest_ready, self.started);
@@ -191,22 +193,16 @@ impl OfLoop {
         count
     }
 
-    fn take(
-        &mut self,
-        look: Look,
-        holds: &mut Holds,
-        started: Instant,
-        observer: &mut Observer,
-        event_loop: Address,
-    ) {
+    /// Takes what a look has found. True where the turn that the loop was in has ended.
+    fn take(&mut self, look: Look, holds: &mut Holds, started: Instant) -> bool {
         let Look { moment, age, at } = look;
         let found = match moment {
             // It may have been read in the middle of a change.
-            LoopMoment::Unknown => return,
+            LoopMoment::Unknown => return false,
             LoopMoment::Polling => None,
             LoopMoment::Turn(turn) => {
                 let Some(began) = age.and_then(|age| at.checked_sub(Duration::from_secs_f64(age))) else {
-                    return;
+                    return false;
                 };
                 Some((turn, began))
             }
@@ -219,17 +215,14 @@ impl OfLoop {
                 }
                 current.turn.clone_from(turn);
                 current.see(at, self.latest_ready, started);
-                return;
+                return false;
             }
             if *began + TOLERANCE < current.seen_until {
                 // No turn begins before the one before it has ended: this was read in the middle of a change.
-                return;
+                return false;
             }
         }
-        if let Some(current) = self.turn.take() {
-            current.end(holds, started);
-            observer.names.due.remove(&event_loop);
-        }
+        let ended = self.turn.take();
         self.turn = found.map(|(turn, began)| Current {
             turn,
             began,
@@ -241,6 +234,11 @@ impl OfLoop {
             searched: None,
             due: HashSet::new(),
         });
+        let has_ended = ended.is_some();
+        if let Some(ended) = ended {
+            ended.end(holds, started);
+        }
+        has_ended
     }
 
     fn end(self, holds: &mut Holds, started: Instant) {
@@ -270,7 +268,11 @@ impl Current {
     /// Finds out in what it is at work; what was not known before belongs to that.
     fn find_place(&mut self, observer: &mut Observer) -> Result<(), Fault> {
         let (frames, coroutine) = held_frames(observer, &self.turn)?;
-        let place = HoldPlace::of(!coroutine.is_null(), &frames);
+        self.set_place(HoldPlace::of(!coroutine.is_null(), &frames));
+        Ok(())
+    }
+
+    fn set_place(&mut self, place: HoldPlace) {
         if let Some((seconds, ready)) = self.held.remove(&HoldPlace::not_yet()) {
             let (held, of_ready) = self.held.entry(place.clone()).or_default();
             *held += seconds;
@@ -278,7 +280,6 @@ impl Current {
         }
         self.first_place.get_or_insert_with(|| place.clone());
         self.place = Some(place);
-        Ok(())
     }
 
     /// The turn is over: what was held in it counts where it was long.
@@ -301,5 +302,123 @@ impl Current {
                 ready_seconds,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::frame;
+
+    /// A loop under looks at moments of a period, in ms.
+    struct World {
+        started: Instant,
+        it: OfLoop,
+        holds: Holds,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                started: Instant::now(),
+                it: OfLoop::new(),
+                holds: Holds::default(),
+            }
+        }
+
+        /// A look finds the turn that began at `began`, where there is one, in a callback.
+        fn look(&mut self, at: u64, began: Option<i64>, callback: u64) -> bool {
+            let turn = |began: i64| Turn {
+                frame: Address(8),
+                began: began as f64 / 1e3,
+                end_time: Address(16),
+                handle: Address(callback),
+                stack: Vec::new(),
+                left_out: 0,
+            };
+            let look = Look {
+                moment: began.map_or(LoopMoment::Polling, |began| LoopMoment::Turn(turn(began))),
+                age: began.map(|began| (at as i64 - began) as f64 / 1e3),
+                at: self.started + Duration::from_millis(at),
+            };
+            let has_ended = self.it.take(look, &mut self.holds, self.started);
+            if let Some(turn) = self
+                .it
+                .turn
+                .as_mut()
+                .filter(|turn| turn.is_long() && turn.place.is_none())
+            {
+                turn.set_place(HoldPlace::of(true, &[frame("f", "/srv/app.py", callback as u32)]));
+            }
+            has_ended
+        }
+
+        /// Line, milliseconds, turns and task-milliseconds of each place.
+        fn told(mut self) -> Vec<(u32, u64, u64, u64)> {
+            self.it.end(&mut self.holds, self.started);
+            let milliseconds = |seconds: f64| (seconds * 1e3).round() as u64;
+            let told = |hold: Hold| {
+                let ready = milliseconds(hold.ready_seconds);
+                (
+                    hold.place.frame.line,
+                    milliseconds(hold.seconds),
+                    hold.turns,
+                    ready,
+                )
+            };
+            self.holds.into_sorted().into_iter().map(told).collect()
+        }
+    }
+
+    #[test]
+    fn a_long_turn_counts_from_its_beginning_until_it_was_seen_last() {
+        let mut world = World::new();
+        world.it.latest_ready = 10;
+        assert!(!world.look(30, Some(10), 1));
+        (1..=10).for_each(|number| assert!(!world.look(30 + 25 * number, Some(10), 1)));
+        assert!(world.look(300, None, 0));
+        assert_eq!(world.told(), [(1, 270, 1, 2500)]);
+    }
+
+    #[test]
+    fn what_began_before_the_trace_counts_from_there() {
+        let mut world = World::new();
+        world.look(10, Some(-5000), 1);
+        world.look(500, Some(-5000), 1);
+        assert_eq!(world.told(), [(1, 500, 1, 0)]);
+    }
+
+    #[test]
+    fn short_turns_and_such_as_were_seen_once_count_for_nothing() {
+        let mut world = World::new();
+        (0..40).for_each(|number| {
+            let began = 25 * number;
+            world.look(began + 5, Some(began as i64), 1);
+            world.look(began + 20, Some(began as i64), 1);
+        });
+        // Read in the middle of a change: as if it had lasted for long.
+        world.look(2000, None, 0);
+        world.look(2025, Some(100), 1);
+        world.look(2050, None, 0);
+        assert_eq!(world.told(), []);
+    }
+
+    #[test]
+    fn a_look_that_contradicts_the_one_before_is_left_out() {
+        let mut world = World::new();
+        world.look(10, Some(5), 1);
+        world.look(200, Some(5), 1);
+        assert!(!world.look(225, Some(100), 1));
+        world.look(250, Some(5), 1);
+        assert_eq!(world.told(), [(1, 245, 1, 0)]);
+    }
+
+    #[test]
+    fn callbacks_of_one_turn_are_told_apart() {
+        let mut world = World::new();
+        world.look(10, Some(0), 1);
+        world.look(150, Some(0), 1);
+        world.look(200, Some(0), 2);
+        assert_eq!(world.told(), [(1, 150, 1, 0), (2, 50, 1, 0)]);
     }
 }

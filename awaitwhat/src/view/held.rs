@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn who_held_the_loop_is_a_table() {
         let holds = vec![hold(true, "hog", 7, 4.0), hold(false, "flush", 9, 1.0)];
-        insta::assert_snapshot!(written(holds), @"
+        insta::assert_snapshot!(written(holds).trim_start(), @"
         Blocked: event loops that did not turn for more than 0.1 s (5.00 s in all; 250.00 task-seconds were ready meanwhile)
         SECONDS  TURNS  LONGEST  READY-S  BY              FUNCTION  WHERE
            4.00      3     2.00   200.00  task hog        load      /srv/app.py:7
