@@ -50,7 +50,7 @@ impl Serialize for MergedDocument<'_> {
 }
 
 /// How many fields [`serialize_fields`] writes.
-const FIELDS: usize = 12;
+const FIELDS: usize = 13;
 
 /// What is the same for one process and for several.
 fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> Result<(), S::Error> {
