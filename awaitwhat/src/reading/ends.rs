@@ -35,6 +35,11 @@ pub struct Suspension {
 }
 
 impl Suspension {
+    /// Whether the chain ends in what wakes the task, and that is not done: what is no future has no state, and passes for one that is not done.
+    pub fn awaits_pending(&self) -> bool {
+        !self.terminal.is_null() && self.terminal == self.fut_waiter && self.terminal_state == PENDING
+    }
+
     /// What a record says.
     pub fn of(record: &TaskRecord<'_>) -> Self {
         Self {

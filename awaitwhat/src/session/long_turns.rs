@@ -18,8 +18,9 @@ use crate::memory::{Address, Fault};
 use crate::profile::{Hold, HoldPlace, Holds};
 use crate::target::{EventLoop, LoopMoment, Turn};
 
-/// Between two looks at a loop whose thread runs.
+/// Between two looks at a loop whose thread runs: while it is in one turn, and while it turns. Each look takes some reads of the target's memory.
 const PAUSE: Duration = Duration::from_millis(25);
+const LONG_PAUSE: Duration = Duration::from_millis(50);
 /// Between two searches for what a loop has not come to.
 const SEARCH: Duration = Duration::from_millis(100);
 /// How much earlier than it was seen last a turn may seem to have ended: the clocks are read one after the other.
@@ -126,7 +127,7 @@ impl LongTurns {
         let mut outdated = Vec::new();
         for event_loop in observer.loops.running.clone() {
             let it = self.loops.entry(event_loop.id()).or_insert_with(OfLoop::new);
-            if it.looked.is_some_and(|looked| looked.elapsed() < PAUSE) {
+            if it.looked.is_some_and(|looked| looked.elapsed() < it.pause()) {
                 continue;
             }
             it.looked = Some(Instant::now());
@@ -179,6 +180,13 @@ impl OfLoop {
             turn: None,
             ready: Default::default(),
             latest_ready: 0,
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match &self.turn {
+            Some(turn) if turn.looks > 1 => PAUSE,
+            _ => LONG_PAUSE,
         }
     }
 

@@ -725,6 +725,11 @@ impl Names {
         memory: &LiveMemory,
         task: &TaskRecord<'_>,
     ) -> Result<bool, Fault> {
+        let awaits_pending = task.state == TaskState::Waiting && Suspension::of(task).awaits_pending();
+        if awaits_pending && self.due.is_empty() {
+            // So it is with most, and nothing has to be looked up for it.
+            return Ok(false);
+        }
         if interpreter.trio_types(task.layout).is_some() {
             // `_next_send_fn` is set of a task that is in line to run.
             let is_set =
