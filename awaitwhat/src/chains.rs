@@ -73,6 +73,7 @@ impl ChainId {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     state: TaskState,
+    is_ready: bool,
     terminal_type: Address,
     frames: Box<[u8]>,
     /// Frames that are left out, and whether the walk ended before the chain did.
@@ -84,6 +85,8 @@ struct Key {
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub state: TaskState,
+    /// It could go on, and waits for its loop: see [`crate::snapshot::TaskState::Ready`].
+    pub is_ready: bool,
     /// Type of the terminal awaitable, or null.
     pub terminal_type: Address,
     /// Code object and instruction of each frame, innermost first.
@@ -138,19 +141,19 @@ pub struct ChainTable {
     /// Those of [`ChainTable::retire`] that are still there.
     retired: Vec<ChainId>,
     /// For each state, what chains are taken for that there is no room for.
-    others: HashMap<TaskState, ChainId>,
+    others: HashMap<(TaskState, bool), ChainId>,
     bytes: usize,
 }
 
 impl ChainTable {
-    /// The chain of `record`, where it is known.
-    pub fn known(&mut self, record: &TaskRecord<'_>) -> Option<ChainId> {
-        let id = *self.ids.get(&Key::of(record))?;
+    /// The chain of `record`, where it is known. `is_ready` says whether its task waits for its loop only.
+    pub fn known(&mut self, record: &TaskRecord<'_>, is_ready: bool) -> Option<ChainId> {
+        let id = *self.ids.get(&Key::of(record, is_ready))?;
         self.note_use(id);
         Some(id)
     }
 
-    /// The chain of `record`. `describe` says what a chain stands for that is not known: its frames (innermost first) and the name of
+    /// The chain of `record`, with `is_ready` as in [`ChainTable::known`]. `describe` says what a chain stands for that is not known: its frames (innermost first) and the name of
     /// its terminal awaitable's type.
     ///
     /// # Errors
@@ -158,9 +161,10 @@ impl ChainTable {
     pub fn intern<E>(
         &mut self,
         record: &TaskRecord<'_>,
+        is_ready: bool,
         describe: impl FnOnce(&[(Address, Address)]) -> Result<(Stack, Option<Arc<str>>), E>,
     ) -> Result<ChainId, E> {
-        let key = Key::of(record);
+        let key = Key::of(record, is_ready);
         if let Some(&known) = self.ids.get(&key) {
             self.note_use(known);
             return Ok(known);
@@ -171,6 +175,7 @@ impl ChainTable {
         let id = self.insert(Held {
             chain: Chain {
                 state: key.state,
+                is_ready,
                 terminal_type: key.terminal_type,
                 frames,
                 stack,
@@ -188,13 +193,14 @@ impl ChainTable {
     }
 
     /// What chains in `state` are taken for that there is no room for: one chain that looks like `stack`.
-    pub fn other(&mut self, state: TaskState, stack: impl FnOnce() -> Stack) -> ChainId {
-        if let Some(&other) = self.others.get(&state) {
+    pub fn other(&mut self, state: TaskState, is_ready: bool, stack: impl FnOnce() -> Stack) -> ChainId {
+        if let Some(&other) = self.others.get(&(state, is_ready)) {
             return other;
         }
         let id = self.insert(Held {
             chain: Chain {
                 state,
+                is_ready,
                 terminal_type: Address::NULL,
                 frames: Vec::new(),
                 stack: stack(),
@@ -205,7 +211,7 @@ impl ChainTable {
             is_used: false,
             is_settled: false,
         });
-        self.others.insert(state, id);
+        self.others.insert((state, is_ready), id);
         id
     }
 
@@ -401,9 +407,10 @@ impl ChainTable {
 }
 
 impl Key {
-    fn of(record: &TaskRecord<'_>) -> Self {
+    fn of(record: &TaskRecord<'_>, is_ready: bool) -> Self {
         Self {
             state: record.state,
+            is_ready,
             terminal_type: record.terminal_type,
             frames: record.frame_bytes().into(),
             left_out: record.left_out,
@@ -435,7 +442,7 @@ mod tests {
         let frames: Vec<u64> = codes.iter().flat_map(|&code| [code, code + 8]).collect();
         with_task_record(&frames, |record| {
             table
-                .intern(record, |_| Ok::<_, ()>((Stack::from([]), None)))
+                .intern(record, false, |_| Ok::<_, ()>((Stack::from([]), None)))
                 .unwrap()
         })
     }
@@ -522,12 +529,15 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_is_one_chain_of_each_state() {
         let mut table = ChainTable::default();
-        let mut other = |state| table.other(state, || Stack::from([]));
+        let mut other = |state| table.other(state, false, || Stack::from([]));
         let waiting = other(TaskState::Waiting);
         assert_eq!(other(TaskState::Waiting), waiting);
         assert_ne!(other(TaskState::Running), waiting);
         table.let_go(|_| false);
         assert!(table.find(waiting).is_none());
-        assert_ne!(table.other(TaskState::Waiting, || Stack::from([])), waiting);
+        assert_ne!(
+            table.other(TaskState::Waiting, false, || Stack::from([])),
+            waiting
+        );
     }
 }

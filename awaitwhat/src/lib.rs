@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod decode;
 pub mod export;
+pub mod findings;
 pub mod graph;
 pub mod layout;
 pub mod memory;

@@ -9,6 +9,7 @@ mod account;
 mod account_tests;
 #[cfg(test)]
 mod bias_tests;
+mod holds;
 mod ledger;
 mod merged;
 mod past;
@@ -20,6 +21,8 @@ mod stratum;
 mod weights;
 
 pub use account::Account;
+pub(crate) use holds::Holds;
+pub use holds::{Hold, HoldPlace};
 pub(crate) use ledger::{Ledger, other_chains};
 pub(crate) use merged::merged_chains;
 pub use points::{Point, await_points, running_points};
@@ -28,7 +31,10 @@ pub use points::{Point, await_points, running_points};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainState {
+    /// Suspended, until what they await is done.
     Waiting,
+    /// They could have gone on, and waited for their event loop: see [`crate::snapshot::TaskState::Ready`].
+    Ready,
     Running,
 }
 
@@ -72,13 +78,15 @@ pub struct Profile {
     /// Event-loop threads seen.
     pub threads: usize,
     pub chains: Vec<Chain>,
+    /// Who held event loops for long, the longest first.
+    pub holds: Vec<Hold>,
     pub losses: Losses,
     /// The target ended before the time was over; of several targets, each of them did.
     pub target_exited: bool,
 }
 
 impl Profile {
-    /// Mean number of tasks, waiting and running, over the period. 0 for an empty period.
+    /// Mean number of tasks, waiting, ready and running, over the period. 0 for an empty period.
     #[must_use]
     pub fn mean_tasks(&self) -> f64 {
         ratio(sum(&self.chains, |_| true), self.duration_seconds)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::findings::Finding;
 use crate::memory::Address;
 use crate::origin::Origin;
 
@@ -266,5 +267,7 @@ pub struct Snapshot {
     /// Where the main thread is while there are tasks and no thread runs an event loop, as far as it could be read: its innermost frames,
     /// innermost first. Empty where a loop runs.
     pub main_thread: Vec<Frame>,
+    /// What is to be known besides.
+    pub findings: Vec<Finding>,
     pub losses: Losses,
 }

@@ -113,6 +113,7 @@ pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
         span_seconds: 0.000_25,
         tasks,
         main_thread: Vec::new(),
+        findings: Vec::new(),
         losses: Losses::default(),
     }
 }
@@ -124,6 +125,13 @@ pub fn chain(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Cha
         state: ChainState::Waiting,
         terminal: terminal.map(Arc::from),
         task_seconds,
+    }
+}
+
+pub fn ready(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Chain {
+    Chain {
+        state: ChainState::Ready,
+        ..chain(frames, terminal, task_seconds)
     }
 }
 
@@ -148,6 +156,7 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
         busy_seconds: 0.5,
         threads: 1,
         chains,
+        holds: Vec::new(),
         losses: Losses::default(),
         target_exited: false,
     }

@@ -194,6 +194,7 @@ mod tests {
             python: String::new(),
             captured_at: String::new(),
             tasks: shown,
+            findings: Vec::new(),
             lost: lost.into(),
         };
         differences(truth, &snapshot).len()

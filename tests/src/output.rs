@@ -13,7 +13,30 @@ pub struct Snapshot {
     pub python: String,
     pub captured_at: String,
     pub tasks: Vec<Task>,
+    pub findings: Vec<Finding>,
     pub lost: BTreeMap<String, Value>,
+}
+
+/// An event loop that does not turn.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Finding {
+    pub id: String,
+    pub text: String,
+    pub tid: u32,
+    pub seconds: f64,
+    pub holder: Holder,
+    pub ready: usize,
+    pub overdue_timers: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Holder {
+    pub kind: String,
+    pub task: Option<String>,
+    pub name: Option<String>,
+    /// Innermost first.
+    pub stack: Vec<Frame>,
+    pub seconds: f64,
 }
 
 /// A task of a snapshot, or of a target's truth.
@@ -108,6 +131,7 @@ pub struct Profile {
     pub target_exited: bool,
     pub chains: Vec<Chain>,
     pub await_points: Vec<AwaitPoint>,
+    pub blocked: Vec<Blocked>,
     pub lost: BTreeMap<String, Value>,
 }
 
@@ -127,6 +151,28 @@ pub struct AwaitPoint {
     pub file: String,
     pub line: u32,
     pub awaits: String,
+    /// Without the time in which tasks were ready there.
     pub task_seconds: f64,
+    pub ready_seconds: f64,
     pub share: f64,
+}
+
+impl AwaitPoint {
+    /// From when tasks begin to await until they go on: what a task can tell of itself.
+    pub fn suspended_seconds(&self) -> f64 {
+        self.task_seconds + self.ready_seconds
+    }
+}
+
+/// Where an event loop was at work in turns that lasted long.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Blocked {
+    pub kind: String,
+    pub root: String,
+    pub function: String,
+    pub line: u32,
+    pub seconds: f64,
+    pub turns: u64,
+    pub longest_seconds: f64,
+    pub ready_seconds: f64,
 }

@@ -179,6 +179,7 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
         python: interpreter.version.to_string(),
         captured_at: String::new(),
         tasks,
+        findings: Vec::new(),
         lost: BTreeMap::new(),
     };
     let found = differences(&truth, &snapshot);

@@ -209,7 +209,11 @@ fn check_requests(python: &Python, busy_percent: u32, life: u32) -> anyhow::Resu
     let mut found = compare(&truth, &profile.await_points, REQUEST_TOLERANCE)?;
     let period = after.at - before.at;
     let expected = truth.iter().map(|point| point.task_seconds).sum::<f64>() / profile.duration_seconds;
-    let waiting: f64 = profile.await_points.iter().map(|point| point.task_seconds).sum();
+    let waiting: f64 = profile
+        .await_points
+        .iter()
+        .map(AwaitPoint::suspended_seconds)
+        .sum();
     let shown = waiting / profile.duration_seconds;
     println!(
         "{}: {:.1} % busy, {expected:.2} tasks waited, shown {shown:.2}",
@@ -364,10 +368,11 @@ fn compare_running(before: &Account, after: &Account, is_saturated: bool, profil
     found
 }
 
-/// Shares that differ; both are shares of all waiting.
+/// Shares that differ; both are shares of the time between the beginning of an await and its end, as tasks measure it.
 fn compare(truth: &[Point], shown: &[AwaitPoint], tolerance: f64) -> anyhow::Result<Vec<String>> {
     let truth_total: f64 = truth.iter().map(|point| point.task_seconds).sum();
-    let shown_total: f64 = shown.iter().map(|point| point.task_seconds).sum();
+    let shown_total: f64 = shown.iter().map(AwaitPoint::suspended_seconds).sum();
+    let waiting_total: f64 = shown.iter().map(|point| point.task_seconds).sum();
     ensure!(truth_total > 0.0 && shown_total > 0.0, "nothing was waited for");
     let mut found = Vec::new();
     for point in truth {
@@ -375,7 +380,7 @@ fn compare(truth: &[Point], shown: &[AwaitPoint], tolerance: f64) -> anyhow::Res
         let share: f64 = shown
             .iter()
             .filter(|it| point.is_at(it))
-            .map(|it| it.task_seconds / shown_total)
+            .map(|it| it.suspended_seconds() / shown_total)
             .sum();
         if (share - expected).abs() > tolerance {
             found.push(format!(
@@ -388,13 +393,14 @@ fn compare(truth: &[Point], shown: &[AwaitPoint], tolerance: f64) -> anyhow::Res
         }
     }
     for point in shown {
-        let share = point.task_seconds / shown_total;
+        let share = point.suspended_seconds() / shown_total;
         if share > tolerance && !truth.iter().any(|it| it.is_at(point)) {
             found.push(format!("no such await point: {point:?}"));
         }
-        if (point.share - share).abs() > tolerance {
+        let waiting_share = point.task_seconds / waiting_total;
+        if (point.share - waiting_share).abs() > tolerance {
             found.push(format!(
-                "{} says share {}, its task-seconds say {share}",
+                "{} says share {}, its task-seconds say {waiting_share}",
                 point.function, point.share
             ));
         }

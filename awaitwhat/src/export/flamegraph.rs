@@ -16,6 +16,8 @@ use crate::view::escape::Escaped;
 const INSTALLED_COLORS: [Color; 3] = [color(184, 200, 226), color(194, 208, 231), color(203, 215, 235)];
 /// Frames of the standard library, and what chains end in: grey.
 const LIBRARY_COLORS: [Color; 3] = [color(216, 216, 218), color(223, 223, 225), color(229, 229, 231)];
+/// The end of a chain that could have gone on.
+const READY_COLOR: Color = color(235, 190, 100);
 /// The end of a chain that ran.
 const RUNNING_COLOR: Color = color(110, 190, 110);
 
@@ -87,6 +89,7 @@ fn colors(profile: &Profile) -> PaletteMap {
     for chain in &profile.chains {
         colors.insert(folded::Terminal(chain), LIBRARY_COLORS[0]);
     }
+    colors.insert(folded::READY, READY_COLOR);
     colors.insert(folded::RUNNING, RUNNING_COLOR);
     colors
 }
@@ -103,11 +106,12 @@ fn subtitle(profile: &Profile) -> String {
     let versions: BTreeSet<&str> = profile.processes.iter().map(|process| &*process.python).collect();
     let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
     format!(
-        "CPython {} for {:.1} s: {:.1} tasks on average, {:.1} task-seconds waiting, {:.1} running",
+        "CPython {} for {:.1} s: {:.1} tasks on average, {:.1} task-seconds waiting, {:.1} ready, {:.1} running",
         Escaped(&versions),
         profile.duration_seconds,
         profile.mean_tasks(),
         profile.task_seconds(ChainState::Waiting),
+        profile.task_seconds(ChainState::Ready),
         profile.task_seconds(ChainState::Running),
     )
 }

@@ -1,7 +1,7 @@
 //! A profile as folded stacks: one line per chain, `outermost;...;innermost;[leaf] weight`.
 //!
 //! Weights are microseconds of task time. The leaf names what ends the chain: the terminal awaitable's type for one that waits,
-//! `[running]` for one that ran. Frames are `function (file:line)`.
+//! `[ready]` for one that could have gone on and waited for its event loop, `[running]` for one that ran. Frames are `function (file:line)`.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -71,6 +71,7 @@ fn line(root: &str, chain: &Chain) -> Option<String> {
     }
     let _ = match chain.state {
         ChainState::Running => line.write_str(RUNNING),
+        ChainState::Ready => line.write_str(READY),
         ChainState::Waiting => write!(line, "{}", Terminal(chain)),
     };
     // The float becomes the nearest integer of the type.
@@ -80,6 +81,9 @@ fn line(root: &str, chain: &Chain) -> Option<String> {
 
 /// The leaf of a chain that ran.
 pub(super) const RUNNING: &str = "[running]";
+
+/// The leaf of a chain that could have gone on.
+pub(super) const READY: &str = "[ready]";
 
 /// The leaf of a chain that waited: the type of what it ends in.
 pub(super) struct Terminal<'a>(pub(super) &'a Chain);
@@ -126,7 +130,7 @@ impl fmt::Display for FrameName<'_> {
 mod tests {
     use crate::profile::Profile;
     use crate::snapshot::Frame;
-    use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
+    use crate::testing::{HOSTILE, chain, frame, profile, ready, small_profile};
 
     fn written(profile: &Profile) -> String {
         let mut output = Vec::new();
@@ -172,6 +176,19 @@ mod tests {
     fn what_stands_in_place_of_chains_is_nowhere() {
         let gone = Frame::in_place_of("code that was gone");
         insta::assert_snapshot!(written(&profile(vec![chain(&[gone], None, 1.0)])), @"<code that was gone>;[?] 1000000");
+    }
+
+    #[test]
+    fn what_was_ready_is_apart() {
+        let at = [frame("worker", "/srv/app.py", 1)];
+        let profile = profile(vec![
+            chain(&at, Some("Future"), 1.0),
+            ready(&at, Some("Future"), 2.0),
+        ]);
+        insta::assert_snapshot!(written(&profile), @"
+        worker (/srv/app.py:1);[Future] 1000000
+        worker (/srv/app.py:1);[ready] 2000000
+        ");
     }
 
     #[test]

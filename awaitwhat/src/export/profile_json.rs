@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::json::write_line;
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::profile::{Chain, Point, Profile, await_points, ratio};
+use crate::profile::{Chain, Hold, Point, Profile, await_points, ratio};
 
 /// Value of the key `schema`.
 pub const SCHEMA: &str = "awaitwhat.profile/1";
@@ -50,7 +50,7 @@ impl Serialize for MergedDocument<'_> {
 }
 
 /// How many fields [`serialize_fields`] writes.
-const FIELDS: usize = 12;
+const FIELDS: usize = 13;
 
 /// What is the same for one process and for several.
 fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> Result<(), S::Error> {
@@ -70,6 +70,7 @@ fn serialize_fields<S: SerializeStruct>(profile: &Profile, document: &mut S) -> 
     document.serialize_field("target_exited", &profile.target_exited)?;
     document.serialize_field("chains", &Each(&profile.chains, ChainDocument))?;
     document.serialize_field("await_points", &Each(&points, point))?;
+    document.serialize_field("blocked", &Each(&profile.holds, HoldDocument))?;
     document.serialize_field("lost", &profile.losses)
 }
 
@@ -95,14 +96,35 @@ struct PointDocument<'a> {
 impl Serialize for PointDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let point = self.point;
-        let mut document = serializer.serialize_struct("Point", 7)?;
+        let mut document = serializer.serialize_struct("Point", 8)?;
         document.serialize_field("function", &point.function)?;
         document.serialize_field("file", &point.file)?;
         document.serialize_field("line", &point.line)?;
         document.serialize_field("awaits", &point.awaits)?;
         document.serialize_field("task_seconds", &point.task_seconds)?;
+        document.serialize_field("ready_seconds", &point.ready_seconds)?;
         document.serialize_field("share", &point.share)?;
         document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
+        document.end()
+    }
+}
+
+struct HoldDocument<'a>(&'a Hold);
+
+impl Serialize for HoldDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hold = self.0;
+        let place = &hold.place;
+        let mut document = serializer.serialize_struct("Hold", 9)?;
+        document.serialize_field("kind", if place.is_task { "task" } else { "callback" })?;
+        document.serialize_field("root", &place.root)?;
+        document.serialize_field("function", &place.frame.function)?;
+        document.serialize_field("file", &place.frame.file)?;
+        document.serialize_field("line", &place.frame.line)?;
+        document.serialize_field("seconds", &hold.seconds)?;
+        document.serialize_field("turns", &hold.turns)?;
+        document.serialize_field("longest_seconds", &hold.longest_seconds)?;
+        document.serialize_field("ready_seconds", &hold.ready_seconds)?;
         document.end()
     }
 }
@@ -132,10 +154,10 @@ mod tests {
         {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"_GatheringFuture","task_seconds":10.0},
         {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":0.25},
         {"frames":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"share":0.6045340050377834,"mean_tasks":6.0}
-        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"share":0.29219143576826195,"mean_tasks":2.9}
-        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"share":0.10075566750629723,"mean_tasks":1.0}
-        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"share":0.0025188916876574307,"mean_tasks":0.025}],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}
+        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9}
+        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}
         "#);
     }
 
@@ -146,7 +168,7 @@ mod tests {
             threads: 0,
             ..profile(Vec::new())
         };
-        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}"#);
+        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}"#);
     }
 
     #[test]

@@ -4,10 +4,14 @@ use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
 use super::{profile_json, snapshot_json, survey_json};
-use crate::profile::Profile;
+use crate::findings::{BlockedLoop, Finding, Holder, HolderKind};
+use crate::memory::Address;
+use crate::profile::{Hold, HoldPlace, Profile};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
-use crate::testing::{HOSTILE, chain, frame, profile, running, small_profile, small_service, snapshot, task};
+use crate::testing::{
+    HOSTILE, chain, frame, profile, ready, running, small_profile, small_service, snapshot, task,
+};
 
 /// The schemas that others refer to.
 struct Published;
@@ -82,7 +86,26 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
     tasks[1].tid = None;
     tasks[2].truncated = true;
     tasks[3].waits_on = None;
-    snapshot(tasks)
+    let mut snapshot = snapshot(tasks);
+    for kind in [
+        HolderKind::Task(Address(16)),
+        HolderKind::Callback,
+        HolderKind::Unknown,
+    ] {
+        snapshot.findings.push(Finding::BlockedLoop(BlockedLoop {
+            tid: 7,
+            seconds: 1.5,
+            holder: Holder {
+                kind,
+                name: matches!(kind, HolderKind::Task(_)).then(|| HOSTILE.into()),
+                stack: frames.to_vec().into(),
+                seconds: 0.1,
+            },
+            ready: 3,
+            overdue_timers: matches!(kind, HolderKind::Callback).then_some(2),
+        }));
+    }
+    snapshot
 }
 
 #[test]
@@ -96,11 +119,19 @@ fn snapshots_are_valid() {
 #[test]
 fn profiles_are_valid() {
     let validator = profile_validator();
-    let hostile = profile(vec![
+    let mut hostile = profile(vec![
         chain(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
+        ready(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
         chain(&[], None, 0.0),
         running(&[], 1.0),
     ]);
+    hostile.holds.push(Hold {
+        place: HoldPlace::of(false, &[frame(HOSTILE, HOSTILE, 1)]),
+        seconds: 1.5,
+        turns: 2,
+        longest_seconds: 1.0,
+        ready_seconds: 30.0,
+    });
     for profile in [small_profile(), hostile, profile(Vec::new())] {
         assert_valid(&validator, &profile_document(&profile));
     }
@@ -181,6 +212,8 @@ fn every_key_is_described() {
     described(&document["tasks"][0], &schema["$defs"]["task"]);
     described(&document["tasks"][0]["stack"][0], &schema["$defs"]["frame"]);
     described(&document["tasks"][0]["waits_on"], &schema["$defs"]["waits_on"]);
+    described(&document["findings"][0], &schema["$defs"]["finding"]);
+    described(&document["findings"][0]["holder"], &schema["$defs"]["holder"]);
     assert_eq!(
         document["lost"].as_object().unwrap().len(),
         serde_json::to_value(Losses::default())

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::finding_json::FindingDocument;
 use super::json::write_line;
 use crate::memory::Address;
 use crate::snapshot::{Frame, Nursery, Snapshot, Task, TrioTask, WaitsOn};
@@ -26,7 +27,7 @@ pub(super) struct SnapshotDocument<'a>(pub(super) &'a Snapshot);
 impl Serialize for SnapshotDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let snapshot = self.0;
-        let mut document = serializer.serialize_struct("Snapshot", 8)?;
+        let mut document = serializer.serialize_struct("Snapshot", 9)?;
         document.serialize_field("schema", SCHEMA)?;
         document.serialize_field("pid", &snapshot.pid)?;
         document.serialize_field("command", &snapshot.command)?;
@@ -34,6 +35,7 @@ impl Serialize for SnapshotDocument<'_> {
         document.serialize_field("captured_at", &Shown(snapshot.captured_at))?;
         document.serialize_field("span_seconds", &snapshot.span_seconds)?;
         document.serialize_field("tasks", &Each(&snapshot.tasks, TaskDocument))?;
+        document.serialize_field("findings", &Each(&snapshot.findings, FindingDocument))?;
         document.serialize_field("lost", &snapshot.losses)?;
         document.end()
     }
@@ -155,13 +157,13 @@ mod tests {
         {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"]},"awaited_by":[],"truncated":false,"cancelling":0,"trio":null},
         {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null},
         {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[]},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null},
-        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null}],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}
+        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null}],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}
         "#);
     }
 
     #[test]
     fn nothing_is_a_well_formed_result() {
-        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}"#);
+        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}"#);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Feed {
         };
         let named = self
             .chains
-            .intern(&record, |_| Ok::<_, ()>((Stack::from([]), None)));
+            .intern(&record, false, |_| Ok::<_, ()>((Stack::from([]), None)));
         let chain = named.unwrap();
         take(&mut self.account, &record, chain)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Chain, Profile};
+use super::{Chain, Hold, Holds, Profile};
 
 impl Profile {
     /// The sum of `profiles`, which were taken within one period: it began at `started_at`, and lasted for `duration_seconds`.
@@ -17,6 +17,7 @@ impl Profile {
             busy_seconds: 0.0,
             threads: 0,
             chains: merged_chains(profiles.iter().flat_map(|profile| profile.chains.iter().cloned())),
+            holds: merged_holds(profiles),
             losses: Default::default(),
             target_exited: !profiles.is_empty(),
         };
@@ -31,6 +32,15 @@ impl Profile {
         }
         merged
     }
+}
+
+/// The holds of all, those at one place as one.
+fn merged_holds(profiles: &[Profile]) -> Vec<Hold> {
+    let mut merged = Holds::default();
+    for hold in profiles.iter().flat_map(|profile| &profile.holds) {
+        merged.add(hold.clone());
+    }
+    merged.into_sorted()
 }
 
 /// Makes chains that look the same one. The most time comes first.

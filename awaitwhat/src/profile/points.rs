@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::{Chain, ChainState, Profile, ratio};
 use crate::origin::{self, Origin};
 
+/// What a task awaits that gave up its turn by a plain `yield`.
+pub(crate) const NEXT_TURN: &str = "its next turn";
+
 /// A place in the application, and the time that tasks spent there.
 ///
 /// The place is the innermost frame of those of a chain that have the highest rank ([`origin::await_point`]).
@@ -19,39 +22,54 @@ pub struct Point {
     /// What the place awaits: the function of the next frame inwards, or the name of the terminal awaitable's type, or `?` where
     /// neither is known. For a running task: the function that it calls, empty where it is itself at work.
     pub awaits: Arc<str>,
-    /// Integral over time of the number of tasks there, in seconds.
+    /// Integral over time of the number of tasks there, in seconds; without those that were ready.
     pub task_seconds: f64,
+    /// The same of tasks that could have gone on from there, and waited for their event loop only. 0 of running tasks.
+    pub ready_seconds: f64,
     /// Share of the time of all chains of the same state, 0 to 1.
     pub share: f64,
 }
 
-/// The await points of a profile: where tasks were suspended. The most time comes first.
+/// The await points of a profile: where tasks were suspended. Where the most time was waited comes first; what was only ready there to go
+/// on waited for its event loop, and does not count.
 #[must_use]
 pub fn await_points(profile: &Profile) -> Vec<Point> {
-    points(profile, ChainState::Waiting)
+    points(profile, &[ChainState::Waiting, ChainState::Ready])
 }
 
 /// Where tasks ran. The most time comes first.
 #[must_use]
 pub fn running_points(profile: &Profile) -> Vec<Point> {
-    points(profile, ChainState::Running)
+    points(profile, &[ChainState::Running])
 }
 
-fn points(profile: &Profile, state: ChainState) -> Vec<Point> {
-    let mut seconds: HashMap<(Place<'_>, &str), f64> = HashMap::new();
-    for chain in profile.chains.iter().filter(|chain| chain.state == state) {
-        *seconds.entry(point_of(chain)).or_default() += chain.task_seconds;
+/// The points of chains in `states`, of which the first one ranks them.
+fn points(profile: &Profile, states: &[ChainState]) -> Vec<Point> {
+    let mut seconds: HashMap<(Place<'_>, &str), [f64; 2]> = HashMap::new();
+    for chain in profile
+        .chains
+        .iter()
+        .filter(|chain| states.contains(&chain.state))
+    {
+        let [own, ready] = seconds.entry(point_of(chain)).or_default();
+        let sum = if chain.state == ChainState::Ready {
+            ready
+        } else {
+            own
+        };
+        *sum += chain.task_seconds;
     }
-    let whole = profile.task_seconds(state);
+    let whole = states.first().map_or(0.0, |state| profile.task_seconds(*state));
     let mut points: Vec<Point> = seconds
         .into_iter()
-        .map(|((place, awaits), task_seconds)| Point {
+        .map(|((place, awaits), [task_seconds, ready_seconds])| Point {
             function: place.function.into(),
             file: place.file.into(),
             line: place.line,
             origin: place.origin,
             awaits: awaits.into(),
             task_seconds,
+            ready_seconds,
             share: ratio(task_seconds, whole),
         })
         .collect();
@@ -67,6 +85,7 @@ fn points(profile: &Profile, state: ChainState) -> Vec<Point> {
         other
             .task_seconds
             .total_cmp(&one.task_seconds)
+            .then_with(|| other.ready_seconds.total_cmp(&one.ready_seconds))
             .then_with(|| place(one).cmp(&place(other)))
     });
     points
@@ -85,6 +104,7 @@ fn point_of(chain: &Chain) -> (Place<'_>, &str) {
     let inwards = position.checked_sub(1).and_then(|next| chain.stack.get(next));
     let end = match chain.state {
         ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
+        ChainState::Ready => chain.terminal.as_deref().unwrap_or(NEXT_TURN),
         ChainState::Running => "",
     };
     let awaits = inwards.map_or(end, |frame| &frame.function);
@@ -111,7 +131,7 @@ mod tests {
     use crate::origin::Origin;
     use crate::profile::Profile;
     use crate::snapshot::Frame;
-    use crate::testing::{chain, frame, profile, running, small_profile};
+    use crate::testing::{chain, frame, profile, ready, running, small_profile};
 
     fn shown(points: &[Point]) -> String {
         let line = |point: &Point| {
@@ -122,9 +142,14 @@ mod tests {
                 awaits,
                 origin: _,
                 task_seconds,
+                ready_seconds,
                 share,
             } = point;
-            format!("{task_seconds:.2} {share:.3} {function} {file}:{line} -> {awaits}\n")
+            let ready = match ready_seconds {
+                0.0 => String::new(),
+                _ => format!("(and {ready_seconds:.2} ready) "),
+            };
+            format!("{task_seconds:.2} {ready}{share:.3} {function} {file}:{line} -> {awaits}\n")
         };
         points.iter().map(line).collect()
     }
@@ -142,6 +167,24 @@ mod tests {
     #[test]
     fn running_chains_are_apart() {
         insta::assert_snapshot!(shown(&running_points(&small_profile())), @"0.50 1.000 crunch /srv/app.py:7 -> ");
+    }
+
+    #[test]
+    fn what_is_ready_does_not_rank() {
+        let at = |line| [frame("worker", "/srv/app.py", line)];
+        let profile = profile(vec![
+            ready(&at(1), Some("Future"), 98.0),
+            chain(&at(1), Some("Future"), 0.5),
+            chain(&at(2), Some("Future"), 1.5),
+            ready(&at(3), None, 5.0),
+            running(&at(4), 2.0),
+        ]);
+        insta::assert_snapshot!(shown(&await_points(&profile)), @"
+        1.50 0.750 worker /srv/app.py:2 -> Future
+        0.50 (and 98.00 ready) 0.250 worker /srv/app.py:1 -> Future
+        0.00 (and 5.00 ready) 0.000 worker /srv/app.py:3 -> its next turn
+        ");
+        insta::assert_snapshot!(shown(&running_points(&profile)), @"2.00 1.000 worker /srv/app.py:4 -> ");
     }
 
     #[test]

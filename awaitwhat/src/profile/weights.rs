@@ -100,7 +100,7 @@ mod tests {
 
     fn chain(table: &mut ChainTable, code: u64) -> ChainId {
         with_task_record(&[code, code + 8], |record| {
-            let named = table.intern(record, |_| Ok::<_, ()>((Stack::from([]), None)));
+            let named = table.intern(record, false, |_| Ok::<_, ()>((Stack::from([]), None)));
             named.expect("nothing fails")
         })
     }

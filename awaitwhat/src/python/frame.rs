@@ -274,7 +274,7 @@ impl Frames<'_> {
     }
 
     /// The object that a possibly tagged reference in a frame refers to.
-    fn untagged(&self, at: Address) -> Result<Address, ReadError> {
+    pub(super) fn untagged(&self, at: Address) -> Result<Address, ReadError> {
         let value = self.objects.memory.read_u64(at)?;
         Ok(Address(value & !self.layout.tag_mask))
     }

@@ -4,6 +4,7 @@
 //! it is believed, since it may be garbage or change underneath.
 
 pub mod dict;
+pub mod event_loop;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;

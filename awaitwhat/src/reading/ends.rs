@@ -35,6 +35,11 @@ pub struct Suspension {
 }
 
 impl Suspension {
+    /// Whether the chain ends in what wakes the task, and that is not done: what is no future has no state, and passes for one that is not done.
+    pub fn awaits_pending(&self) -> bool {
+        !self.terminal.is_null() && self.terminal == self.fut_waiter && self.terminal_state == PENDING
+    }
+
     /// What a record says.
     pub fn of(record: &TaskRecord<'_>) -> Self {
         Self {
@@ -92,6 +97,11 @@ impl Class {
 }
 
 impl Kinds {
+    /// Forgets what is known.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether the task could go on and waits for its loop only: what wakes it is done, or there is nothing that does. False where what
     /// wakes it is written in Python, which does not show.
     ///
@@ -111,8 +121,11 @@ impl Kinds {
         } else {
             (task.fut_waiter_type, task.fut_waiter_state)
         };
-        let kind = self.classify(objects, types, type_object)?;
-        Ok(kind.is_native && state != PENDING)
+        if state == PENDING {
+            // Of one that is written in Python this is as good: it does not show. Most tasks wait, and of these no type has to be known.
+            return Ok(false);
+        }
+        Ok(self.classify(objects, types, type_object)?.is_native)
     }
 
     /// What the task waits for: what its chain ends with; where that is no future, and where there is none, the future that wakes it.

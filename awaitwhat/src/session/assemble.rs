@@ -6,6 +6,7 @@ use std::sync::Arc;
 use awaitwhat_common::event::TaskState as RawState;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
+use super::blocked::{self, Blocked, DueFutures};
 use super::observer::{AttachError, Observer};
 use super::trio;
 use crate::chains::ChainId;
@@ -107,6 +108,11 @@ impl Gathering {
         self.order.len()
     }
 
+    /// Whether a task was seen at work.
+    pub(super) fn has_running(&self) -> bool {
+        self.visits.values().any(|visit| visit.state == RawState::Running)
+    }
+
     /// Leaves out tasks that were seen to run before others of their loop were: it runs one at a time, and what they do by then was not seen.
     /// Those that one slice saw to run do so within each other. Returns how many were left out.
     fn leave_out_former(&mut self) -> u64 {
@@ -143,10 +149,12 @@ pub(super) fn assemble(
     gathered: Vec<Gathering>,
     captured_at: jiff::Timestamp,
     is_proven: bool,
+    blocked: Vec<Blocked>,
 ) -> Result<Snapshot, AttachError> {
     if !is_proven {
         observer.memory.forget();
     }
+    let due = DueFutures::of(&blocked);
     let mut span: Option<(u64, u64)> = None;
     let mut tasks = Vec::new();
     let mut seen = Vec::new();
@@ -165,7 +173,7 @@ pub(super) fn assemble(
             let Some(mut visit) = visits.remove(&id) else {
                 continue;
             };
-            tasks.push(task(observer, id, &mut visit).map_err(FindFault)?);
+            tasks.push(task(observer, id, &mut visit, &due).map_err(FindFault)?);
             seen.push(visit);
         }
     }
@@ -180,6 +188,8 @@ pub(super) fn assemble(
     } else {
         idle_main_thread(observer).map_err(FindFault)?
     };
+    let coroutines: Vec<Address> = seen.iter().map(|visit| visit.coroutine).collect();
+    let findings = blocked::findings(observer, blocked, &tasks, &coroutines).map_err(FindFault)?;
     observer.losses.stale += observer.names.codes.take_unreadable();
     Ok(Snapshot {
         pid: observer.pid,
@@ -189,6 +199,7 @@ pub(super) fn assemble(
         span_seconds: span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9),
         tasks,
         main_thread,
+        findings,
         losses: observer.losses.clone(),
     })
 }
@@ -220,7 +231,7 @@ impl From<FindFault> for AttachError {
 }
 
 /// The value, `None` where it cannot be read, or the fault where nothing can any more.
-fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
+pub(super) fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
@@ -229,13 +240,13 @@ fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
 }
 
 /// The task of a visit.
-fn task(observer: &mut Observer, id: Address, visit: &mut Visit) -> Result<Task, Fault> {
+fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFutures) -> Result<Task, Fault> {
     let name = name(observer, visit)?;
     let chain = observer.names.chains.get(visit.chain);
     let stack = Arc::clone(&chain.stack);
     let trio = trio_task(observer, id, visit)?;
     let (state, waits_on) = match visit.state {
-        RawState::Waiting if trio.is_none() => waits(observer, visit, &stack)?,
+        RawState::Waiting if trio.is_none() => waits(observer, visit, &stack, due)?,
         RawState::Waiting => (TaskState::Pending, None),
         RawState::Running => (TaskState::Running, None),
         RawState::Created if trio.is_none() => (TaskState::Ready, None),
@@ -315,13 +326,16 @@ fn waits(
     observer: &mut Observer,
     visit: &Visit,
     stack: &[Frame],
+    due: &DueFutures,
 ) -> Result<(TaskState, Option<WaitsOn>), Fault> {
     let Some(types) = observer.interpreter.future_types(visit.layout) else {
         return Ok((TaskState::Pending, None));
     };
     let objects = observer.interpreter.objects(&observer.memory);
     let (kinds, suspension) = (&mut observer.names.kinds, &visit.suspension);
+    let is_due = due.has(visit.event_loop, suspension.fut_waiter, visit.time);
     let state = match readable(kinds.is_ready(objects, types, suspension))? {
+        _ if is_due => TaskState::Ready,
         Some(true) => TaskState::Ready,
         Some(false) | None => TaskState::Pending,
     };

@@ -1,8 +1,10 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
 mod assemble;
+mod blocked;
 mod completed;
 mod family;
+mod long_turns;
 mod observer;
 mod once;
 mod passes;
@@ -12,6 +14,7 @@ mod roster;
 mod traced;
 mod tracer;
 mod trio;
+mod turns;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;

@@ -20,7 +20,7 @@ use crate::pattern::Pattern;
 use crate::profile::other_chains;
 use crate::python::trio::TrioTypes;
 use crate::python::{Objects, ReadError};
-use crate::reading::ends::Kinds;
+use crate::reading::ends::{Kinds, Suspension};
 use crate::snapshot::{Frame, FrameKind, Losses};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
@@ -166,6 +166,8 @@ pub(super) struct Names {
     pub(super) chains: ChainTable,
     pub(super) codes: CodeCache,
     pub(super) kinds: Kinds,
+    /// Futures that are done as soon as their loop turns, by loop.
+    pub(super) due: HashMap<Address, HashSet<Address>>,
     /// Chains whose names are known to be right of what was drained last, by the loop that they were seen in.
     proven: HashSet<(ChainId, LoopId)>,
     /// How often it was tried to prove names since they were last checked.
@@ -506,7 +508,9 @@ impl Observer {
         }
         let event_loop = task.origin.event_loop;
         let is_as_seen = || !task.origin.in_context && is_as_seen(event_loop);
-        let chain = names.chain_of(&interpreter.objects(memory), &task, losses, &is_as_seen)?;
+        let is_ready = names.is_ready(interpreter, memory, &task)?;
+        let objects = interpreter.objects(memory);
+        let chain = names.chain_of(&objects, &task, is_ready, losses, &is_as_seen)?;
         if let Some(types) = interpreter.trio_types(task.layout) {
             names.find_parked(interpreter, memory, types, &task, chain)?;
         }
@@ -539,6 +543,8 @@ impl Observer {
         self.losses.stale += self.names.codes.take_unreadable();
         self.names.ends.clear();
         self.names.task_types.clear();
+        // A class may have gone, and another one have come to its place.
+        self.names.kinds.forget();
         Ok(changed)
     }
 
@@ -547,6 +553,22 @@ impl Observer {
         self.losses.stale += self.names.chains.retire(changed);
         self.names.chains.settle();
         self.names.proofs = 0;
+    }
+
+    /// Has the walk of one loop begin anew, so that its tasks are sent though its thread has not run.
+    pub(super) fn walk_anew(&self, capture: &mut Capture, event_loop: LoopId) -> Result<(), AttachError> {
+        for plan in self
+            .loops
+            .plans
+            .iter()
+            .filter(|plan| plan.loop_id() == event_loop)
+        {
+            match capture.set_plan(plan) {
+                Ok(()) | Err(CaptureError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the target is a child, in which only loops count that it runs itself.
@@ -602,6 +624,7 @@ impl Names {
             chains: ChainTable::default(),
             codes: CodeCache::new(mine),
             kinds: Kinds::default(),
+            due: HashMap::new(),
             proven: HashSet::new(),
             proofs: 0,
             task_types: HashMap::new(),
@@ -709,17 +732,61 @@ impl Names {
         Ok(false)
     }
 
+    /// Whether a task that does not run could go on, and waits for its loop only.
+    fn is_ready(
+        &mut self,
+        interpreter: &Interpreter,
+        memory: &LiveMemory,
+        task: &TaskRecord<'_>,
+    ) -> Result<bool, Fault> {
+        let awaits_pending = task.state == TaskState::Waiting && Suspension::of(task).awaits_pending();
+        if awaits_pending && self.due.is_empty() {
+            // So it is with most, and nothing has to be looked up for it.
+            return Ok(false);
+        }
+        if interpreter.trio_types(task.layout).is_some() {
+            // `_next_send_fn` is set of a task that is in line to run.
+            let is_set =
+                !task.fut_waiter.is_null() && task.fut_waiter != interpreter.objects(memory).types.none;
+            return Ok(is_set && task.state != TaskState::Running);
+        }
+        match task.state {
+            TaskState::Running => return Ok(false),
+            TaskState::Created => return Ok(true),
+            TaskState::Waiting => {}
+        }
+        if !self.due.is_empty() && self.is_due(task) {
+            return Ok(true);
+        }
+        let Some(types) = interpreter.future_types(task.layout) else {
+            return Ok(false);
+        };
+        let objects = interpreter.objects(memory);
+        match self.kinds.is_ready(objects, types, &Suspension::of(task)) {
+            Ok(is_ready) => Ok(is_ready),
+            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether what the task awaits is only not done as its loop does not turn.
+    fn is_due(&self, task: &TaskRecord<'_>) -> bool {
+        let due = self.due.get(&task.event_loop);
+        due.is_some_and(|due| due.contains(&task.fut_waiter))
+    }
+
     /// The chain of a record, named when it is seen for the first time. Where there is no room for another one, it is taken for one of the
     /// others, which is counted. It is [proven](ChainId::proven) where its names were read while things were still as in the record.
     fn chain_of(
         &mut self,
         objects: &Objects<'_>,
         task: &TaskRecord<'_>,
+        is_ready: bool,
         losses: &mut Losses,
         is_as_seen: &dyn Fn() -> bool,
     ) -> Result<ChainId, Fault> {
         let event_loop = task.origin.event_loop;
-        if let Some(known) = self.chains.known(task) {
+        if let Some(known) = self.chains.known(task, is_ready) {
             if task.origin.in_context || self.chains.is_settled(known) {
                 return Ok(known);
             }
@@ -732,10 +799,10 @@ impl Names {
         }
         if self.share.is_used_up() {
             losses.folded += 1;
-            return Ok(self.chains.other(task.state, other_chains));
+            return Ok(self.chains.other(task.state, is_ready, other_chains));
         }
         let Self { chains, codes, .. } = self;
-        let chain = chains.intern(task, |frames| {
+        let chain = chains.intern(task, is_ready, |frames| {
             let frame = |&(code, instruction)| codes.frame(objects, code, instruction);
             let mut stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
             mark_left_out(&mut stack, task);

@@ -6,6 +6,7 @@ use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
 
 use super::assemble::{Gathering, assemble};
+use super::blocked::Watch;
 use super::observer::{AttachError, Manner, Observer, Seen};
 use super::roster::Roster;
 use super::{Error, Options};
@@ -14,6 +15,7 @@ use crate::decode::{SliceRecord, loop_of};
 use crate::selection::Selection;
 use crate::snapshot::{Losses, Snapshot};
 use crate::survey::Survey;
+use crate::target::FindError;
 
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns. A pass takes as many samples however they come, and what
 /// it shows lies the closer together the sooner.
@@ -69,6 +71,7 @@ fn has_tasks(snapshot: &Snapshot) -> bool {
 async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snapshot, AttachError> {
     let captured_at = jiff::Timestamp::now();
     let end = Instant::now() + PATIENCE;
+    let watch = Watch::begin(observer).map_err(FindError::from)?;
     let mut lessons = 0;
     let (gathered, is_proven) = loop {
         let losses = observer.losses.clone();
@@ -80,7 +83,12 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
         // What could not be read for want of knowledge is read now.
         observer.losses = losses;
     };
-    assemble(observer, gathered, captured_at, is_proven)
+    let is_any_running = gathered.iter().any(Gathering::has_running);
+    let blocked = watch
+        .end(observer, is_any_running)
+        .await
+        .map_err(FindError::from)?;
+    assemble(observer, gathered, captured_at, is_proven, blocked)
 }
 
 /// Walks the tasks of every loop. Also tells whether no thread has run since its pass.

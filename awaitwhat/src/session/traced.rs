@@ -10,6 +10,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::completed::Completed;
+use super::long_turns::LongTurns;
 use super::observer::{AttachError, Observer, Seen};
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
@@ -66,6 +67,7 @@ pub(super) struct Traced {
     passes: Passes,
     rests: Rests,
     completed: Completed,
+    long_turns: LongTurns,
     /// No thread with an event loop has run between the last two ticks.
     is_still: bool,
     /// The process is another program now.
@@ -93,6 +95,7 @@ impl Traced {
                 u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds()),
             ),
             is_still: false,
+            long_turns: LongTurns::new(observer.pid),
             observer,
             account: Account::default(),
             ledger: Ledger::new(sums),
@@ -116,6 +119,7 @@ impl Traced {
         // What it takes to start is no part of the period.
         traced.started = Instant::now();
         traced.started_at = jiff::Timestamp::now();
+        traced.long_turns.start();
         Ok(traced)
     }
 
@@ -141,8 +145,10 @@ impl Traced {
         for plan in &self.observer.loops.plans {
             if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
                 self.account.slice(&unchanged);
+                self.long_turns.note_run(plan.loop_id(), false);
                 continue;
             }
+            self.long_turns.note_run(plan.loop_id(), true);
             self.is_still = false;
             let event_loop = plan.loop_id();
             let begins_pass = self.rests.has_run(event_loop) && !self.unfinished.contains(&event_loop);
@@ -183,6 +189,10 @@ impl Traced {
                     self.account.confirm_one(chain);
                 }
                 self.account.visit(&record, chain);
+                if !record.address.is_null() {
+                    let is_ready = self.observer.names.chains.get(chain).is_ready;
+                    self.long_turns.visit(&record.origin, is_ready);
+                }
             }
             Some(Seen::Unread(record)) => self.account.visit_unread(&record),
             Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
@@ -218,6 +228,7 @@ impl Traced {
             self.passes.note(slice);
         }
         self.completed.note(slice);
+        self.long_turns.slice(slice);
         self.rests.note(slice);
         self.account.slice(slice);
     }
@@ -234,6 +245,7 @@ impl Traced {
         if self.observer.apply_lessons(capture)? {
             self.rests.forget_all();
         }
+        self.look_at_turns(capture)?;
         if self.refreshed.elapsed() < self.pause() {
             return Ok(End::Time);
         }
@@ -247,6 +259,20 @@ impl Traced {
             }
         }
         Ok(end)
+    }
+
+    /// Sees which loops do not turn. Where one rests in a turn, and timers have become due since its tasks were read, these are read anew.
+    fn look_at_turns(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
+        let outdated = match self.long_turns.look(&mut self.observer) {
+            Ok(outdated) => outdated,
+            Err(Fault::Gone) => return Ok(()),
+            Err(fault) => return Err(AttachError::Find(fault.into())),
+        };
+        for event_loop in outdated {
+            self.observer.walk_anew(capture, event_loop)?;
+            self.rests.forget(event_loop);
+        }
+        Ok(())
     }
 
     /// Whether names take twice of what they took when they were last let go, so that letting go takes no more time than learning did.
@@ -312,6 +338,7 @@ impl Traced {
         }
         if self.observer.loops.plans != before {
             self.changed = Some(Instant::now());
+            self.long_turns.forget_gone(&self.observer.loops.running);
         }
         self.start_sampling(capture, options)?;
         Ok(End::Time)
@@ -389,6 +416,7 @@ impl Traced {
             busy_seconds: self.account.busy_seconds(),
             threads: self.account.threads(),
             chains: Vec::new(),
+            holds: self.long_turns.finish(),
             losses: self.observer.losses.clone(),
             target_exited: end == End::Exit,
         };
@@ -429,10 +457,10 @@ fn now_in_nanoseconds() -> u32 {
 }
 
 fn state_of(chain: &SeenChain) -> ChainState {
-    if chain.state == TaskState::Running {
-        ChainState::Running
-    } else {
-        ChainState::Waiting
+    match chain.state {
+        TaskState::Running => ChainState::Running,
+        TaskState::Waiting | TaskState::Created if chain.is_ready => ChainState::Ready,
+        TaskState::Waiting | TaskState::Created => ChainState::Waiting,
     }
 }
 

@@ -21,6 +21,7 @@ mod task_shapes;
 mod thread_frames;
 mod thread_id;
 mod trio;
+mod turns;
 mod unnamed;
 mod version;
 
@@ -38,6 +39,7 @@ pub use self::scheduler::SchedulerError;
 pub use self::self_check::Fact;
 pub use self::task_shapes::TaskFields;
 pub use self::trio::TrioError;
+pub use self::turns::{HeldFrame, LoopMoment, Turn};
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::dict::Search;

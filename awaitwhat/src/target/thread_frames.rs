@@ -41,7 +41,7 @@ impl Interpreter {
         Ok(found)
     }
 
-    fn instruction_of(&self, memory: &dyn Memory, frame: Address) -> Result<Address, Fault> {
+    pub(super) fn instruction_of(&self, memory: &dyn Memory, frame: Address) -> Result<Address, Fault> {
         let at = frame.offset(self.walk.frame_instruction.into());
         let word = memory.read_u64(at)?;
         if !self.walk.has_heap_frames() {
@@ -53,7 +53,7 @@ impl Interpreter {
         Ok(Address(last.wrapping_mul(unit).cast_unsigned()))
     }
 
-    fn owner_of(&self, memory: &dyn Memory, frame: Address) -> Result<u8, Fault> {
+    pub(super) fn owner_of(&self, memory: &dyn Memory, frame: Address) -> Result<u8, Fault> {
         let mut owner = [0];
         memory.read(frame.offset(self.walk.frame_owner.into()), &mut owner)?;
         let [owner] = owner;

@@ -12,7 +12,9 @@ pub mod survey;
 pub mod table;
 pub mod tree;
 
+pub(crate) mod blocked;
 mod branches;
+mod held;
 mod merged;
 mod names;
 mod rows;

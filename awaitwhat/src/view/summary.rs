@@ -7,7 +7,7 @@ use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
 use super::style::{FAINT, HEADING, WARNING, styled};
 use super::tree::location;
-use super::{merged, table};
+use super::{held, merged, table};
 use crate::profile::{ChainState, Point, Profile, await_points, ratio, running_points};
 
 /// Rows of a table of points; the others are summed up.
@@ -27,10 +27,17 @@ pub fn write(
     output: &mut impl Write,
 ) -> io::Result<()> {
     write_header(profile, max_frames, output)?;
+    held::write(profile, width, output)?;
     let waiting = profile.task_seconds(ChainState::Waiting);
     let running = profile.task_seconds(ChainState::Running);
-    if waiting > 0.0 {
-        let heading = format!("Await points: where tasks waited ({waiting:.2} task-seconds)");
+    let ready = profile.task_seconds(ChainState::Ready);
+    if waiting > 0.0 || ready > 0.0 {
+        let and_ready = if ready > 0.0 {
+            format!(", and {ready:.2} in which they were ready to go on and waited for their event loop only")
+        } else {
+            String::new()
+        };
+        let heading = format!("Await points: where tasks waited ({waiting:.2} task-seconds{and_ready})");
         writeln!(output, "\n{}", styled(HEADING, heading))?;
         write_points(profile, &await_points(profile), "AWAITS", width, output)?;
     }
@@ -127,9 +134,18 @@ fn write_points(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let heads = ["TASK-S", "SHARE", "MEAN TASKS", "FUNCTION", "WHERE", verb];
+    let has_ready = points.iter().any(|point| point.ready_seconds > 0.0);
+    let mut heads = vec!["TASK-S", "SHARE", "MEAN TASKS"];
+    heads.extend(has_ready.then_some("READY-S"));
+    let numbers: Vec<usize> = (0..heads.len()).collect();
+    heads.extend(["FUNCTION", "WHERE", verb]);
+    let numbers_of = |task_seconds, ready_seconds: f64, share| {
+        let mut row = self::numbers(profile, task_seconds, share);
+        row.extend(has_ready.then(|| format!("{ready_seconds:.2}")));
+        row
+    };
     let shown = points.iter().take(MAX_POINTS).map(|point| {
-        let mut row = numbers(profile, point.task_seconds, point.share);
+        let mut row = numbers_of(point.task_seconds, point.ready_seconds, point.share);
         row.push(fitted(&point.function, FUNCTION_WIDTH));
         row.push(location(point.origin.shown(&point.file), point.line));
         row.push(if point.awaits.is_empty() {
@@ -144,11 +160,14 @@ fn write_points(
         .filter(|others| !others.is_empty())
         .map(|others| {
             let sum = |of: fn(&Point) -> f64| others.iter().map(of).sum::<f64>();
-            let mut row = numbers(profile, sum(|point| point.task_seconds), sum(|point| point.share));
+            let mut row = numbers_of(
+                sum(|point| point.task_seconds),
+                sum(|point| point.ready_seconds),
+                sum(|point| point.share),
+            );
             row.extend([format!("({} more)", others.len()), String::new(), String::new()]);
             row
         });
-    let numbers = [0, 1, 2];
     table::write_rows(&heads, &numbers, &numbers, shown.chain(others), width, output)
 }
 
@@ -165,7 +184,7 @@ fn numbers(profile: &Profile, task_seconds: f64, share: f64) -> Vec<String> {
 mod tests {
     use crate::profile::Profile;
     use crate::snapshot::Losses;
-    use crate::testing::{HOSTILE, chain, frame, profile, running, small_profile};
+    use crate::testing::{HOSTILE, chain, frame, profile, ready, running, small_profile};
 
     fn stripped(output: &[u8]) -> String {
         anstream::adapter::strip_str(std::str::from_utf8(output).unwrap()).to_string()
@@ -229,6 +248,38 @@ mod tests {
          10.1 %      10.00  main  /srv/app.py:61
                                waits for _GatheringFuture
           0.3 %       0.25  left out: 1 branch, less than 0.5 % each
+        ");
+    }
+
+    #[test]
+    fn ready_time_has_a_column_of_its_own() {
+        let at = |line| [frame("worker", "/srv/app.py", line)];
+        let behind = profile(vec![
+            ready(&at(1), Some("Future"), 98.0),
+            chain(&at(1), Some("Future"), 0.5),
+            chain(&at(2), Some("Future"), 1.5),
+            running(&at(4), 2.0),
+        ]);
+        insta::assert_snapshot!(drawn(&behind, None), @"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 10.2 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await points: where tasks waited (2.00 task-seconds, and 98.00 in which they were ready to go on and waited for their event loop only)
+        TASK-S   SHARE  MEAN TASKS  READY-S  FUNCTION  WHERE          AWAITS
+          1.50  75.0 %        0.15     0.00  worker    /srv/app.py:2  Future
+          0.50  25.0 %        0.05    98.00  worker    /srv/app.py:1  Future
+
+        Running: where tasks were at work (2.00 task-seconds)
+        TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS
+          2.00  100.0 %        0.20  worker    /srv/app.py:4  -
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+         75.0 %       1.50  worker  /srv/app.py:2
+                               waits for Future
+         25.0 %       0.50  worker  /srv/app.py:1
+                               waits for Future
         ");
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use super::blocked;
 use super::escape::fitted;
 use super::losses::{self, Counted};
 use super::names;
@@ -33,6 +34,7 @@ pub fn write(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
+    blocked::write(snapshot, output)?;
     let by_id: HashMap<Address, &Task> = snapshot.tasks.iter().map(|task| (task.id, task)).collect();
     let heads = [
         "TID",

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
 
+use super::blocked;
 use super::branches::{Branches, Place};
 use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
@@ -55,6 +56,7 @@ fn who(snapshot: &Snapshot) -> String {
 }
 
 fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write) -> io::Result<()> {
+    blocked::write(snapshot, output)?;
     let count = |state| snapshot.tasks.iter().filter(|task| task.state == state).count();
     let running = count(TaskState::Running);
     let ready = match count(TaskState::Ready) {

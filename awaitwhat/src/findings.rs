@@ -1,0 +1,73 @@
+//! What is found out about a snapshot, or a period, besides what its tasks do.
+
+use std::sync::Arc;
+
+use crate::memory::Address;
+use crate::snapshot::Stack;
+
+/// How long a loop may take for one turn before that is told, in seconds.
+pub const LONG_TURN: f64 = 0.1;
+
+/// Something that a reader of a snapshot has to know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    BlockedLoop(BlockedLoop),
+}
+
+impl Finding {
+    /// What stays the same in all releases.
+    #[must_use]
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::BlockedLoop(_) => "blocked_loop",
+        }
+    }
+}
+
+/// An event loop that has not turned for longer than [`LONG_TURN`]: nothing else that it has to do is done meanwhile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockedLoop {
+    /// Thread of the loop, in the initial PID namespace.
+    pub tid: u32,
+    /// For how long it has not turned, at least.
+    pub seconds: f64,
+    pub holder: Holder,
+    /// Tasks of the loop that could go on.
+    pub ready: usize,
+    /// Timers that are due; `None` where that is not known.
+    pub overdue_timers: Option<u64>,
+}
+
+/// What a loop is at work in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holder {
+    pub kind: HolderKind,
+    /// The task's name, where it is one that has a name.
+    pub name: Option<Arc<str>>,
+    /// Innermost first. From the task's outermost coroutine on, or from the callback on.
+    pub stack: Stack,
+    /// For how long it alone has held the loop, at least; 0 where others of the same turn may have, before it.
+    pub seconds: f64,
+}
+
+/// Kinds of what a loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderKind {
+    Task(Address),
+    /// A plain callback: of a timer, a signal, a file descriptor, `call_soon`.
+    Callback,
+    /// A task, or a callback: that could not be told.
+    Unknown,
+}
+
+impl HolderKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Task(_) => "task",
+            Self::Callback => "callback",
+            Self::Unknown => "unknown",
+        }
+    }
+}
