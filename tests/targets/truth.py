@@ -225,8 +225,9 @@ def describe(task, loop):
     import asyncio
 
     native_id, identity = _threads[loop]
-    # The current task's coroutine may be suspended already, while the task still hands its next step to the loop.
-    running = identity is not None and asyncio.current_task(loop) is task and is_running(coroutine_of(task))
+    # Not all that are at work are the current task: a loop may be run within a task of its own. And the current task's coroutine may be
+    # suspended already, while the task still hands its next step to the loop.
+    running = identity is not None and is_running(coroutine_of(task))
     if running:
         stack, waits_on = running_stack(task, identity), None
     else:

@@ -18,6 +18,9 @@ use crate::survey::Survey;
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns. A pass takes as many samples however they come, and what
 /// it shows lies the closer together the sooner.
 const BUSY_PERIOD: u64 = 250_000;
+/// Times that the tasks of a loop are looked at in the hope for all of them in one turn, before what several turns show is put together.
+/// A loop that works for half of the time rests in one of two looks.
+const LOOKS_FOR_ONE_TURN: u32 = 24;
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
@@ -204,8 +207,8 @@ impl Passes {
     }
 }
 
-/// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
-/// context, slice by slice. Both go on until either has made a complete pass.
+/// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.
+/// One that never rests for so long is sampled in its own context, slice by slice, too. Both go on until either has made a complete pass.
 ///
 /// Also tells whether the thread has provably not run since its pass.
 async fn one_pass(
@@ -219,6 +222,8 @@ async fn one_pass(
     capture.drain(|_| {});
     let mut passes = Passes::default();
     let mut is_sampling = false;
+    let losses = observer.losses.clone();
+    let mut looks = 0;
     loop {
         let ended = passes.look(capture, observer, plan)?;
         if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || Instant::now() >= end {
@@ -227,7 +232,14 @@ async fn one_pass(
         if ended == Some(SliceStatus::Budget) {
             continue;
         }
-        if !is_sampling {
+        looks += 1;
+        if looks < LOOKS_FOR_ONE_TURN {
+            if ended == Some(SliceStatus::Disturbed) {
+                capture.set_plan(plan)?;
+                passes = Passes::default();
+                observer.losses = losses.clone();
+            }
+        } else if !is_sampling {
             capture.start_sampling(tid, BUSY_PERIOD)?;
             is_sampling = true;
         }
