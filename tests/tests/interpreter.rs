@@ -488,6 +488,8 @@ impl<'a> Look<'a> {
         self.sides.push(Side {
             task: record.address,
             turn: Turn::of(&record.origin),
+            time: 0,
+            again: None,
             end: end
                 .as_ref()
                 .filter(|_| is_waiting)

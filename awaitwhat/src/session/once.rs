@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
+/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved.
+const SECOND_PASS: Duration = Duration::from_millis(500);
 /// How long a snapshot may wait for threads that run. A pass that is not complete then is given as far as it is, and counted as incomplete; of
 /// loops that are still to come, those that rest are read all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -197,9 +199,17 @@ impl Passes {
         self.at_rest.is_complete || self.in_context.is_complete
     }
 
+    /// The pass that is complete, where there is one.
+    fn complete(&mut self) -> Option<&mut Gathering> {
+        [&mut self.at_rest, &mut self.in_context]
+            .into_iter()
+            .find(|pass| pass.is_complete)
+    }
+
     /// The pass that shows more: a complete one, or else the one that has met more tasks.
     fn fuller(self) -> Gathering {
-        if self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks() {
+        let is_sampled = self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks();
+        if is_sampled && !self.at_rest.is_complete {
             self.in_context
         } else {
             self.at_rest
@@ -246,6 +256,10 @@ async fn one_pass(
         tokio::time::sleep(PAUSE).await;
     }
     capture.stop_sampling(tid);
+    if let Some(first) = passes.complete().filter(|pass| pass.is_of_several_turns()) {
+        second_pass(capture, observer, plan, first, end).await?;
+        return Ok((passes.fuller(), false));
+    }
     if passes.at_rest.is_complete {
         let is_unchanged = passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged);
         return Ok((passes.at_rest, is_unchanged));
@@ -254,4 +268,31 @@ async fn one_pass(
         observer.losses.incomplete += 1;
     }
     Ok((passes.fuller(), false))
+}
+
+/// Has the tasks of a loop be visited once more, which goes on: what has not moved in between is as it was all the while.
+async fn second_pass(
+    capture: &mut Capture,
+    observer: &mut Observer,
+    plan: &ThreadPlan,
+    first: &mut Gathering,
+    end: Instant,
+) -> Result<(), AttachError> {
+    let losses = observer.losses.clone();
+    let end = end.min(Instant::now() + SECOND_PASS);
+    let mut second = Passes::default();
+    capture.drain(|_| {});
+    capture.set_plan(plan)?;
+    capture.start_sampling(plan.tid, BUSY_PERIOD)?;
+    while !second.is_complete() && second.torn.in_a_row <= MAX_TORN && Instant::now() < end {
+        if second.look(capture, observer, plan)? != Some(SliceStatus::Budget) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    capture.stop_sampling(plan.tid);
+    first.confirm(second.at_rest);
+    first.confirm(second.in_context);
+    // What it could not read counts once.
+    observer.losses = losses;
+    Ok(())
 }
