@@ -442,6 +442,9 @@ impl<'a> Look<'a> {
             stack.insert(place, awaitwhat::snapshot::Frame::left_out(Some(record.left_out)));
         }
         let (state, waits_on) = self.waits(&record, &stack)?;
+        if record.state == TaskState::Waiting {
+            awaitwhat::reading::greenlets::mark(&mut stack);
+        }
         // Before 3.8 tasks have none.
         let name = (!record.name.is_null()).then_some(Fragment {
             start: record.name,
