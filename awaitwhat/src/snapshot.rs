@@ -20,7 +20,7 @@ pub enum FrameKind {
     Opaque,
     /// A frame whose code object could not be read, or had changed since it was seen.
     Unknown,
-    /// Stands for frames of a chain that was deeper than the bound; the function says how many, where that is known.
+    /// Stands for frames that are not shown, as its function says: those of a chain that was deeper than the bound, or of a greenlet.
     LeftOut,
 }
 
@@ -49,8 +49,18 @@ impl Frame {
     #[must_use]
     pub fn left_out(count: Option<u32>) -> Self {
         let count = count.map(|count| format!("{count} ")).unwrap_or_default();
+        Self::missing(format!("… {count}frames left out …").into())
+    }
+
+    /// What stands for the frames of a greenlet that waits.
+    #[must_use]
+    pub fn of_greenlet() -> Self {
+        Self::missing("… frames of a greenlet …".into())
+    }
+
+    fn missing(function: Arc<str>) -> Self {
         Self {
-            function: format!("… {count}frames left out …").into(),
+            function,
             file: "".into(),
             line: 0,
             kind: FrameKind::LeftOut,

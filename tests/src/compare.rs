@@ -104,7 +104,7 @@ fn stack_difference(truth: &Task, shown: &Task) -> String {
     let gap = shown
         .stack
         .iter()
-        .position(|frame| frame.kind.as_deref() == Some("left_out"));
+        .position(|frame| frame.kind.as_deref() == Some("left_out") && !truth.stack.contains(frame));
     let expected = match (shown.truncated, gap) {
         (false, None) => truth.stack.clone(),
         (true, Some(gap)) if shown.stack.len() > WHOLE_FRAMES => with_gap(&truth.stack, &shown.stack, gap),

@@ -43,6 +43,10 @@ _opaque = set()
 # Of tasks that work inside a greenlet, the innermost frame of the stack that their coroutines are on: a thread that runs a greenlet does not know it.
 apart = {}
 
+# Functions that await on behalf of a greenlet, whose frames are not read: that they are missing is marked.
+greenlet_drivers = set()
+GREENLET_FRAMES = {"function": "… frames of a greenlet …", "file": "", "line": 0, "kind": "left_out"}
+
 # Tasks in the middle of a change, for as long as the target stays as it is.
 torn = set()
 
@@ -225,8 +229,9 @@ def describe(task, loop):
     import asyncio
 
     native_id, identity = _threads[loop]
-    # The current task's coroutine may be suspended already, while the task still hands its next step to the loop.
-    running = identity is not None and asyncio.current_task(loop) is task and is_running(coroutine_of(task))
+    # Not all that are at work are the current task: a loop may be run within a task of its own. And the current task's coroutine may be
+    # suspended already, while the task still hands its next step to the loop.
+    running = identity is not None and is_running(coroutine_of(task))
     if running:
         stack, waits_on = running_stack(task, identity), None
     else:
@@ -318,7 +323,14 @@ def suspended_stack(task):
     if terminal is not None:
         kind = kind_of(terminal, frames[-1])
         waits_on = {"kind": kind, "id": address(terminal), "type": type(terminal).__name__}
-    return [frame_entry(frame) for frame in reversed(frames)], waits_on
+    return list(_with_gaps(frame_entry(frame) for frame in reversed(frames))), waits_on
+
+
+def _with_gaps(stack):
+    for frame in stack:
+        if frame["function"] in greenlet_drivers:
+            yield GREENLET_FRAMES
+        yield frame
 
 
 def suspended_frame(awaitable):

@@ -16,7 +16,7 @@ const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
 /// How many are taken if nothing else is asked for: some hundred tasks are in each.
 const DEFAULT_SNAPSHOTS: usize = 10;
 /// One in so many tasks may be shown without all that it waits for.
-const MOST_UNKNOWN: u64 = 10;
+const MOST_UNKNOWN: u64 = 100;
 
 fn main() -> anyhow::Result<()> {
     trials::run("churn", list)

@@ -443,6 +443,9 @@ impl<'a> Look<'a> {
             stack.insert(place, awaitwhat::snapshot::Frame::left_out(Some(record.left_out)));
         }
         let (state, waits_on) = self.waits(&record, &stack)?;
+        if record.state == TaskState::Waiting {
+            awaitwhat::reading::greenlets::mark(&mut stack);
+        }
         // Before 3.8 tasks have none.
         let name = (!record.name.is_null()).then_some(Fragment {
             start: record.name,
@@ -489,6 +492,8 @@ impl<'a> Look<'a> {
         self.sides.push(Side {
             task: record.address,
             turn: Turn::of(&record.origin),
+            time: 0,
+            again: None,
             end: end
                 .as_ref()
                 .filter(|_| is_waiting)

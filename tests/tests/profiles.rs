@@ -69,6 +69,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
         // Tasks that come and go, where the loop mostly rests: on the oldest, the newest, and those whose registries differ.
         let is_wanted = number == 0 || number == last || REQUEST_VERSIONS.contains(&python.version);
+        if is_wanted {
+            let (name, python) = (format!("{}::nested_run", python.label), python.clone());
+            list.push(trials::trial(name, move || nested_run(&python)));
+        }
         for &(busy_percent, life) in if is_wanted { REQUESTS } else { &[] } {
             let name = format!(
                 "{}::requests_of_{life}_ms_{busy_percent}_percent_busy",
@@ -119,6 +123,22 @@ fn trio_ends(python: &Python) -> anyhow::Result<()> {
         .collect();
     let missing: Vec<_> = parked.difference(&ends).collect();
     ensure!(missing.is_empty(), "{missing:?} are not among {ends:?}");
+    Ok(())
+}
+
+/// Tasks that are at work within each other count each, in a profile as in a snapshot.
+fn nested_run(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "nested_run.py", &[])?;
+    let tasks = target.tasks()?;
+    let at_work = tasks.iter().filter(|task| task.state == "running").count();
+    ensure!(at_work > 1, "this tests nothing: {at_work} tasks are at work");
+    let profile = tool::profile(target.pid, 1, RATE)?;
+    let running = profile.chains.iter().filter(|chain| chain.state == "running");
+    let shown = running.map(|chain| chain.task_seconds).sum::<f64>() / profile.duration_seconds;
+    ensure!(
+        (shown / at_work as f64 - 1.0).abs() < TOLERANCE,
+        "{at_work} tasks are at work, shown {shown} in the mean"
+    );
     Ok(())
 }
 

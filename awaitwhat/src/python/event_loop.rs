@@ -5,6 +5,7 @@
 //! loop's clock, once it has polled, and then runs each `handle` that was in line at that moment.
 
 use super::frame::Frames;
+use super::sequence::MAX_ITEMS;
 use super::{Objects, ReadError, non_null};
 use crate::memory::Address;
 
@@ -167,7 +168,7 @@ impl Objects<'_> {
         if let Some(scheduled) = self.attribute(event_loop, "_scheduled")?
             && self.is_exactly(scheduled, self.types.list)?
         {
-            let heap = self.list_items(scheduled)?;
+            let heap = self.first_list_items(scheduled, MAX_ITEMS)?;
             // No timer is due before the one that it hangs from.
             let mut ahead = vec![0];
             while let Some(at) = ahead.pop().filter(|_| timers < MAX_HANDLES as u64) {

@@ -136,38 +136,6 @@ impl Frames<'_> {
         Ok(None)
     }
 
-    /// The object in a suspended frame's variables or on its stack that is a generator of the function `name`; where there are
-    /// several, the one that was put there last. The value is the generator's own frame.
-    ///
-    /// # Errors
-    /// When the frame cannot be read.
-    pub fn generator_in(&self, at: FrameAddress, name: &str) -> Result<Option<FrameAddress>, ReadError> {
-        let objects = &self.objects;
-        let locals = at.frame.offset(u64::from(self.layout.frame_locals));
-        let top = self.stack_top(at.frame)?;
-        let count = top.0.wrapping_sub(locals.0) / 8;
-        if count > MAX_SLOTS {
-            return Err(ReadError::Malformed {
-                what: "suspended frame",
-                address: at.frame,
-            });
-        }
-        for slot in objects.pointers(locals, count as usize)?.into_iter().rev() {
-            let object = Address(slot.0 & !self.layout.tag_mask);
-            if object.is_null() || !objects.is_exactly(object, objects.types.generator)? {
-                continue;
-            }
-            let found = self.frame_of(object)?;
-            let qualified_name = objects
-                .memory
-                .read_address(found.code.offset(objects.offsets.code.qualified_name))?;
-            if objects.str_equals(qualified_name, name)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
     fn is_generator(&self, type_object: Address) -> bool {
         let layout = self.layout;
         [
@@ -291,29 +259,6 @@ impl Objects<'_> {
             }
         }
         Ok(indices)
-    }
-
-    /// What the variable `name` of an enclosing function refers to in a function object's closure.
-    ///
-    /// # Errors
-    /// When the function cannot be read.
-    pub fn closure_variable(&self, function: Address, name: &str) -> Result<Option<Address>, ReadError> {
-        let offsets = &self.offsets.function;
-        let closure = self.memory.read_address(function.offset(offsets.closure))?;
-        if closure.is_null() {
-            return Ok(None);
-        }
-        let cells = self.first_tuple_items(closure, MAX_SLOTS)?;
-        let code = self.memory.read_address(function.offset(offsets.code))?;
-        // The variables of enclosing functions come last among the locals (`co_localsplusnames`), in the closure's order.
-        let names = self.local_names(code)?;
-        let first = names.len().saturating_sub(cells.len());
-        for (&known, &cell) in names.iter().skip(first).zip(&cells) {
-            if self.str_equals(known, name)? {
-                return self.cell_contents(cell);
-            }
-        }
-        Ok(None)
     }
 
     /// The names of local variables, in the order of their places in a frame.

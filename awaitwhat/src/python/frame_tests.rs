@@ -157,27 +157,6 @@ fn reads_variables_that_are_shared_through_cells() {
 }
 
 #[test]
-fn finds_what_a_closure_refers_to() {
-    let mut heap = Heap::new(table().offsets);
-    // The function's own argument comes before what it shares with the enclosing one.
-    let code = code(&mut heap, &["outer", "_inner_done_callback", "inner"]);
-    let cells: Vec<Address> = (0..2).map(|_| heap.object(heap.types.cell, 24)).collect();
-    let inner = heap.allocate(16);
-    heap.set(cells[1], heap.offsets.cell_contents, inner.0);
-    let closure = heap.tuple(&cells);
-    let function = heap.object(heap.types.function, 128);
-    heap.set(function, heap.offsets.function.code, code.0);
-    heap.set(function, heap.offsets.function.closure, closure.0);
-    let objects = heap.objects();
-    assert_eq!(objects.closure_variable(function, "inner"), Ok(Some(inner)));
-    assert_eq!(
-        objects.closure_variable(function, "_inner_done_callback"),
-        Ok(None)
-    );
-    assert_eq!(objects.closure_variable(function, "outer"), Ok(None));
-}
-
-#[test]
 fn ends_a_chain_that_leads_to_itself() {
     let mut heap = Heap::new(table().offsets);
     let layout = layout(&heap.types, Address(8));

@@ -2,8 +2,9 @@
 //!
 //! An address is no identity: a task, or a future, that is gone leaves its address to the next one. So an edge takes both sides. The awaiting
 //! one says what ends its chain; the callbacks of the awaited one lead there. Of two records of one turn of the loop that is enough. Of
-//! two turns it is only where the callbacks lead on to the awaiting task itself: then that one waited in both. What is neither is
-//! left out, and counted.
+//! two turns it is only where the callbacks lead on to the awaiting task itself, and that one was read both before and after them, as one and the
+//! same task that waited for the same: a task and its future that are gone may leave both of their addresses to the next two. What is neither
+//! is left out, and counted.
 
 use std::collections::HashMap;
 
@@ -53,6 +54,10 @@ pub enum End {
 pub struct Side {
     pub task: Address,
     pub turn: Turn,
+    /// When it was read, in ns.
+    pub time: u64,
+    /// What was read later of the same task, which waits for the same.
+    pub again: Option<Again>,
     /// The future that it waits for; none where it waits for nothing, or is ready.
     pub end: Option<End>,
     /// The object whose method it waits in for several others, a `TaskGroup` say.
@@ -61,6 +66,28 @@ pub struct Side {
     pub links: Box<[Address]>,
     /// How many callbacks it has, where that is not all that they lead to; else 0.
     pub cut_callbacks: u32,
+}
+
+/// What a second look has found of a task that has not moved since the first one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// When it was read, in ns.
+    pub time: u64,
+    /// What its callbacks lead to by then.
+    pub links: Box<[Address]>,
+}
+
+impl Side {
+    /// Whether it waited for `link` all the while when callbacks of `awaited` led there, and on to itself.
+    fn waits_meanwhile(&self, awaited: &Self, link: Option<Address>) -> bool {
+        let Some(again) = &self.again else { return false };
+        let meanwhile = self.time..=again.time;
+        let leads_here =
+            |links: &[Address]| links.contains(&self.task) && link.is_none_or(|link| links.contains(&link));
+        let later = awaited.again.as_ref();
+        (meanwhile.contains(&awaited.time) && leads_here(&awaited.links))
+            || later.is_some_and(|it| meanwhile.contains(&it.time) && leads_here(&it.links))
+    }
 }
 
 /// Tasks that each task waits for, in ascending order, and whether there may be more, which is not proven.
@@ -98,16 +125,17 @@ pub fn join(sides: &[Side]) -> Joined {
     let mut room = MAX_EDGES;
     let mut unknown_awaiters = 0;
     for awaited in sides {
-        let direct = awaiters(&by_task, awaited.task).map(|awaiter| (awaiter, true));
-        let by_links = awaited.links.iter().flat_map(|link| {
-            let futures = awaiters(&by_future, *link).map(|awaiter| (awaiter, true));
-            futures.chain(awaiters(&by_group, *link).map(|awaiter| (awaiter, false)))
+        let meanwhile = |awaiter: usize, link| sides[awaiter].waits_meanwhile(awaited, link);
+        let direct = awaiters(&by_task, awaited.task).map(|it| (it, meanwhile(it, None)));
+        let by_links = awaited.links.iter().flat_map(|&link| {
+            let futures = awaiters(&by_future, link).map(move |it| (it, meanwhile(it, Some(link))));
+            // Callbacks of members lead to the group, and no further.
+            futures.chain(awaiters(&by_group, link).map(|it| (it, false)))
         });
         let mut callbacks = 0_u32;
-        for (awaiter, is_future) in direct.chain(by_links) {
+        for (awaiter, is_proven) in direct.chain(by_links) {
             let of_one_turn = sides[awaiter].turn == awaited.turn;
-            let leads_to_it = is_future && awaited.links.contains(&sides[awaiter].task);
-            if (of_one_turn || leads_to_it) && room > 0 {
+            if (of_one_turn || is_proven) && room > 0 {
                 room -= 1;
                 callbacks = callbacks.saturating_add(1);
                 waits[awaiter].tasks.push(awaited.task);
@@ -149,6 +177,8 @@ mod tests {
         Side {
             task: Address(task),
             turn: turn(mark),
+            time: mark,
+            again: None,
             end: end.map(|end| {
                 let is_task = end >= 0x10 && end % 0x10 == 0;
                 if is_task {
@@ -206,8 +236,37 @@ mod tests {
         assert_eq!(found(&gone)[0], (0x10, vec![], true));
         let direct = [side(0x10, 1, Some(0x20), &[]), side(0x20, 2, None, &[])];
         assert_eq!(found(&direct)[0], (0x10, vec![], true));
-        let proven = [side(0x10, 1, Some(0xa), &[]), side(0x20, 2, None, &[0xa, 0x10])];
-        assert_eq!(found(&proven)[0], (0x10, vec![0x20], false));
+        // Both may be gone, and have left their addresses to a task and a future that belong together.
+        let both = [side(0x10, 1, Some(0xa), &[]), side(0x20, 2, None, &[0xa, 0x10])];
+        assert_eq!(found(&both)[0], (0x10, vec![], true));
+    }
+
+    #[test]
+    fn who_waits_for_the_same_before_and_after_waits_for_it_meanwhile() {
+        let again = |time, links: &[u64]| {
+            Some(Again {
+                time,
+                links: links.iter().copied().map(Address).collect(),
+            })
+        };
+        let mut awaiting = side(0x10, 1, Some(0xa), &[]);
+        awaiting.again = again(3, &[]);
+        let edges = |awaiting: &Side, awaited: Side| found(&[awaiting.clone(), awaited])[0].1.clone();
+        let awaited = |mark, links: &[u64]| side(0x20, mark, None, links);
+        assert_eq!(edges(&awaiting, awaited(2, &[0xa, 0x10])), [0x20]);
+        assert!(edges(&awaiting, awaited(2, &[0xa, 0x30])).is_empty());
+        assert!(edges(&awaiting, awaited(4, &[0xa, 0x10])).is_empty());
+        // What is read first the first time is read first again.
+        let mut before = awaited(0, &[0xa, 0x10]);
+        assert!(edges(&awaiting, before.clone()).is_empty());
+        before.again = again(2, &[0xa, 0x10]);
+        assert_eq!(edges(&awaiting, before.clone()), [0x20]);
+        before.again = again(2, &[0xb, 0x10]);
+        assert!(edges(&awaiting, before).is_empty());
+        let mut direct = side(0x10, 1, Some(0x20), &[]);
+        direct.again = again(3, &[]);
+        assert_eq!(edges(&direct, awaited(2, &[0x10])), [0x20]);
+        assert!(edges(&direct, awaited(2, &[0x30])).is_empty());
     }
 
     #[test]

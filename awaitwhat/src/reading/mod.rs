@@ -5,3 +5,4 @@
 
 pub mod edges;
 pub mod ends;
+pub mod greenlets;

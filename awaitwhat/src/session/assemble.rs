@@ -15,7 +15,7 @@ use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
 use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
-use crate::reading::edges::{self, Side, Turn};
+use crate::reading::edges::{self, Again, Side, Turn};
 use crate::reading::ends::{self, Suspension};
 use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
@@ -48,8 +48,23 @@ struct Visit {
     /// What the task's callbacks lead to; and how many callbacks there are where that is not all, else 0.
     links: Box<[Address]>,
     cut_callbacks: u32,
+    /// What a second pass has found of the task, where it has not moved since.
+    again: Option<Again>,
     /// How many turns a task of trio had had when it was read.
     turns: Option<i64>,
+}
+
+impl Visit {
+    /// Whether a later visit is of the same task, which waits for the same. Two tasks that have the same address may have more in common: what
+    /// tells them apart is what they are called, as asyncio numbers the tasks that nobody names.
+    fn is_unmoved_in(&self, later: &Self) -> bool {
+        let of = |it: &Self| {
+            let suspension = &it.suspension;
+            let ends = (suspension.fut_waiter, suspension.terminal);
+            (it.state, it.chain, it.coroutine, it.name, it.event_loop, ends)
+        };
+        of(self) == of(later) && self.name_bytes == later.name_bytes && !self.name_bytes.is_empty()
+    }
 }
 
 /// What a pass has gathered so far.
@@ -89,6 +104,7 @@ impl Gathering {
             first_variables: record.first_variables,
             links: record.links.iter().collect(),
             cut_callbacks: record.cut_callbacks,
+            again: None,
             turns: None,
         };
         if self.visits.insert(record.address, visit).is_none() {
@@ -100,6 +116,23 @@ impl Gathering {
     pub(super) fn visit_opaque(&mut self, task: Address) {
         if !self.is_complete {
             self.opaque.insert(task);
+        }
+    }
+
+    /// Whether what it has visited is of several turns of its loop.
+    pub(super) fn is_of_several_turns(&self) -> bool {
+        let mut turns = self.visits.values().map(|visit| visit.turn);
+        let first = turns.next();
+        turns.any(|turn| Some(turn) != first)
+    }
+
+    /// Takes what a later pass has found of tasks that have not moved since.
+    pub(super) fn confirm(&mut self, mut later: Self) {
+        for (id, visit) in &mut self.visits {
+            let again = later.visits.remove(id).filter(|it| visit.is_unmoved_in(it));
+            if let Some(Visit { time, links, .. }) = again {
+                visit.again = Some(Again { time, links });
+            }
         }
     }
 
@@ -361,6 +394,8 @@ fn join_waits(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) {
         Side {
             task: task.id,
             turn: visit.turn,
+            time: visit.time,
+            again: visit.again.clone(),
             end: waits_on.and_then(|on| match on.kind {
                 WaitKind::Task => Some(edges::End::Task(on.id)),
                 WaitKind::Other => None,
@@ -433,6 +468,7 @@ mod tests {
             first_variables: [Address::NULL; 2],
             links: Box::default(),
             cut_callbacks: 0,
+            again: None,
             turns: None,
         }
     }

@@ -21,6 +21,7 @@ use crate::profile::other_chains;
 use crate::python::trio::TrioTypes;
 use crate::python::{Objects, ReadError};
 use crate::reading::ends::{Kinds, Suspension};
+use crate::reading::greenlets;
 use crate::snapshot::{Frame, FrameKind, Losses};
 use crate::symbolize::CodeCache;
 use crate::target::{EventLoops, FindError, Interpreter, SchedulerError, find_interpreter};
@@ -908,6 +909,9 @@ fn mark_left_out(stack: &mut Vec<Frame>, task: &TaskRecord<'_>) {
         (TaskStatus::Truncated, TaskState::Running) => stack.push(Frame::left_out(None)),
         (TaskStatus::Truncated, _) => stack.insert(0, Frame::left_out(None)),
         _ => {}
+    }
+    if task.state == TaskState::Waiting {
+        greenlets::mark(stack);
     }
 }
 

@@ -20,12 +20,17 @@ use crate::target::FindError;
 /// A thread that keeps running is sampled once per so much of its CPU time, in ns. A pass takes as many samples however they come, and what
 /// it shows lies the closer together the sooner.
 const BUSY_PERIOD: u64 = 250_000;
+/// Times that the tasks of a loop are looked at in the hope for all of them in one turn, before what several turns show is put together.
+/// A loop that works for half of the time rests in one of two looks.
+const LOOKS_FOR_ONE_TURN: u32 = 24;
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
+/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved.
+const SECOND_PASS: Duration = Duration::from_millis(500);
 /// How long a snapshot may wait for threads that run. A pass that is not complete then is given as far as it is, and counted as incomplete; of
 /// loops that are still to come, those that rest are read all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -202,9 +207,17 @@ impl Passes {
         self.at_rest.is_complete || self.in_context.is_complete
     }
 
+    /// The pass that is complete, where there is one.
+    fn complete(&mut self) -> Option<&mut Gathering> {
+        [&mut self.at_rest, &mut self.in_context]
+            .into_iter()
+            .find(|pass| pass.is_complete)
+    }
+
     /// The pass that shows more: a complete one, or else the one that has met more tasks.
     fn fuller(self) -> Gathering {
-        if self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks() {
+        let is_sampled = self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks();
+        if is_sampled && !self.at_rest.is_complete {
             self.in_context
         } else {
             self.at_rest
@@ -212,8 +225,8 @@ impl Passes {
     }
 }
 
-/// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go; one that runs is sampled in its own
-/// context, slice by slice. Both go on until either has made a complete pass.
+/// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.
+/// One that never rests for so long is sampled in its own context, slice by slice, too. Both go on until either has made a complete pass.
 ///
 /// Also tells whether the thread has provably not run since its pass.
 async fn one_pass(
@@ -227,6 +240,8 @@ async fn one_pass(
     capture.drain(|_| {});
     let mut passes = Passes::default();
     let mut is_sampling = false;
+    let losses = observer.losses.clone();
+    let mut looks = 0;
     loop {
         let ended = passes.look(capture, observer, plan)?;
         if passes.is_complete() || passes.torn.in_a_row > MAX_TORN || Instant::now() >= end {
@@ -235,13 +250,24 @@ async fn one_pass(
         if ended == Some(SliceStatus::Budget) {
             continue;
         }
-        if !is_sampling {
+        looks += 1;
+        if looks < LOOKS_FOR_ONE_TURN {
+            if ended == Some(SliceStatus::Disturbed) {
+                capture.set_plan(plan)?;
+                passes = Passes::default();
+                observer.losses = losses.clone();
+            }
+        } else if !is_sampling {
             capture.start_sampling(tid, BUSY_PERIOD)?;
             is_sampling = true;
         }
         tokio::time::sleep(PAUSE).await;
     }
     capture.stop_sampling(tid);
+    if let Some(first) = passes.complete().filter(|pass| pass.is_of_several_turns()) {
+        second_pass(capture, observer, plan, first, end).await?;
+        return Ok((passes.fuller(), false));
+    }
     if passes.at_rest.is_complete {
         let is_unchanged = passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged);
         return Ok((passes.at_rest, is_unchanged));
@@ -250,4 +276,31 @@ async fn one_pass(
         observer.losses.incomplete += 1;
     }
     Ok((passes.fuller(), false))
+}
+
+/// Has the tasks of a loop be visited once more, which goes on: what has not moved in between is as it was all the while.
+async fn second_pass(
+    capture: &mut Capture,
+    observer: &mut Observer,
+    plan: &ThreadPlan,
+    first: &mut Gathering,
+    end: Instant,
+) -> Result<(), AttachError> {
+    let losses = observer.losses.clone();
+    let end = end.min(Instant::now() + SECOND_PASS);
+    let mut second = Passes::default();
+    capture.drain(|_| {});
+    capture.set_plan(plan)?;
+    capture.start_sampling(plan.tid, BUSY_PERIOD)?;
+    while !second.is_complete() && second.torn.in_a_row <= MAX_TORN && Instant::now() < end {
+        if second.look(capture, observer, plan)? != Some(SliceStatus::Budget) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    capture.stop_sampling(plan.tid);
+    first.confirm(second.at_rest);
+    first.confirm(second.in_context);
+    // What it could not read counts once.
+    observer.losses = losses;
+    Ok(())
 }

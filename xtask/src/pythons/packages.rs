@@ -12,13 +12,15 @@ use super::{Provided, Python, root};
 use crate::repo;
 
 /// The newest of each that there is for a version.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 12] = [
     "aiohttp",
+    "aiosqlite",
     "anyio",
     "fastapi",
     "greenlet",
     "gunicorn",
     "httpx",
+    "sqlalchemy",
     "trio",
     "uvicorn",
     "uvicorn_worker",
