@@ -62,10 +62,7 @@ impl Turns {
         let at = Instant::now();
         let has_clock = self.class(event_loop).is_some_and(|class| class.has_system_clock);
         let age = match &moment {
-            LoopMoment::Turn(turn) if has_clock => {
-                let age = self.now() - turn.began;
-                (age >= 0.0).then_some(age)
-            }
+            LoopMoment::Turn(turn) if has_clock => age(turn.began, self.now()),
             _ => None,
         };
         Ok(Look { moment, age, at })
@@ -141,6 +138,11 @@ impl Turns {
     }
 }
 
+/// How long ago a moment of the target's clock was, in seconds; `None` where it cannot be one. That clock began at 0, whatever the target's memory says.
+fn age(began: f64, now: f64) -> Option<f64> {
+    (0.0..=now).contains(&began).then(|| now - began)
+}
+
 /// How far a process's `CLOCK_MONOTONIC` is from the machine's, in seconds. 0 where the kernel has no time namespaces.
 fn monotonic_offset(process: &str) -> f64 {
     let offsets = fs::read_to_string(format!("/proc/{process}/timens_offsets")).unwrap_or_default();
@@ -161,7 +163,15 @@ fn parse_offset(offsets: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_offset;
+    use super::{age, parse_offset};
+
+    #[test]
+    fn what_is_no_moment_of_the_clock_has_no_age() {
+        assert_eq!(age(99.5, 100.0), Some(0.5));
+        for began in [-1.0, 100.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1e300] {
+            assert_eq!(age(began, 100.0), None, "{began}");
+        }
+    }
 
     #[test]
     fn a_time_namespace_moves_the_clock() {
