@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use awaitwhat::decode::{self, TaskRecord};
@@ -26,7 +28,7 @@ use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{Frame, Snapshot, Task, WaitsOn};
 use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::trials::shapes;
+use awaitwhat_tests::trials::{Shape, shapes};
 use awaitwhat_walker::{Flow, Host, Record, Walk};
 
 /// Drives the walker over the memory of a process at rest.
@@ -129,22 +131,41 @@ fn find(target: &Target) -> Result<(PeerMemory, Interpreter)> {
     Ok((memory, interpreter))
 }
 
+/// Interpreters that are looked at at a time.
+const AT_ONCE: usize = 2;
+
 #[test]
 fn tells_the_truth_about_every_shape() -> Result<()> {
+    let (pythons, shapes) = (pythons(), shapes()?);
+    let share = pythons.len().div_ceil(AT_ONCE).max(1);
+    let failures: Vec<String> = thread::scope(|scope| {
+        let shapes = &shapes;
+        let start = |pythons| scope.spawn(move || check_shapes(pythons, shapes));
+        let workers: Vec<_> = pythons.chunks(share).map(start).collect();
+        let results = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        results
+            .flat_map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Shapes that are not told truly, and how.
+fn check_shapes(pythons: &[Python], shapes: &[Shape]) -> Vec<String> {
     let mut failures = Vec::new();
-    for python in pythons() {
-        for shape in shapes()? {
+    for python in pythons {
+        for shape in shapes {
             // What trio adds to a task is put together from all of them, elsewhere; `shapes` looks at that.
-            if shape.missing(&python).is_some() || shape.needs("trio") {
+            if shape.missing(python).is_some() || shape.needs("trio") {
                 continue;
             }
-            if let Err(error) = check_shape(&python, &shape.file()) {
+            if let Err(error) = check_shape(python, &shape.file()) {
                 failures.push(format!("{} {}: {error:#}", python.label, shape.name));
             }
         }
     }
-    ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    Ok(())
+    failures
 }
 
 fn check_shape(python: &Python, file: &str) -> Result<()> {

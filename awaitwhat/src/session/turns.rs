@@ -140,7 +140,7 @@ impl Turns {
 
 /// How long ago a moment of the target's clock was, in seconds; `None` where it cannot be one. That clock began at 0, whatever the target's memory says.
 fn age(began: f64, now: f64) -> Option<f64> {
-    (0.0..=now).contains(&began).then(|| now - began)
+    (0.0..=now).contains(&began).then_some(now - began)
 }
 
 /// How far a process's `CLOCK_MONOTONIC` is from the machine's, in seconds. 0 where the kernel has no time namespaces.
