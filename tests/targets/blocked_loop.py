@@ -10,10 +10,13 @@ import os
 import sys
 import time
 
+import truth
+
 SLEEPERS = 20
 SECONDS = 60.0
 BEFORE = 0.3
 
+truth.end_with_stdin()
 loop = asyncio.new_event_loop()
 manner = sys.argv[1]
 
