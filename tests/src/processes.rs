@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -39,6 +39,24 @@ pub fn is_running(pid: u32) -> bool {
 /// When it goes on.
 pub fn wait_for_end(pid: u32) -> anyhow::Result<()> {
     wait_until(&format!("the end of process {pid}"), || Ok(!is_running(pid)))
+}
+
+/// Waits until a user has no process.
+///
+/// # Errors
+/// When some go on, or there is no `/proc`.
+pub fn wait_for_end_of_all(user: u32) -> anyhow::Result<()> {
+    wait_until(&format!("the end of all processes of user {user}"), || {
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let is_process = entry.file_name().to_string_lossy().parse::<u32>().is_ok();
+            // One that has ended meanwhile belongs to nobody.
+            if is_process && entry.metadata().is_ok_and(|it| it.uid() == user) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
 }
 
 /// The children of a process whose command line contains `part`.

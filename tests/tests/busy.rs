@@ -13,10 +13,10 @@ use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
 use serde::Deserialize;
 
-/// Sets how many snapshots are taken of each interpreter.
+/// Sets how many snapshots each trial takes.
 const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
-/// How many are taken of all interpreters together, if nothing else is asked for.
-const ALL_SNAPSHOTS: usize = 1000;
+/// How many are taken by each trial, if nothing else is asked for: about a thousand in all.
+const DEFAULT_SNAPSHOTS: usize = 50;
 
 /// How the program whose code is ever new is traced, and how far the mean of its tasks may be from its own.
 const MADE_SECONDS: u32 = 5;
@@ -149,7 +149,7 @@ fn torn_is_refused(grammar: &Grammar, tasks: &[Task]) -> bool {
 fn check_snapshots(python: &Python, file: &str) -> anyhow::Result<()> {
     let count = match env::var(SNAPSHOTS) {
         Ok(text) => text.parse().with_context(|| format!("{SNAPSHOTS} is {text:?}"))?,
-        Err(_) => ALL_SNAPSHOTS.div_ceil(environment::release_pythons()?.len()),
+        Err(_) => DEFAULT_SNAPSHOTS,
     };
     let (target, grammar) = start(python, file)?;
     for number in 0..count {

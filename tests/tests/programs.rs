@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::Profile;
-use awaitwhat_tests::processes::{is_running, printed_pid, wait_for_end};
+use awaitwhat_tests::processes::{is_running, printed_pid, wait_for_end_of_all};
 use awaitwhat_tests::tool::{self, Outcome, says};
 use awaitwhat_tests::trace::Trace;
 use awaitwhat_tests::trials::{self, trial};
@@ -144,7 +144,8 @@ fn unheard(python: &Python) -> anyhow::Result<()> {
 /// The program can be started, and no thread besides.
 fn no_thread() -> anyhow::Result<()> {
     // A user who has no other processes: the limit is for all of them together.
-    let user = (60_000 + std::process::id() % 5_000).to_string();
+    let id = 60_000 + std::process::id() % 5_000;
+    let user = id.to_string();
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let program = folder.path().join("awaitwhat");
@@ -159,12 +160,10 @@ fn no_thread() -> anyhow::Result<()> {
         &user,
         "--clear-groups",
     ]);
-    command
-        .arg(program)
-        .args(["trace", "--", "sh", "-c", "echo pid $$; exec sleep 7200"]);
+    command.arg(program).args(["trace", "--", "sleep", "7200"]);
     let outcome = tool::run_command(command)?;
     says(&outcome, 1, &["no thread can be started", "ulimit -u"])?;
-    wait_for_end(printed_pid(&outcome.stdout)?)
+    wait_for_end_of_all(id)
 }
 
 fn saw_workers(json: &str) -> anyhow::Result<()> {
