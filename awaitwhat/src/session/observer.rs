@@ -556,6 +556,13 @@ impl Observer {
         self.names.proofs = 0;
     }
 
+    /// Loops that are gone complete no futures: another loop may get the address of one, and other futures theirs.
+    pub(super) fn forget_gone_futures(&mut self) {
+        let running = &self.loops.running;
+        self.names
+            .keep_due(|event_loop| running.iter().any(|it| it.address == event_loop));
+    }
+
     /// Has the walk of one loop begin anew, so that its tasks are sent though its thread has not run.
     pub(super) fn walk_anew(&self, capture: &mut Capture, event_loop: LoopId) -> Result<(), AttachError> {
         for plan in self
@@ -771,6 +778,10 @@ impl Names {
     }
 
     /// Whether what the task awaits is only not done as its loop does not turn.
+    fn keep_due(&mut self, is_running: impl Fn(Address) -> bool) {
+        self.due.retain(|&event_loop, _| is_running(event_loop));
+    }
+
     fn is_due(&self, task: &TaskRecord<'_>) -> bool {
         let due = self.due.get(&task.event_loop);
         due.is_some_and(|due| due.contains(&task.fut_waiter))
@@ -955,6 +966,16 @@ mod tests {
         assert_eq!(hold("short"), "short".len());
         assert_eq!(hold(&long), SHORT_NAME + '…'.len_utf8());
         assert_eq!(losses.short_names, 1);
+    }
+
+    #[test]
+    fn a_loop_that_is_gone_completes_no_futures() {
+        let mut names = names_within(1);
+        let future = HashSet::from([Address(0x30)]);
+        names.due.insert(Address(0x10), future.clone());
+        names.due.insert(Address(0x20), future.clone());
+        names.keep_due(|event_loop| event_loop == Address(0x20));
+        assert_eq!(names.due, HashMap::from([(Address(0x20), future)]));
     }
 
     #[test]

@@ -339,6 +339,7 @@ impl Traced {
         if self.observer.loops.plans != before {
             self.changed = Some(Instant::now());
             self.long_turns.forget_gone(&self.observer.loops.running);
+            self.observer.forget_gone_futures();
         }
         self.start_sampling(capture, options)?;
         Ok(End::Time)
