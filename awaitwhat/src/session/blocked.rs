@@ -1,11 +1,11 @@
 //! Which event loops of a snapshot do not turn, and in what they are at work instead.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::observer::Observer;
+use super::rests::Runs;
 use super::turns::{Look, Turns};
 use crate::findings::{BlockedLoop, Finding, Holder, HolderKind, LONG_TURN};
 use crate::memory::{Address, Fault};
@@ -26,7 +26,7 @@ struct Watched {
     event_loop: EventLoop,
     first: Look,
     /// How often and how long its thread has run, where nothing else tells of its loop.
-    runs: Option<Vec<u8>>,
+    runs: Option<Runs>,
 }
 
 /// A loop that does not turn.
@@ -53,7 +53,9 @@ impl Watch {
             loops.push(Watched {
                 event_loop,
                 first,
-                runs: is_unknown.then(|| runs(observer.pid, event_loop.tid)).flatten(),
+                runs: is_unknown
+                    .then(|| Runs::of(observer.pid, event_loop.tid))
+                    .flatten(),
             });
         }
         Ok(Self { turns, loops })
@@ -71,7 +73,7 @@ impl Watch {
             match watched.first.moment {
                 LoopMoment::Polling => {}
                 LoopMoment::Unknown => {
-                    let now = runs(observer.pid, watched.event_loop.tid);
+                    let now = Runs::of(observer.pid, watched.event_loop.tid);
                     if is_any_running && watched.runs.is_some() && watched.runs == now {
                         doubtful.push(watched);
                     }
@@ -109,7 +111,7 @@ impl Watch {
         } = watched;
         let LoopMoment::Turn(former) = first.moment else {
             let seconds = first.at.elapsed().as_secs_f64();
-            let is_still = before.is_some() && runs(observer.pid, event_loop.tid) == before;
+            let is_still = before.is_some() && Runs::of(observer.pid, event_loop.tid) == before;
             return Ok(is_still.then_some(Blocked {
                 event_loop,
                 seconds,
@@ -262,13 +264,4 @@ fn is_of_asyncio(frame: &Frame) -> bool {
     let is_in = |file: &str| frame.file.ends_with(file);
     (is_in("/asyncio/events.py") && name == "_run")
         || (is_in("/asyncio/tasks.py") && (name.starts_with("__step") || name == "__wakeup"))
-}
-
-/// How long and how often a thread has run; `None` where the kernel does not tell.
-fn runs(pid: u32, tid: u32) -> Option<Vec<u8>> {
-    let runs = fs::read(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
-    // Where the kernel does not count, all numbers are 0.
-    runs.iter()
-        .any(|byte| (b'1'..=b'9').contains(byte))
-        .then_some(runs)
 }

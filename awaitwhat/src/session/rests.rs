@@ -34,7 +34,7 @@ struct Rest {
 /// How long and how often a thread has run, as `/proc/PID/task/TID/schedstat` tells it (`Documentation/scheduler/sched-stats.rst`): the last
 /// number grows whenever the thread gets a CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Runs([u8; SCHEDSTAT_BYTES]);
+pub(super) struct Runs([u8; SCHEDSTAT_BYTES]);
 
 impl Rests {
     pub(super) fn new(pid: u32) -> Self {
@@ -105,7 +105,7 @@ impl Rest {
     /// `None` where the thread has ended.
     fn of(pid: u32, tid: u32) -> Option<Self> {
         Some(Self {
-            schedstat: File::open(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?,
+            schedstat: Runs::open(pid, tid)?,
             before: None,
             found: None,
             has_run: true,
@@ -114,6 +114,15 @@ impl Rest {
 }
 
 impl Runs {
+    /// Those of a thread until now; `None` as [`Runs::read`] has it.
+    pub(super) fn of(pid: u32, tid: u32) -> Option<Self> {
+        Self::read(&Self::open(pid, tid)?)
+    }
+
+    fn open(pid: u32, tid: u32) -> Option<File> {
+        File::open(format!("/proc/{pid}/task/{tid}/schedstat")).ok()
+    }
+
     /// `None` where the thread has ended, or the kernel does not count.
     fn read(schedstat: &File) -> Option<Self> {
         let mut runs = [0; SCHEDSTAT_BYTES];
