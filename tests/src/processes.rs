@@ -47,15 +47,10 @@ pub fn wait_for_end(pid: u32) -> anyhow::Result<()> {
 /// When some go on, or there is no `/proc`.
 pub fn wait_for_end_of_all(user: u32) -> anyhow::Result<()> {
     wait_until(&format!("the end of all processes of user {user}"), || {
-        for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
-            let is_process = entry.file_name().to_string_lossy().parse::<u32>().is_ok();
-            // One that has ended meanwhile belongs to nobody.
-            if is_process && entry.metadata().is_ok_and(|it| it.uid() == user) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        // One that has ended meanwhile belongs to nobody.
+        let is_of_user =
+            |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == user);
+        Ok(!all()?.iter().any(is_of_user))
     })
 }
 
@@ -65,10 +60,7 @@ pub fn wait_for_end_of_all(user: u32) -> anyhow::Result<()> {
 /// When there is no `/proc`.
 pub fn children_with(parent: u32, part: &str) -> anyhow::Result<Vec<u32>> {
     let mut children = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    for pid in all()? {
         let is_child = fields(pid).is_some_and(|fields| fields.get(1) == Some(&parent.to_string()));
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if is_child && String::from_utf8_lossy(&line).contains(part) {
@@ -115,6 +107,20 @@ pub fn printed_pid(text: &str) -> anyhow::Result<u32> {
     number
         .and_then(|number| number.trim().parse().ok())
         .with_context(|| format!("no `pid NUMBER` in {text:?}"))
+}
+
+/// Every process.
+fn all() -> anyhow::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok()),
+        );
+    }
+    Ok(pids)
 }
 
 /// The fields of a process's `stat` from its state on.
