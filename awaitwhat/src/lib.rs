@@ -23,6 +23,7 @@ pub mod processes;
 pub mod profile;
 pub mod python;
 pub mod reading;
+pub mod resource;
 pub mod selection;
 pub mod session;
 pub mod snapshot;
@@ -30,6 +31,7 @@ pub mod survey;
 pub mod symbolize;
 pub mod target;
 pub mod view;
+pub mod waits;
 
 #[cfg(test)]
 mod fuzz;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::findings::Finding;
 use crate::memory::Address;
 use crate::origin::Origin;
+use crate::resource::Resource;
 
 /// What kind of function a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -97,7 +98,7 @@ pub enum TaskState {
 }
 
 /// The terminal awaitable at the end of a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitsOn {
     pub kind: WaitKind,
     pub id: Address,
@@ -106,6 +107,8 @@ pub struct WaitsOn {
     /// Tasks that this object waits for in turn: the task itself for [`WaitKind::Task`], the children of a gather, the members of a
     /// `TaskGroup`, the set of an `asyncio.wait`, ...
     pub tasks: Vec<Address>,
+    /// What it stands for, where a rule knows the function that waits for it.
+    pub resource: Option<Box<Resource>>,
 }
 
 /// What kind of object ends a chain.
@@ -218,6 +221,8 @@ pub struct Losses {
     pub short_names: u64,
     /// Tasks of trio of which not all nurseries are shown: they had too many, or these could not be read.
     pub nurseries: u64,
+    /// Tasks of which it is not told what the future stands for that they wait for: that changed while it was read.
+    pub waits: u64,
 }
 
 impl Losses {
@@ -240,6 +245,7 @@ impl Losses {
             names,
             short_names,
             nurseries,
+            waits,
         } = other;
         self.torn += torn;
         self.faults += faults;
@@ -257,6 +263,7 @@ impl Losses {
         self.names += names;
         self.short_names += short_names;
         self.nurseries += nurseries;
+        self.waits += waits;
     }
 }
 

@@ -9,7 +9,8 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 27] = [
+const OTHERS: [&str; 28] = [
+    "named_waits.py",
     "blocked_loop.py",
     "churning.py",
     "family.py",

@@ -5,6 +5,7 @@ pub mod flamegraph;
 pub mod folded;
 mod json;
 pub mod profile_json;
+mod resource_json;
 pub mod snapshot_json;
 pub mod survey_json;
 

@@ -157,7 +157,7 @@ mod tests {
         {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0}
         {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9}
         {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0}
-        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }
 
@@ -168,7 +168,7 @@ mod tests {
             threads: 0,
             ..profile(Vec::new())
         };
-        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0}}"#);
+        insta::assert_snapshot!(written(&empty), @r#"{"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":0.0,"samples":990,"task_visits":9900,"mean_tasks":0.0,"threads":0,"busy_seconds":0.5,"busy_share":0.0,"target_exited":false,"chains":[],"await_points":[],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}"#);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::resource::ResourceKind;
 use crate::snapshot::{Frame, Stack, Task, TaskState, TrioState, WaitKind};
 
 /// Stands for everything that a task and all it waits for look like, names and addresses apart.
@@ -17,6 +18,8 @@ struct Look<'a> {
     truncated: bool,
     is_cancelled: bool,
     waits_on: Option<(WaitKind, &'a str, usize)>,
+    /// What it waits for, places and moments apart.
+    resource: Option<(ResourceKind, Option<&'a str>, Option<&'a str>)>,
     /// Shapes of the tasks it waits for, with their counts, in order.
     waits_for: Vec<(Shape, usize)>,
     trio: Option<TrioState>,
@@ -70,6 +73,11 @@ fn look<'a>(
             .waits_on
             .as_ref()
             .map(|on| (on.kind, &*on.type_name, on.tasks.len())),
+        resource: task
+            .waits_on
+            .as_ref()
+            .and_then(|on| on.resource.as_ref())
+            .map(|it| (it.kind, it.operation.as_deref(), it.label.as_deref())),
         waits_for: all(waits_for),
         trio: task.trio.as_ref().map(|trio| trio.state),
         nurseries: nurseries.iter().map(|children| all(children)).collect(),

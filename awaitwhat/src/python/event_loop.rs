@@ -9,10 +9,8 @@ use super::sequence::MAX_ITEMS;
 use super::{Objects, ReadError, non_null};
 use crate::memory::Address;
 
-/// Timers, and handles in line, that are looked at.
+/// Timers that are looked at; handles in line are [`MAX_DEQUE_ITEMS`](super::sequence::MAX_DEQUE_ITEMS) at most.
 pub const MAX_HANDLES: usize = 10_000;
-/// `BLOCKLEN` of a deque.
-const BLOCK_ITEMS: u64 = 64;
 /// Where the class is that tells the time by the system's clock.
 const BASE_EVENTS: &str = "/asyncio/base_events.py";
 
@@ -234,10 +232,7 @@ impl Objects<'_> {
         let offset = match known {
             Some(known) => known.2,
             None => {
-                let mut found = None;
-                for class in self.resolution_order(type_object)? {
-                    found = found.or(self.slot(class, name)?);
-                }
+                let found = self.inherited_slot(type_object, name)?;
                 slots.note((type_object, name, found));
                 found
             }
@@ -253,24 +248,7 @@ impl Objects<'_> {
         if self.full_type_name(self.type_of(deque)?)? != "collections.deque" {
             return Ok(Vec::new());
         }
-        let header = self.offsets.header_bytes();
-        let word = |index: u64| self.memory.read_u64(deque.offset(header + index * 8));
-        let count = usize::try_from(word(0)?).unwrap_or(usize::MAX).min(MAX_HANDLES);
-        let (mut block, mut index) = (Address(word(1)?), word(3)?);
-        let mut items = Vec::new();
-        while items.len() < count && !block.is_null() {
-            let left = BLOCK_ITEMS
-                .saturating_sub(index)
-                .min((count - items.len()) as u64);
-            if left == 0 {
-                break;
-            }
-            // The items lie between the links to the blocks before and behind.
-            items.extend(self.pointers(block.offset(8 + index * 8), left as usize)?);
-            block = self.memory.read_address(block.offset(8 + BLOCK_ITEMS * 8))?;
-            index = 0;
-        }
-        Ok(items)
+        self.first_deque_items(deque)
     }
 }
 
@@ -306,6 +284,7 @@ mod tests {
     use super::*;
     use crate::layout::{Table, Version};
     use crate::python::image::{Heap, MemoryImage};
+    use crate::python::sequence::{BLOCK_ITEMS, MAX_DEQUE_ITEMS};
 
     /// Slots of a timer, and where they are.
     const SLOTS: [(&str, u64); 4] = [
@@ -445,7 +424,7 @@ mod tests {
         world.heap.set(block, 8 + BLOCK_ITEMS * 8, block.0);
         assert_eq!(
             world.heap.objects().deque_items(ready).unwrap().len(),
-            MAX_HANDLES
+            MAX_DEQUE_ITEMS
         );
         for first in [BLOCK_ITEMS, u64::MAX] {
             world.heap.set(ready, 40, first);

@@ -122,9 +122,17 @@ impl Frames<'_> {
     /// # Errors
     /// When the frame or its code object cannot be read.
     pub fn local(&self, at: FrameAddress, name: &str) -> Result<Option<Address>, ReadError> {
+        self.local_in(at, &self.objects.local_indices(at.code, name)?)
+    }
+
+    /// As [`Frames::local`], of a variable whose places are known ([`Objects::local_indices`]).
+    ///
+    /// # Errors
+    /// When the frame cannot be read.
+    pub fn local_in(&self, at: FrameAddress, places: &[usize]) -> Result<Option<Address>, ReadError> {
         let locals = at.frame.offset(u64::from(self.layout.frame_locals));
-        for index in self.objects.local_indices(at.code, name)? {
-            let Some(value) = non_null(self.untagged(locals.offset(index as u64 * 8))?) else {
+        for index in places {
+            let Some(value) = non_null(self.untagged(locals.offset(*index as u64 * 8))?) else {
                 // Before 3.11 an argument that is shared has moved to another place of the same name.
                 continue;
             };
@@ -251,7 +259,7 @@ impl Frames<'_> {
 impl Objects<'_> {
     /// The indices of the local variable `name` in the frames of a code object. Before 3.11 there are two of an argument that is
     /// shared with other functions.
-    pub(super) fn local_indices(&self, code: Address, name: &str) -> Result<Vec<usize>, ReadError> {
+    pub fn local_indices(&self, code: Address, name: &str) -> Result<Vec<usize>, ReadError> {
         let mut indices = Vec::new();
         for (index, known) in self.local_names(code)?.into_iter().enumerate() {
             if self.str_equals(known, name)? {

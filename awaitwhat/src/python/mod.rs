@@ -13,7 +13,7 @@ pub mod future;
 pub(crate) mod image;
 pub(crate) mod instance;
 mod number;
-mod sequence;
+pub mod sequence;
 mod slot;
 mod str;
 mod task;

@@ -1,10 +1,16 @@
-//! `list` and `tuple` objects.
+//! `list`, `tuple` and `collections.deque` objects.
+//!
+//! Facts: `Modules/_collectionsmodule.c` (`dequeobject`, `BLOCK`) of 3.7 to 3.15.
 
 use super::{Objects, ReadError};
 use crate::memory::Address;
 
 /// Items that a list or tuple may have.
 pub const MAX_ITEMS: u64 = 1 << 20;
+/// Items of a deque that are looked at.
+pub const MAX_DEQUE_ITEMS: usize = 10_000;
+/// `BLOCKLEN` of a deque.
+pub(super) const BLOCK_ITEMS: u64 = 64;
 
 impl Objects<'_> {
     /// The first items of a `list`, at most `limit`.
@@ -24,6 +30,33 @@ impl Objects<'_> {
     pub fn first_tuple_items(&self, tuple: Address, limit: u64) -> Result<Vec<Address>, ReadError> {
         let count = self.item_count("tuple", tuple, self.offsets.tuple.size)?;
         self.pointers(tuple.offset(self.offsets.tuple.items), count.min(limit) as usize)
+    }
+
+    /// The first items of a `collections.deque`, at most [`MAX_DEQUE_ITEMS`]. The caller knows that it is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn first_deque_items(&self, deque: Address) -> Result<Vec<Address>, ReadError> {
+        let header = self.offsets.header_bytes();
+        let word = |index: u64| self.memory.read_u64(deque.offset(header + index * 8));
+        let count = usize::try_from(word(0)?)
+            .unwrap_or(usize::MAX)
+            .min(MAX_DEQUE_ITEMS);
+        let (mut block, mut index) = (Address(word(1)?), word(3)?);
+        let mut items = Vec::new();
+        while items.len() < count && !block.is_null() {
+            let left = BLOCK_ITEMS
+                .saturating_sub(index)
+                .min((count - items.len()) as u64);
+            if left == 0 {
+                break;
+            }
+            // The items lie between the links to the blocks before and behind.
+            items.extend(self.pointers(block.offset(8 + index * 8), left as usize)?);
+            block = self.memory.read_address(block.offset(8 + BLOCK_ITEMS * 8))?;
+            index = 0;
+        }
+        Ok(items)
     }
 
     fn item_count(&self, what: &'static str, object: Address, offset: u64) -> Result<u64, ReadError> {

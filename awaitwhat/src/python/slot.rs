@@ -46,6 +46,19 @@ impl Objects<'_> {
         Ok(u16::try_from(offset).ok())
     }
 
+    /// As [`Objects::slot`], of a class or any that it is derived from: the first in the order of resolution counts.
+    ///
+    /// # Errors
+    /// When one of the classes cannot be read.
+    pub fn inherited_slot(&self, type_object: Address, name: &str) -> Result<Option<u16>, ReadError> {
+        for class in self.resolution_order(type_object)? {
+            if let Some(offset) = self.slot(class, name)? {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+
     /// The dict with what the class itself declares (`tp_dict`).
     pub(super) fn namespace(&self, type_object: Address) -> Result<Option<Address>, ReadError> {
         let dict_offset = self.offsets.type_object.dict_offset;

@@ -161,6 +161,7 @@ impl Frames<'_> {
             id,
             type_name: self.objects.type_name(type_object)?.into(),
             tasks: Vec::new(),
+            resource: None,
         })
     }
 }

@@ -106,6 +106,21 @@ impl Objects<'_> {
         self.type_name(type_object)
     }
 
+    /// The names of a type and of those that it is derived from, in the order of resolution; of what is asked first whether it is a type.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be read.
+    pub fn names_in_order(&self, type_object: Address) -> Result<Vec<String>, ReadError> {
+        let first = self.checked_type_name(type_object)?;
+        let mut names = vec![first];
+        for base in self.resolution_order(type_object)? {
+            if base != type_object {
+                names.push(self.type_name(base)?);
+            }
+        }
+        Ok(names)
+    }
+
     /// Whether the object is a type, by its own type: `type`, or a metaclass.
     ///
     /// # Errors
@@ -124,7 +139,7 @@ impl Objects<'_> {
     }
 
     /// The method resolution order of `type_object`, which is empty where it is not made yet.
-    pub(super) fn resolution_order(&self, type_object: Address) -> Result<Vec<Address>, ReadError> {
+    pub(crate) fn resolution_order(&self, type_object: Address) -> Result<Vec<Address>, ReadError> {
         let mro = self
             .memory
             .read_address(type_object.offset(self.offsets.type_object.mro))?;

@@ -1,179 +1,23 @@
 //! Records of one pass to a snapshot: marks what was truncated or lost, and never guesses.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState as RawState;
-use awaitwhat_common::status::{SliceStatus, TaskStatus};
 
 use super::blocked::{self, Blocked, DueFutures};
+use super::gathering::{Gathering, Named, Visit};
 use super::observer::{AttachError, Observer};
 use super::trio;
-use crate::chains::ChainId;
-use crate::decode::{SliceRecord, TaskRecord};
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
 use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
-use crate::reading::edges::{self, Again, Side, Turn};
-use crate::reading::ends::{self, Suspension};
+use crate::reading::edges::{self, Side};
+use crate::reading::ends;
 use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Frames of the main thread that are read where no thread runs a loop.
 const MAX_THREAD_FRAMES: usize = 32;
-
-/// One task as it was visited.
-#[derive(Clone, Debug)]
-struct Visit {
-    /// When its slice began, in ns.
-    time: u64,
-    chain: ChainId,
-    state: RawState,
-    /// The walk ended before the end of the chain.
-    has_no_end: bool,
-    /// Frames are missing.
-    is_truncated: bool,
-    cancellations: u32,
-    /// Number of the layout that the task was read with.
-    layout: u32,
-    name: Address,
-    event_loop: Address,
-    coroutine: Address,
-    suspension: Suspension,
-    turn: Turn,
-    /// The object that names the task, as far as it was read together with the chain.
-    name_bytes: Box<[u8]>,
-    /// The first variables of the two innermost frames.
-    first_variables: [Address; 2],
-    /// What the task's callbacks lead to; and how many callbacks there are where that is not all, else 0.
-    links: Box<[Address]>,
-    cut_callbacks: u32,
-    /// What a second pass has found of the task, where it has not moved since.
-    again: Option<Again>,
-    /// How many turns a task of trio had had when it was read.
-    turns: Option<i64>,
-}
-
-impl Visit {
-    /// Whether a later visit is of the same task, which waits for the same. Two tasks that have the same address may have more in common: what
-    /// tells them apart is what they are called, as asyncio numbers the tasks that nobody names.
-    fn is_unmoved_in(&self, later: &Self) -> bool {
-        let of = |it: &Self| {
-            let suspension = &it.suspension;
-            let ends = (suspension.fut_waiter, suspension.terminal);
-            (it.state, it.chain, it.coroutine, it.name, it.event_loop, ends)
-        };
-        of(self) == of(later) && self.name_bytes == later.name_bytes && !self.name_bytes.is_empty()
-    }
-}
-
-/// What a pass has gathered so far.
-#[derive(Default)]
-pub(super) struct Gathering {
-    order: Vec<Address>,
-    visits: HashMap<Address, Visit>,
-    /// Tasks of a kind that cannot be read.
-    opaque: HashSet<Address>,
-    lost: u64,
-    restarts: u64,
-    /// Times of the first and of the last slice's end, in ns.
-    span: Option<(u64, u64)>,
-    pub(super) is_complete: bool,
-}
-
-impl Gathering {
-    /// Takes one visit; a later one of the same task replaces it.
-    pub(super) fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
-        if record.address.is_null() || self.is_complete {
-            return;
-        }
-        let visit = Visit {
-            time: record.origin.time,
-            chain,
-            state: record.state,
-            has_no_end: record.status == TaskStatus::Truncated,
-            is_truncated: record.status == TaskStatus::Truncated || record.left_out > 0,
-            cancellations: record.cancellations,
-            layout: record.layout,
-            name: record.name,
-            event_loop: record.event_loop,
-            coroutine: record.coroutine,
-            suspension: Suspension::of(record),
-            turn: Turn::of(&record.origin),
-            name_bytes: record.name_bytes.into(),
-            first_variables: record.first_variables,
-            links: record.links.iter().collect(),
-            cut_callbacks: record.cut_callbacks,
-            again: None,
-            turns: None,
-        };
-        if self.visits.insert(record.address, visit).is_none() {
-            self.order.push(record.address);
-        }
-    }
-
-    /// Takes one visit of a task that cannot be read.
-    pub(super) fn visit_opaque(&mut self, task: Address) {
-        if !self.is_complete {
-            self.opaque.insert(task);
-        }
-    }
-
-    /// Whether what it has visited is of several turns of its loop.
-    pub(super) fn is_of_several_turns(&self) -> bool {
-        let mut turns = self.visits.values().map(|visit| visit.turn);
-        let first = turns.next();
-        turns.any(|turn| Some(turn) != first)
-    }
-
-    /// Takes what a later pass has found of tasks that have not moved since.
-    pub(super) fn confirm(&mut self, mut later: Self) {
-        for (id, visit) in &mut self.visits {
-            let again = later.visits.remove(id).filter(|it| visit.is_unmoved_in(it));
-            if let Some(Visit { time, links, .. }) = again {
-                visit.again = Some(Again { time, links });
-            }
-        }
-    }
-
-    /// Tasks so far.
-    pub(super) fn tasks(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether a task was seen at work.
-    pub(super) fn has_running(&self) -> bool {
-        self.visits.values().any(|visit| visit.state == RawState::Running)
-    }
-
-    /// Leaves out tasks that were seen to run before others of their loop were: it runs one at a time, and what they do by then was not seen.
-    /// Those that one slice saw to run do so within each other. Returns how many were left out.
-    fn leave_out_former(&mut self) -> u64 {
-        let is_running = |visit: &Visit| visit.state == RawState::Running;
-        let running = self.visits.values().filter(|visit| is_running(visit));
-        let latest = running.map(|visit| visit.time).max();
-        let before = self.visits.len();
-        self.visits
-            .retain(|_, visit| !is_running(visit) || Some(visit.time) == latest);
-        (before - self.visits.len()) as u64
-    }
-
-    /// Takes the end of a slice.
-    pub(super) fn slice(&mut self, slice: &SliceRecord) {
-        if self.is_complete {
-            return;
-        }
-        self.lost = slice.lost;
-        let end = slice.origin.time.saturating_add(slice.duration);
-        let (first, _) = self.span.unwrap_or((slice.origin.time, end));
-        self.span = Some((first, end));
-        match slice.status {
-            SliceStatus::PassComplete => self.is_complete = true,
-            SliceStatus::RegistryTorn => self.restarts += 1,
-            _ => {}
-        }
-    }
-}
 
 /// Puts the passes of all threads together. `is_proven` says that no thread has run since its pass, so that what is read now
 /// belongs to what was read then.
@@ -357,7 +201,7 @@ fn name(observer: &mut Observer, visit: &Visit) -> Result<Option<String>, Fault>
 /// Whether a suspended task of asyncio could go on, and what it waits for; the tasks behind that are still missing.
 fn waits(
     observer: &mut Observer,
-    visit: &Visit,
+    visit: &mut Visit,
     stack: &[Frame],
     due: &DueFutures,
 ) -> Result<(TaskState, Option<WaitsOn>), Fault> {
@@ -377,11 +221,16 @@ fn waits(
     }
     let end = readable(kinds.end(objects, types, suspension, stack.first()))?;
     observer.losses.edges += u64::from(end.is_none());
+    observer.losses.waits += u64::from(visit.named == Named::Changed);
     let waits_on = end.flatten().map(|end| WaitsOn {
         kind: end.kind,
         id: end.object,
         type_name: end.type_name,
         tasks: Vec::new(),
+        resource: match std::mem::take(&mut visit.named) {
+            Named::As(resource) => Some(resource),
+            Named::No | Named::ByNoRule | Named::Changed => None,
+        },
     });
     Ok((state, waits_on))
 }
@@ -444,53 +293,4 @@ fn drop_doubtful(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) 
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn visit(time: u64, state: RawState) -> Visit {
-        Visit {
-            time,
-            chain: ChainId::default(),
-            state,
-            has_no_end: false,
-            is_truncated: false,
-            cancellations: 0,
-            layout: 0,
-            name: Address::NULL,
-            event_loop: Address::NULL,
-            coroutine: Address::NULL,
-            suspension: Suspension::default(),
-            turn: Turn::default(),
-            name_bytes: Box::default(),
-            first_variables: [Address::NULL; 2],
-            links: Box::default(),
-            cut_callbacks: 0,
-            again: None,
-            turns: None,
-        }
-    }
-
-    #[test]
-    fn of_tasks_that_ran_at_different_times_the_last_is_left() {
-        let mut gathering = Gathering::default();
-        for (id, time, state) in [
-            (1, 10, RawState::Running),
-            (2, 10, RawState::Waiting),
-            (3, 20, RawState::Running),
-            // Within each other.
-            (4, 30, RawState::Running),
-            (5, 30, RawState::Running),
-            (6, 40, RawState::Waiting),
-        ] {
-            gathering.visits.insert(Address(id), visit(time, state));
-        }
-        assert_eq!(gathering.leave_out_former(), 2);
-        let mut left: Vec<u64> = gathering.visits.keys().map(|id| id.0).collect();
-        left.sort_unstable();
-        assert_eq!(left, [2, 4, 5, 6]);
-        assert_eq!(gathering.leave_out_former(), 0);
-    }
 }

@@ -61,6 +61,11 @@ impl Watch {
         Ok(Self { turns, loops })
     }
 
+    /// What was learnt of the loops.
+    pub(super) const fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// Looks again, and once more at what seems not to turn. A loop that polled at first is not asked again. `is_any_running` says whether a
     /// task was seen at work.
     pub(super) async fn end(

@@ -4,6 +4,7 @@ mod assemble;
 mod blocked;
 mod completed;
 mod family;
+mod gathering;
 mod long_turns;
 mod observer;
 mod once;
@@ -15,6 +16,7 @@ mod traced;
 mod tracer;
 mod trio;
 mod turns;
+mod waits;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;

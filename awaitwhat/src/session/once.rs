@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
 
-use super::assemble::{Gathering, assemble};
+use super::assemble::assemble;
 use super::blocked::Watch;
+use super::gathering::Gathering;
 use super::observer::{AttachError, Manner, Observer, Seen};
 use super::roster::Roster;
-use super::{Error, Options};
+use super::turns::Turns;
+use super::{Error, Options, waits};
 use crate::capture::{Capture, CaptureError};
 use crate::decode::{SliceRecord, loop_of};
 use crate::selection::Selection;
@@ -80,7 +82,7 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
     let mut lessons = 0;
     let (gathered, is_proven) = loop {
         let losses = observer.losses.clone();
-        let passes = all_passes(capture, observer, end).await?;
+        let passes = all_passes(capture, observer, watch.turns(), end).await?;
         lessons += 1;
         if lessons > MAX_LESSONS || !observer.apply_lessons(capture)? {
             break passes;
@@ -102,6 +104,7 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
 async fn all_passes(
     capture: &mut Capture,
     observer: &mut Observer,
+    turns: &Turns,
     end: Instant,
 ) -> Result<(Vec<Gathering>, bool), AttachError> {
     let mut gathered = Vec::new();
@@ -112,7 +115,7 @@ async fn all_passes(
         let of_thread: Vec<&ThreadPlan> = plans.iter().filter(|other| other.tid == plan.tid).collect();
         let begun = of_thread.iter().try_for_each(|other| capture.set_plan(other));
         let result = match begun {
-            Ok(()) => one_pass(capture, observer, plan, end).await,
+            Ok(()) => named_pass(capture, observer, plan, turns, end).await,
             Err(error) => Err(error.into()),
         };
         of_thread
@@ -225,16 +228,42 @@ impl Passes {
     }
 }
 
+/// Walks the tasks of one loop, and reads what they wait for. Also tells whether the thread has provably not run since.
+async fn named_pass(
+    capture: &mut Capture,
+    observer: &mut Observer,
+    plan: &ThreadPlan,
+    turns: &Turns,
+    end: Instant,
+) -> Result<(Gathering, bool), AttachError> {
+    let mut passes = one_pass(capture, observer, plan, end).await?;
+    let Some(first) = passes.complete() else {
+        observer.losses.incomplete += 1;
+        return Ok((passes.fuller(), false));
+    };
+    waits::read(observer, first, turns).map_err(FindError::from)?;
+    let is_of_one_turn = !first.is_of_several_turns();
+    if is_of_one_turn && passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged) {
+        return Ok((passes.fuller(), true));
+    }
+    if let Some(first) = passes
+        .complete()
+        .filter(|pass| !is_of_one_turn || pass.has_named())
+    {
+        second_pass(capture, observer, plan, first, end).await?;
+        first.doubt_waits();
+    }
+    Ok((passes.fuller(), false))
+}
+
 /// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.
 /// One that never rests for so long is sampled in its own context, slice by slice, too. Both go on until either has made a complete pass.
-///
-/// Also tells whether the thread has provably not run since its pass.
 async fn one_pass(
     capture: &mut Capture,
     observer: &mut Observer,
     plan: &ThreadPlan,
     end: Instant,
-) -> Result<(Gathering, bool), AttachError> {
+) -> Result<Passes, AttachError> {
     let tid = plan.tid;
     // What an earlier walk of this loop has sent too late would pass for this one's.
     capture.drain(|_| {});
@@ -264,18 +293,7 @@ async fn one_pass(
         tokio::time::sleep(PAUSE).await;
     }
     capture.stop_sampling(tid);
-    if let Some(first) = passes.complete().filter(|pass| pass.is_of_several_turns()) {
-        second_pass(capture, observer, plan, first, end).await?;
-        return Ok((passes.fuller(), false));
-    }
-    if passes.at_rest.is_complete {
-        let is_unchanged = passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged);
-        return Ok((passes.at_rest, is_unchanged));
-    }
-    if !passes.in_context.is_complete {
-        observer.losses.incomplete += 1;
-    }
-    Ok((passes.fuller(), false))
+    Ok(passes)
 }
 
 /// Has the tasks of a loop be visited once more, which goes on: what has not moved in between is as it was all the while.

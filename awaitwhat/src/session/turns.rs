@@ -83,6 +83,12 @@ impl Turns {
         readable(interpreter.overdue(memory, event_loop.address, self.now(), known.completing))
     }
 
+    /// What the clock of a loop that was looked at says now, in seconds; `None` where it is not the system's.
+    pub(super) fn time_of(&self, event_loop: Address) -> Option<f64> {
+        let class = self.loops.get(&event_loop)?.class?;
+        class.has_system_clock.then(|| self.now())
+    }
+
     /// A moment of a loop's clock, as `CLOCK_MONOTONIC` has it here, in ns.
     pub(super) fn nanoseconds(&self, of_loop: f64) -> u64 {
         ((of_loop - self.clock_offset) * 1e9) as u64

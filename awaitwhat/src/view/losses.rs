@@ -94,6 +94,10 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
             losses.nurseries,
             "shown without some of their nurseries (too many, or could not be read)",
         ),
+        of_all(
+            losses.waits,
+            "shown without what their future stands for (changed while it was read)",
+        ),
     ];
     phrases
         .into_iter()
@@ -139,6 +143,7 @@ mod tests {
             names: 13,
             short_names: 14,
             nurseries: 15,
+            waits: 16,
         };
         insta::assert_snapshot!(describe(&losses, Counted::Tasks, 30, 512).join("\n"), @"
         3 of 42 tasks truncated (chain deeper than 512 frames)
@@ -157,6 +162,7 @@ mod tests {
         13 of 42 tasks without a name (it was gone before it could be read)
         14 of 42 tasks with a part of their names (too many, or too long ones)
         15 of 42 tasks shown without some of their nurseries (too many, or could not be read)
+        16 of 42 tasks shown without what their future stands for (changed while it was read)
         ");
     }
 }

@@ -18,3 +18,4 @@ mod held;
 mod merged;
 mod names;
 mod rows;
+mod waits;

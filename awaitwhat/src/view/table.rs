@@ -9,7 +9,7 @@ use super::losses::{self, Counted};
 use super::names;
 use super::rows::{Columns, write_many};
 use super::style::{WARNING, styled};
-use super::tree;
+use super::{tree, waits};
 use crate::memory::Address;
 use crate::snapshot::{Snapshot, Stack, Task, TaskState, TrioState};
 
@@ -42,7 +42,7 @@ pub fn write(
         "NAME",
         "STATE",
         "STACK (INNERMOST LAST)",
-        "WAITS ON",
+        "WAITS FOR",
         "AWAITED BY",
     ];
     let columns = Columns {
@@ -85,7 +85,8 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
     let waits_on = task.waits_on.as_ref().map_or_else(
         || "-".to_owned(),
         |on| {
-            let type_name = fitted(&on.type_name, FUNCTION_WIDTH);
+            let what = on.resource.as_deref().and_then(|it| waits::describe(&[it]));
+            let type_name = what.unwrap_or_else(|| fitted(&on.type_name, FUNCTION_WIDTH));
             if on.tasks.is_empty() {
                 type_name
             } else {
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn a_small_service() {
         insta::assert_snapshot!(drawn(&small_service(), None), @"
-        TID  TASK  NAME      STATE    STACK (INNERMOST LAST)  WAITS ON                                    AWAITED BY
+        TID  TASK  NAME      STATE    STACK (INNERMOST LAST)  WAITS FOR                                   AWAITED BY
         100  0x10  Task-1    pending  main                    _GatheringFuture: worker-0, worker-1, busy  -
         100  0x40  busy      running  job > crunch            -                                           Task-1
         100  0x20  worker-0  pending  Pool.worker > sleep     Future                                      Task-1
@@ -184,7 +185,7 @@ mod tests {
         let text = drawn(&small_service(), Some(80));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text, @"
-        TID  TASK  NAME      STATE    STACK (INNERMOST   WAITS ON           AWAITED BY
+        TID  TASK  NAME      STATE    STACK (INNERMOST   WAITS FOR          AWAITED BY
                                       LAST)
         100  0x10  Task-1    pending  main               _GatheringFuture:  -
                                                          worker-0,
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn nothing_but_heads() {
-        insta::assert_snapshot!(drawn(&snapshot(Vec::new()), None), @"TID  TASK  NAME  STATE  STACK (INNERMOST LAST)  WAITS ON  AWAITED BY");
+        insta::assert_snapshot!(drawn(&snapshot(Vec::new()), None), @"TID  TASK  NAME  STATE  STACK (INNERMOST LAST)  WAITS FOR  AWAITED BY");
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
             ..Losses::default()
         };
         insta::assert_snapshot!(drawn(&snapshot, None), @"
-        TID  TASK  NAME  STATE    STACK (INNERMOST LAST)                                                                                                                                                                                                                         WAITS ON                                AWAITED BY
+        TID  TASK  NAME  STATE    STACK (INNERMOST LAST)                                                                                                                                                                                                                         WAITS FOR                               AWAITED BY
         100  0x2   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
         100  0x3   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
         100  0x4   leaf  pending  -                                                                                                                                                                                                                                              Future                                  main
@@ -242,8 +243,8 @@ mod tests {
     fn hostile_names_stay_harmless() {
         let hostile = task(1, HOSTILE, &[frame(HOSTILE, HOSTILE, 1)]);
         insta::assert_snapshot!(drawn(&snapshot(vec![hostile]), None), @r#"
-        TID  TASK  NAME                                        STATE    STACK (INNERMOST LAST)                      WAITS ON  AWAITED BY
-        100  0x1   a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  pending  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  Future    -
+        TID  TASK  NAME                                        STATE    STACK (INNERMOST LAST)                      WAITS FOR  AWAITED BY
+        100  0x1   a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  pending  a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  Future     -
         "#);
     }
 }

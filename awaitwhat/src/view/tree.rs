@@ -16,6 +16,7 @@ use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
 use super::names;
 use super::style::{FAINT, HEADING, RUNNING, TASK, WARNING, styled};
+use super::waits;
 use crate::graph::{AwaitGraph, Shape};
 use crate::origin::{self, Rank};
 use crate::snapshot::{Frame, FrameKind, Snapshot, Task, TaskState, TrioState, WaitKind, WaitsOn};
@@ -271,7 +272,7 @@ impl<'a, W: Write> Tree<'a, W> {
         )?;
         self.branches.enter(place);
         let entries = self.below(group);
-        self.draw_frames(first, !entries.is_empty())?;
+        self.draw_frames(group, !entries.is_empty())?;
         self.levels.push(Level {
             awaiters: group.to_vec(),
             entries,
@@ -371,7 +372,10 @@ impl<'a, W: Write> Tree<'a, W> {
         remarks
     }
 
-    fn draw_frames(&mut self, task: &Task, has_children: bool) -> io::Result<()> {
+    fn draw_frames(&mut self, group: &[usize], has_children: bool) -> io::Result<()> {
+        let Some(task) = group.first().map(|first| &self.tasks[*first]) else {
+            return Ok(());
+        };
         let before = styled(FAINT, self.branches.before_line(has_children)).to_string();
         let traps = origin::trio_traps(&task.stack);
         let shown = task.stack.get(traps..).unwrap_or_default();
@@ -383,7 +387,13 @@ impl<'a, W: Write> Tree<'a, W> {
                 styled(HEADING, times(equal.len()))
             )?;
         }
-        if let Some(end) = task.waits_on.as_ref().and_then(|on| wait_line(on, has_children)) {
+        let members = group.iter().map(|task| &self.tasks[*task]);
+        let resources: Vec<_> = members
+            .filter_map(|task| task.waits_on.as_ref()?.resource.as_deref())
+            .collect();
+        let end = waits::describe(&resources).map(|what| format!("waits for {what}"));
+        let on = task.waits_on.as_ref();
+        if let Some(end) = end.or_else(|| on.and_then(|on| wait_line(on, has_children))) {
             writeln!(self.output, "{before}{}", styled(FAINT, end))?;
         }
         Ok(())

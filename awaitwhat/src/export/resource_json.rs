@@ -1,0 +1,61 @@
+//! What a task waits for, in snapshots as JSON: only what is known of it.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::snapshot_json::Shown;
+use crate::resource::{Detail, Resource};
+
+/// Nanoseconds in a second.
+const SECOND: f64 = 1e9;
+
+pub(super) struct ResourceDocument<'a>(pub(super) &'a Resource);
+
+impl Serialize for ResourceDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let resource = self.0;
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("kind", &resource.kind)?;
+        let mut entry = Entries(&mut document);
+        entry.known("id", resource.id.map(Shown))?;
+        entry.known("type", resource.type_name.as_deref())?;
+        entry.known("label", resource.label.as_deref())?;
+        entry.known("operation", resource.operation.as_deref())?;
+        entry.known("held", resource.held)?;
+        entry.known("waiters", resource.waiters)?;
+        entry.known("position", resource.position)?;
+        entry.known("size", resource.size)?;
+        entry.known("limit", resource.limit)?;
+        entry.known("free", resource.free)?;
+        let seconds = resource.deadline_ns.map(|left| left as f64 / SECOND);
+        entry.known("deadline_in_seconds", seconds)?;
+        entry.known(
+            "overdue_seconds",
+            seconds.map(|left| -left).filter(|over| *over > 0.0),
+        )?;
+        entry.known("fd", resource.fd)?;
+        entry.known("local", resource.local.as_deref())?;
+        entry.known("peer", resource.peer.as_deref())?;
+        entry.known("pid", resource.pid)?;
+        entry.known("command", resource.command.as_deref())?;
+        let detail = Some(Details(&resource.detail)).filter(|it| !it.0.is_empty());
+        entry.known("detail", detail)?;
+        document.end()
+    }
+}
+
+/// Writes entries that are known.
+struct Entries<'a, M>(&'a mut M);
+
+impl<M: SerializeMap> Entries<'_, M> {
+    fn known<T: Serialize>(&mut self, key: &'static str, value: Option<T>) -> Result<(), M::Error> {
+        value.map_or(Ok(()), |value| self.0.serialize_entry(key, &value))
+    }
+}
+
+struct Details<'a>(&'a [(std::sync::Arc<str>, Detail)]);
+
+impl Serialize for Details<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}

@@ -1,0 +1,141 @@
+//! What a task waits for, by its name: the lock, the queue, the timer behind the future that ends its chain.
+
+use std::sync::Arc;
+
+use crate::memory::Address;
+
+/// Kinds of things that tasks wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    Timer,
+    Lock,
+    Semaphore,
+    Event,
+    Condition,
+    Barrier,
+    Queue,
+    Stream,
+    Socket,
+    Connect,
+    Dns,
+    Listener,
+    Process,
+    Pipe,
+    Signal,
+    Thread,
+    Gather,
+    Group,
+    Task,
+    Pool,
+    Query,
+    Request,
+    Channel,
+    Future,
+    Unknown,
+}
+
+impl ResourceKind {
+    /// What it is called.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Timer => "timer",
+            Self::Lock => "lock",
+            Self::Semaphore => "semaphore",
+            Self::Event => "event",
+            Self::Condition => "condition",
+            Self::Barrier => "barrier",
+            Self::Queue => "queue",
+            Self::Stream => "stream",
+            Self::Socket => "socket",
+            Self::Connect => "connection",
+            Self::Dns => "host name",
+            Self::Listener => "listener",
+            Self::Process => "process",
+            Self::Pipe => "pipe",
+            Self::Signal => "signal",
+            Self::Thread => "thread",
+            Self::Gather => "gather",
+            Self::Group => "group",
+            Self::Task => "task",
+            Self::Pool => "pool",
+            Self::Query => "query",
+            Self::Request => "request",
+            Self::Channel => "channel",
+            Self::Future => "future",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A thing that a task waits for. What is not known of it is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub kind: ResourceKind,
+    /// What is waited for, in words: `lock`, `an item of queue`.
+    pub words: Arc<str>,
+    /// The object, and the name of its type.
+    pub id: Option<Address>,
+    pub type_name: Option<Arc<str>>,
+    /// What the code calls it where the task waits.
+    pub label: Option<Arc<str>>,
+    /// What the task wants of it, where there are several things to want: `get`, `put`, `join` of a queue.
+    pub operation: Option<Arc<str>>,
+    /// Whether others have all there is of it.
+    pub held: Option<bool>,
+    /// How many wait for it, and the place of this one in the line, from 1 on.
+    pub waiters: Option<u64>,
+    pub position: Option<u64>,
+    /// How much is in it, how much fits, and how much is left for others to take.
+    pub size: Option<i64>,
+    pub limit: Option<i64>,
+    pub free: Option<i64>,
+    /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
+    pub deadline_ns: Option<i64>,
+    pub fd: Option<i64>,
+    /// Addresses of the near and the far end, as `host:port` or as a path.
+    pub local: Option<Arc<str>>,
+    pub peer: Option<Arc<str>>,
+    /// Id and command of a child process.
+    pub pid: Option<i64>,
+    pub command: Option<Arc<str>>,
+    /// What else is known, by name.
+    pub detail: Vec<(Arc<str>, Detail)>,
+}
+
+/// A fact that few resources have.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Detail {
+    Number(i64),
+    Text(Arc<str>),
+}
+
+impl Resource {
+    /// One of which nothing else is known.
+    #[must_use]
+    pub fn of_kind(kind: ResourceKind) -> Self {
+        Self {
+            kind,
+            words: kind.words().into(),
+            id: None,
+            type_name: None,
+            label: None,
+            operation: None,
+            held: None,
+            waiters: None,
+            position: None,
+            size: None,
+            limit: None,
+            free: None,
+            deadline_ns: None,
+            fd: None,
+            local: None,
+            peer: None,
+            pid: None,
+            command: None,
+            detail: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What tasks wait for, in words: `lock self.pool_lock (held, place 2 of 4 in line)`.
+
+use super::escape::fitted;
+use crate::resource::{Detail, Resource};
+
+/// Columns that a name from the target may take.
+const NAME_WIDTH: usize = 60;
+/// Nanoseconds in a second.
+const SECOND: f64 = 1e9;
+
+/// Says what tasks of one shape wait for: what they have in common, and from where to where they differ.
+pub(super) fn describe(resources: &[&Resource]) -> Option<String> {
+    let first = resources.first()?;
+    let mut text = first.words.to_string();
+    let different = different(resources);
+    match (&first.label, different) {
+        (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
+        (None, 2..) => text += &format!(", {different} different ones"),
+        (None, _) => {}
+    }
+    if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
+        text += &format!(" {}", fitted(peer, NAME_WIDTH));
+    }
+    let facts = facts(resources, different);
+    if !facts.is_empty() {
+        text += &format!(" ({})", facts.join(", "));
+    }
+    Some(text)
+}
+
+/// How many different objects these are.
+fn different(resources: &[&Resource]) -> usize {
+    let mut ids: Vec<_> = resources.iter().filter_map(|it| it.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len()
+}
+
+/// Of tasks that wait for one object, all of its state; of several, only what they have in common.
+fn facts(resources: &[&Resource], different: usize) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let Some(left) = time_left(resources) {
+        facts.push(left);
+    }
+    match common(resources, |it| it.held) {
+        Some(true) => facts.push("held".to_owned()),
+        Some(false) => facts.push("free".to_owned()),
+        None => {}
+    }
+    let free = common(resources, |it| it.free);
+    let limit = common(resources, |it| it.limit).filter(|limit| *limit > 0);
+    match (free, common(resources, |it| it.size), limit) {
+        (Some(free), _, Some(limit)) => facts.push(format!("{free} of {limit} free")),
+        (Some(free), _, None) => facts.push(format!("{free} free")),
+        (None, Some(size), Some(limit)) => facts.push(format!("{size} of {limit}")),
+        (None, Some(0), None) => facts.push("empty".to_owned()),
+        (None, Some(size), None) => facts.push(format!("holds {size}")),
+        (None, _, _) => {}
+    }
+    if different <= 1 {
+        facts.extend(line(resources));
+    }
+    for (name, value) in &resources[0].detail {
+        let is_common = resources.iter().all(|it| {
+            it.detail
+                .iter()
+                .any(|(other, detail)| (other, detail) == (name, value))
+        });
+        // How long a sleep lasts is less than how long it still does.
+        if is_common && resources[0].deadline_ns.is_none() {
+            facts.push(format!(
+                "{} {}",
+                name.replace('_', " "),
+                match value {
+                    Detail::Number(number) => number.to_string(),
+                    Detail::Text(text) => fitted(text, NAME_WIDTH),
+                }
+            ));
+        }
+    }
+    if let Some(fd) = common(resources, |it| it.fd) {
+        facts.push(format!("fd {fd}"));
+    }
+    if let Some(pid) = common(resources, |it| it.pid) {
+        facts.push(format!("pid {pid}"));
+    }
+    if let Some(command) = common(resources, |it| it.command.as_deref()) {
+        facts.push(fitted(command, NAME_WIDTH));
+    }
+    facts
+}
+
+/// `3.2 s left`, `overdue by 0.5 s`, `1 to 3 s left`.
+fn time_left(resources: &[&Resource]) -> Option<String> {
+    let deadlines = || resources.iter().filter_map(|it| it.deadline_ns);
+    let (first, last) = (deadlines().min()?, deadlines().max()?);
+    let span = |from: i64, to: i64| {
+        let (from, to) = (seconds(from), seconds(to));
+        if from == to { to } else { format!("{from} to {to}") }
+    };
+    Some(match (first, last) {
+        (..0, ..0) => format!(
+            "overdue by {} s",
+            span(last.saturating_neg(), first.saturating_neg())
+        ),
+        (..0, _) => format!(
+            "overdue by up to {} s, or up to {} s left",
+            seconds(first.saturating_neg()),
+            seconds(last)
+        ),
+        _ => format!("{} s left", span(first, last)),
+    })
+}
+
+/// A number of seconds with as many digits as say something.
+fn seconds(nanoseconds: i64) -> String {
+    let seconds = nanoseconds as f64 / SECOND;
+    match seconds {
+        ..1.0 => format!("{seconds:.3}"),
+        ..100.0 => format!("{seconds:.1}"),
+        _ => format!("{seconds:.0}"),
+    }
+}
+
+/// The place in the line, or how long that is.
+fn line(resources: &[&Resource]) -> Option<String> {
+    let waiters = common(resources, |it| it.waiters)?;
+    let places = || resources.iter().filter_map(|it| it.position);
+    Some(match (places().min(), places().max()) {
+        (Some(first), Some(last)) if first == last => format!("place {first} of {waiters} in line"),
+        (Some(first), Some(last)) => format!("places {first} to {last} of {waiters} in line"),
+        _ if waiters == 1 => "1 waits".to_owned(),
+        _ => format!("{waiters} wait"),
+    })
+}
+
+/// What all have, where it is the same.
+fn common<'a, T: PartialEq>(
+    resources: &[&'a Resource],
+    fact: impl Fn(&'a Resource) -> Option<T>,
+) -> Option<T> {
+    let mut facts = resources.iter().map(|resource| fact(resource));
+    let first = facts.next()??;
+    facts.all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Address;
+    use crate::resource::ResourceKind;
+
+    fn resource(kind: ResourceKind, id: u64) -> Resource {
+        Resource {
+            id: Some(Address(id)),
+            ..Resource::of_kind(kind)
+        }
+    }
+
+    fn said(resources: &[Resource]) -> String {
+        describe(&resources.iter().collect::<Vec<_>>()).expect("there is one")
+    }
+
+    #[test]
+    fn one_of_each() {
+        let lock = Resource {
+            label: Some("self.pool_lock".into()),
+            held: Some(true),
+            waiters: Some(4),
+            position: Some(2),
+            ..resource(ResourceKind::Lock, 1)
+        };
+        let queue = |size, limit| Resource {
+            words: "an item of queue".into(),
+            size: Some(size),
+            limit: Some(limit),
+            waiters: Some(1),
+            position: Some(1),
+            ..resource(ResourceKind::Queue, 1)
+        };
+        let gate = Resource {
+            free: Some(0),
+            limit: Some(5),
+            ..resource(ResourceKind::Semaphore, 1)
+        };
+        let sleep = |deadline_ns| Resource {
+            words: "sleep".into(),
+            deadline_ns: Some(deadline_ns),
+            ..Resource::of_kind(ResourceKind::Timer)
+        };
+        let socket = Resource {
+            words: "data from stream".into(),
+            peer: Some("10.0.0.7:5432".into()),
+            fd: Some(7),
+            ..resource(ResourceKind::Stream, 1)
+        };
+        let all = [
+            lock,
+            queue(0, 0),
+            queue(10, 10),
+            gate,
+            sleep(3_240_000_000),
+            sleep(-500_000_000),
+            socket,
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        insta::assert_snapshot!(all.join("\n"), @"
+        lock self.pool_lock (held, place 2 of 4 in line)
+        an item of queue (empty, place 1 of 1 in line)
+        an item of queue (10 of 10, place 1 of 1 in line)
+        semaphore (0 of 5 free)
+        sleep (3.2 s left)
+        sleep (overdue by 0.500 s)
+        data from stream 10.0.0.7:5432 (fd 7)
+        ");
+    }
+
+    #[test]
+    fn several_tell_how_they_differ() {
+        let waiting = |id, position| Resource {
+            held: Some(true),
+            waiters: Some(3),
+            position: Some(position),
+            ..resource(ResourceKind::Lock, id)
+        };
+        let sleep = |deadline_ns| Resource {
+            words: "sleep".into(),
+            deadline_ns: Some(deadline_ns),
+            ..Resource::of_kind(ResourceKind::Timer)
+        };
+        let said = [
+            said(&[waiting(1, 1), waiting(1, 2), waiting(1, 3)]),
+            said(&[waiting(1, 1), waiting(2, 1)]),
+            said(&[sleep(1_000_000_000), sleep(2_500_000_000)]),
+            said(&[sleep(-1_000_000_000), sleep(2_500_000_000)]),
+            said(&[sleep(-1_000_000_000), sleep(-2_500_000_000)]),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @"
+        lock (held, places 1 to 3 of 3 in line)
+        lock, 2 different ones (held)
+        sleep (1.0 to 2.5 s left)
+        sleep (overdue by up to 1.0 s, or up to 2.5 s left)
+        sleep (overdue by 1.0 to 2.5 s)
+        ");
+    }
+}

@@ -1,0 +1,443 @@
+//! Finds the rule for a suspended task, and follows it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::path::{Path, Step};
+use super::rules::{Places, Rule, Rules};
+use super::values::Kind;
+use crate::memory::Address;
+use crate::python::ReadError;
+use crate::python::frame::{FrameAddress, Frames};
+use crate::resource::{Detail, Resource};
+use crate::snapshot::{Frame, FrameKind};
+
+/// Innermost frames that rules are looked for.
+const MAX_FRAMES: usize = 8;
+/// Facts about types and code objects that are remembered.
+const MAX_KNOWN: usize = 1 << 16;
+
+/// A suspended task.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'a> {
+    pub coroutine: Address,
+    /// What its frames stand for, and their code objects with the instruction of each; innermost first.
+    pub stack: &'a [Frame],
+    pub codes: &'a [(Address, Address)],
+    /// The future that it waits for, or null.
+    pub awaited: Address,
+    /// Whether that is not done: of what is done, others may have taken note already.
+    pub is_pending: bool,
+    /// The loop's clock at that moment, in seconds; `None` where it is not known.
+    pub now: Option<f64>,
+}
+
+/// Reads what tasks wait for.
+///
+/// What it has learnt holds as long as memory does not change.
+pub struct Reader<'a> {
+    frames: Frames<'a>,
+    rules: &'static Rules,
+    /// The places of variables, by code object and name.
+    variables: HashMap<(Address, &'static str), Rc<[usize]>>,
+    /// Where objects of a type have a slot, by type and name.
+    slots: HashMap<(Address, &'static str), Option<u16>>,
+    types: HashMap<Address, Rc<Kind>>,
+    /// The futures in a line and their places, by the address of the container.
+    lines: HashMap<Address, Rc<Line>>,
+}
+
+/// Those that wait for one thing, in order.
+#[derive(Debug)]
+struct Line {
+    count: u64,
+    places: HashMap<Address, u64>,
+}
+
+/// A rule that fits, and the frame of its function.
+struct Match {
+    rule: &'static Rule,
+    frame: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that knows nothing yet. All tasks that it is asked for have to have the layout of `frames`.
+    pub fn new(frames: Frames<'a>) -> Self {
+        Self {
+            frames,
+            rules: Rules::built_in(),
+            variables: HashMap::new(),
+            slots: HashMap::new(),
+            types: HashMap::new(),
+            lines: HashMap::new(),
+        }
+    }
+
+    /// What the task waits for, as the rule for the functions that it waits in says; `None` where there is no rule for these.
+    ///
+    /// # Errors
+    /// When it cannot be read, or does not fit together: it has changed since the chain was read.
+    pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
+        if !self.may_match(task) {
+            return Ok(None);
+        }
+        let frames = self.frames_of(task)?;
+        let Some(Match { rule, frame }) = self.best_match(task, &frames)? else {
+            return Ok(None);
+        };
+        self.follow(rule, frames[frame], task).map(Some)
+    }
+
+    /// Whether there is a rule for the innermost function, whatever its class.
+    fn may_match(&self, task: &Waiting<'_>) -> bool {
+        innermost(task).is_some_and(|(_, frame)| {
+            self.rules
+                .of_function(&frame.function, &frame.file)
+                .next()
+                .is_some()
+        })
+    }
+
+    /// The innermost frames of a task, innermost first: they have to be of the code that its chain was read with.
+    fn frames_of(&self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
+        let mut frames = self.frames.chain_frames(task.coroutine)?;
+        frames.reverse();
+        frames.truncate(MAX_FRAMES);
+        let codes = frames.iter().map(|frame| frame.code);
+        let is_same = codes.zip(task.codes).all(|(code, known)| code == known.0);
+        if is_same {
+            Ok(frames)
+        } else {
+            Err(changed(task.coroutine))
+        }
+    }
+
+    /// The rule of the outermost function that there is one for, as far as it is about what the innermost one waits for.
+    fn best_match(
+        &mut self,
+        task: &Waiting<'_>,
+        frames: &[FrameAddress],
+    ) -> Result<Option<Match>, ReadError> {
+        let Some((first, _)) = innermost(task) else {
+            return Ok(None);
+        };
+        let mut best: Option<Match> = None;
+        let mut base = None;
+        for (position, at) in frames.iter().enumerate().skip(first) {
+            let Some(frame) = task.stack.get(position).filter(|frame| is_plain(frame)) else {
+                break;
+            };
+            let mut found = None;
+            for rule in self.rules.of_function(&frame.function, &frame.file) {
+                let is_over = rule.over.as_deref() == base;
+                if found.is_none() && is_over && self.fits(rule, frame, *at)? {
+                    found = Some(rule);
+                }
+            }
+            if position == first {
+                let Some(rule) = found else { return Ok(None) };
+                base = Some(rule.function.as_str());
+            }
+            if let Some(rule) = found {
+                best = Some(Match {
+                    rule,
+                    frame: position,
+                });
+            }
+        }
+        Ok(best)
+    }
+
+    /// Whether the frame is of a release that the rule is for, and of the rule's class, where its code object does not say so itself.
+    fn fits(&mut self, rule: &'static Rule, frame: &Frame, at: FrameAddress) -> Result<bool, ReadError> {
+        if let Some(path) = &rule.awaited
+            && self.places(at.code, &path.local)?.is_empty()
+        {
+            return Ok(false);
+        }
+        let Some(class) = rule.class().filter(|_| !frame.function.contains('.')) else {
+            return Ok(true);
+        };
+        let Some(own) = self.variable(at, "self")? else {
+            return Ok(false);
+        };
+        Ok(self.kind_of(own)?.names.iter().any(|name| &**name == class))
+    }
+
+    /// Reads what a rule says.
+    fn follow(
+        &mut self,
+        rule: &'static Rule,
+        at: FrameAddress,
+        task: &Waiting<'_>,
+    ) -> Result<Resource, ReadError> {
+        let mut resource = Resource::of_kind(rule.kind);
+        if let Some(words) = &rule.words {
+            resource.words = words.as_str().into();
+        }
+        resource.operation = rule.operation.as_deref().map(Arc::from);
+        if let Some(path) = &rule.awaited {
+            let found = self.locate(at, path)?;
+            if task.is_pending && found != Some(task.awaited) {
+                return Err(changed(at.frame));
+            }
+        }
+        if let Some(object) = self.located(at, rule.object.as_ref())? {
+            resource.id = Some(object);
+            resource.type_name = self.kind_of(object)?.names.first().cloned();
+        }
+        if let Some(held) = self.located(at, rule.held.as_ref())? {
+            resource.held = self.truth(held)?;
+        }
+        if let Some(path) = &rule.line {
+            self.stand_in_line(at, path, task, &mut resource)?;
+        } else if let Some(waiters) = self.located(at, rule.waiters.as_ref())? {
+            resource.waiters = Some(self.line(waiters)?.count);
+        }
+        self.follow_numbers(rule, at, task, &mut resource)?;
+        self.follow_ends(rule, at, &mut resource)?;
+        for (name, path) in &rule.detail {
+            if let Some(detail) = self.detail(at, path)? {
+                resource.detail.push((name.as_str().into(), detail));
+            }
+        }
+        Ok(resource)
+    }
+
+    /// How many stand in the line of a rule, and where this task does: it has to be in it as long as it waits.
+    fn stand_in_line(
+        &mut self,
+        at: FrameAddress,
+        path: &'static Path,
+        task: &Waiting<'_>,
+        resource: &mut Resource,
+    ) -> Result<(), ReadError> {
+        let Some(line) = self.locate(at, path)? else {
+            return if task.is_pending {
+                Err(changed(at.frame))
+            } else {
+                Ok(())
+            };
+        };
+        let line = self.line(line)?;
+        resource.waiters = Some(line.count);
+        resource.position = line.places.get(&task.awaited).copied();
+        let is_all = line.places.len() as u64 == line.count;
+        if task.is_pending && resource.position.is_none() && is_all {
+            return Err(changed(at.frame));
+        }
+        Ok(())
+    }
+
+    fn follow_numbers(
+        &mut self,
+        rule: &'static Rule,
+        at: FrameAddress,
+        task: &Waiting<'_>,
+        resource: &mut Resource,
+    ) -> Result<(), ReadError> {
+        resource.size = self.number_at(at, rule.size.as_ref())?;
+        resource.limit = self.number_at(at, rule.limit.as_ref())?;
+        resource.free = self.number_at(at, rule.free.as_ref())?;
+        resource.fd = self.number_at(at, rule.fd.as_ref())?;
+        resource.pid = self.number_at(at, rule.pid.as_ref())?;
+        let deadline = self.first_of(at, rule.deadline.as_ref(), |this, object| this.seconds(object))?;
+        if let (Some(deadline), Some(now)) = (deadline, task.now) {
+            resource.deadline_ns = Some(((deadline - now) * 1e9) as i64);
+        }
+        Ok(())
+    }
+
+    fn follow_ends(
+        &mut self,
+        rule: &'static Rule,
+        at: FrameAddress,
+        resource: &mut Resource,
+    ) -> Result<(), ReadError> {
+        let address = |this: &mut Self, object| this.endpoint(object);
+        resource.local = self.first_of(at, rule.local.as_ref(), address)?;
+        resource.peer = self.first_of(at, rule.peer.as_ref(), address)?;
+        resource.command = self.first_of(at, rule.command.as_ref(), |this, object| this.words(object))?;
+        if resource.peer.is_none() {
+            let host = self.first_of(at, rule.host.as_ref(), |this, object| this.words(object))?;
+            let port = self.number_at(at, rule.port.as_ref())?;
+            resource.peer = host.map(|host| super::values::joined(&host, port));
+        }
+        Ok(())
+    }
+
+    fn detail(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Detail>, ReadError> {
+        let Some(object) = self.locate(at, path)? else {
+            return Ok(None);
+        };
+        if path.is_length {
+            return Ok(self.length(object)?.map(Detail::Number));
+        }
+        self.plain_value(object)
+    }
+
+    fn number_at(
+        &mut self,
+        at: FrameAddress,
+        places: Option<&'static Places>,
+    ) -> Result<Option<i64>, ReadError> {
+        for path in places.map_or(&[][..], Places::all) {
+            let Some(object) = self.locate(at, path)? else {
+                continue;
+            };
+            let number = if path.is_length {
+                self.length(object)?
+            } else {
+                self.number(object)?
+            };
+            if number.is_some() {
+                return Ok(number);
+            }
+        }
+        Ok(None)
+    }
+
+    fn first_of<T>(
+        &mut self,
+        at: FrameAddress,
+        places: Option<&'static Places>,
+        value: impl Fn(&mut Self, Address) -> Result<Option<T>, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        for path in places.map_or(&[][..], Places::all) {
+            if let Some(object) = self.locate(at, path)?
+                && let Some(value) = value(self, object)?
+            {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    fn located(
+        &mut self,
+        at: FrameAddress,
+        path: Option<&'static Path>,
+    ) -> Result<Option<Address>, ReadError> {
+        path.map_or(Ok(None), |path| self.locate(at, path))
+    }
+
+    /// The object at the end of a path; `None` where there is none, or it is `None`.
+    fn locate(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Address>, ReadError> {
+        let mut object = self.variable(at, &path.local)?;
+        for step in &path.steps {
+            let Some(from) = object else { return Ok(None) };
+            object = match step {
+                Step::Attribute(name) => self.member(from, name)?,
+                Step::Item(index) => self.item(from, *index)?,
+                Step::Key(key) => self.value_of_key(from, key)?,
+            };
+        }
+        let none = self.frames.objects.types.none;
+        Ok(object.filter(|object| *object != none))
+    }
+
+    /// The value of a variable.
+    fn variable(&mut self, at: FrameAddress, name: &'static str) -> Result<Option<Address>, ReadError> {
+        let places = self.places(at.code, name)?;
+        self.frames.local_in(at, &places)
+    }
+
+    /// The places of a variable in frames of a code object, which are looked for once; none where it has no such variable.
+    fn places(&mut self, code: Address, name: &'static str) -> Result<Rc<[usize]>, ReadError> {
+        if let Some(places) = self.variables.get(&(code, name)) {
+            return Ok(Rc::clone(places));
+        }
+        let places: Rc<[usize]> = self.frames.objects.local_indices(code, name)?.into();
+        if self.variables.len() >= MAX_KNOWN {
+            self.variables.clear();
+        }
+        self.variables.insert((code, name), Rc::clone(&places));
+        Ok(places)
+    }
+
+    /// What an object has under a name: in a slot of its class or of one that this is derived from, or else in its `__dict__`.
+    fn member(&mut self, object: Address, name: &'static str) -> Result<Option<Address>, ReadError> {
+        let objects = self.frames.objects;
+        let type_object = objects.type_of(object)?;
+        let slot = match self.slots.get(&(type_object, name)) {
+            Some(slot) => *slot,
+            None => {
+                let slot = objects.inherited_slot(type_object, name)?;
+                if self.slots.len() >= MAX_KNOWN {
+                    self.slots.clear();
+                }
+                self.slots.insert((type_object, name), slot);
+                slot
+            }
+        };
+        match slot {
+            Some(offset) => {
+                let value = objects.memory.read_address(object.offset(offset.into()))?;
+                Ok((!value.is_null()).then_some(value))
+            }
+            None => objects.attribute(object, name),
+        }
+    }
+
+    /// What is known of an object's type.
+    pub(super) fn kind_of(&mut self, object: Address) -> Result<Rc<Kind>, ReadError> {
+        let type_object = self.frames.objects.type_of(object)?;
+        if let Some(kind) = self.types.get(&type_object) {
+            return Ok(Rc::clone(kind));
+        }
+        let kind = Rc::new(Kind::of(&self.frames.objects, type_object)?);
+        if self.types.len() >= MAX_KNOWN {
+            self.types.clear();
+        }
+        self.types.insert(type_object, Rc::clone(&kind));
+        Ok(kind)
+    }
+
+    /// The line that a container is, which is read once.
+    fn line(&mut self, container: Address) -> Result<Rc<Line>, ReadError> {
+        if let Some(line) = self.lines.get(&container) {
+            return Ok(Rc::clone(line));
+        }
+        let items = self.items(container)?;
+        let count = self.length(container)?.unwrap_or_default();
+        let line = Rc::new(Line {
+            count: u64::try_from(count).unwrap_or_default(),
+            places: items.into_iter().zip(1..).collect(),
+        });
+        self.lines.insert(container, Rc::clone(&line));
+        Ok(line)
+    }
+
+    pub(super) const fn frames(&self) -> Frames<'a> {
+        self.frames
+    }
+}
+
+/// The innermost frame that rules are about, with its place: not the one of a future written in Python, which awaits itself.
+fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
+    let is_of_future = |frame: &Frame| {
+        frame.file.ends_with("asyncio/futures.py")
+            && matches!(frame.function.rsplit('.').next(), Some("__await__" | "__iter__"))
+    };
+    let mut frames = task.stack.iter().enumerate().take(2);
+    frames
+        .find(|(_, frame)| !is_of_future(frame))
+        .filter(|(_, frame)| is_plain(frame))
+}
+
+/// Whether the frame is one of Python's, that is in its place.
+const fn is_plain(frame: &Frame) -> bool {
+    !matches!(
+        frame.kind,
+        FrameKind::LeftOut | FrameKind::Opaque | FrameKind::Unknown
+    )
+}
+
+/// What was found does not belong to the chain.
+const fn changed(address: Address) -> ReadError {
+    ReadError::Malformed {
+        what: "wait of this chain",
+        address,
+    }
+}

@@ -1,0 +1,174 @@
+//! Rules: which function waits for what, and where the facts of it are. They are data, a file per library.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use super::path::Path;
+use crate::resource::ResourceKind;
+
+/// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
+const FILES: [(&str, &str); 1] = [("asyncio", include_str!("rules/asyncio.toml"))];
+
+/// One rule; `docs/naming-a-wait.md` explains each key.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// How the path of the function's file ends.
+    pub file: String,
+    /// Its qualified name.
+    pub function: String,
+    /// The function that it is waiting in itself: the rule holds only while that is the innermost one of the chain that a rule knows.
+    pub over: Option<String>,
+    pub kind: ResourceKind,
+    /// What the user reads, instead of what the kind is called: `an item of queue`.
+    pub words: Option<String>,
+    pub operation: Option<String>,
+    pub object: Option<Path>,
+    /// What has to be the future that ends the chain, so that all this is of the same wait.
+    pub awaited: Option<Path>,
+    /// The futures of those that wait, in their order; or in none (`waiters`).
+    pub line: Option<Path>,
+    pub waiters: Option<Path>,
+    pub held: Option<Path>,
+    pub size: Option<Places>,
+    pub limit: Option<Places>,
+    pub free: Option<Places>,
+    /// When the wait ends by itself, by the clock of the loop, in seconds.
+    pub deadline: Option<Places>,
+    pub fd: Option<Places>,
+    /// Address of the near and of the far end, or the host and the port of that.
+    pub local: Option<Places>,
+    pub peer: Option<Places>,
+    pub host: Option<Places>,
+    pub port: Option<Places>,
+    pub pid: Option<Places>,
+    pub command: Option<Places>,
+    #[serde(default)]
+    pub detail: BTreeMap<String, Path>,
+}
+
+/// Where a fact is in one release or the other: the first place that there is counts.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Places {
+    One(Path),
+    Several(Vec<Path>),
+}
+
+impl Places {
+    /// All of them.
+    pub fn all(&self) -> &[Path] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Several(paths) => paths,
+        }
+    }
+}
+
+impl Rule {
+    /// The plain name of its function: what a code object has before 3.11.
+    pub fn plain_name(&self) -> &str {
+        self.function
+            .rsplit_once('.')
+            .map_or(&self.function, |(_, name)| name)
+    }
+
+    /// The class that its function is a method of.
+    pub fn class(&self) -> Option<&str> {
+        let (class, _) = self.function.rsplit_once('.')?;
+        Some(class.rsplit_once('.').map_or(class, |(_, name)| name))
+    }
+}
+
+/// The content of a file of rules.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    wait: Vec<Rule>,
+}
+
+/// All rules, by the plain name of their function.
+#[derive(Debug, Default)]
+pub struct Rules(HashMap<String, Vec<Rule>>);
+
+impl Rules {
+    /// The rules that come with awaitwhat.
+    pub fn built_in() -> &'static Self {
+        static RULES: LazyLock<Rules> = LazyLock::new(|| {
+            let mut rules = Rules::default();
+            for (name, text) in FILES {
+                if let Err(error) = rules.add(text) {
+                    panic!("the rules of {name} cannot be read: {error}");
+                }
+            }
+            rules
+        });
+        &RULES
+    }
+
+    /// Adds those of a file.
+    ///
+    /// # Errors
+    /// When its text is none.
+    fn add(&mut self, text: &str) -> Result<(), toml::de::Error> {
+        let file: RuleFile = toml::from_str(text)?;
+        for rule in file.wait {
+            self.0.entry(rule.plain_name().to_owned()).or_default().push(rule);
+        }
+        Ok(())
+    }
+
+    /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
+    /// for.
+    pub fn of_function<'r, 'n>(
+        &'r self,
+        name: &'n str,
+        file: &'n str,
+    ) -> impl Iterator<Item = &'r Rule> + use<'r, 'n> {
+        let plain = name.rsplit_once('.').map_or(name, |(_, plain)| plain);
+        let candidates = self.0.get(plain).into_iter().flatten();
+        candidates
+            .filter(move |rule| (name == plain || name == rule.function) && is_path_end(file, &rule.file))
+    }
+}
+
+/// Whether a path ends with these folders and this file.
+fn is_path_end(path: &str, end: &str) -> bool {
+    path.strip_suffix(end)
+        .is_some_and(|before| before.is_empty() || before.ends_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_that_come_with_it_can_be_read() {
+        assert!(!Rules::built_in().0.is_empty());
+    }
+
+    #[test]
+    fn a_rule_is_found_by_file_and_function() {
+        let rules = Rules::built_in();
+        let found = |name, file| rules.of_function(name, file).next().map(|rule| rule.kind);
+        let locks = "/usr/lib/python3.12/asyncio/locks.py";
+        assert_eq!(found("Lock.acquire", locks), Some(ResourceKind::Lock));
+        assert_eq!(found("acquire", locks), Some(ResourceKind::Lock));
+        assert_eq!(found("Other.acquire", locks), None);
+        assert_eq!(found("Lock.acquire", "/srv/notasyncio/locks.py"), None);
+        assert_eq!(found("Lock.acquire", "/srv/myasyncio/locks.py"), None);
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        let refused = |text: &str| {
+            let error = Rules::default().add(text).expect_err(text).to_string();
+            error.lines().last().unwrap_or_default().to_owned()
+        };
+        let rule =
+            |line: &str| format!("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"lock\"\n{line}");
+        insta::assert_snapshot!(refused(&rule("held = \"self.\"")), @r#""self." is no path: an attribute, `[0]` or `['key']` was expected behind "self""#);
+        insta::assert_snapshot!(refused(&rule("keeper = \"self\"")), @"unknown field `keeper`, expected one of `file`, `function`, `over`, `kind`, `words`, `operation`, `object`, `awaited`, `line`, `waiters`, `held`, `size`, `limit`, `free`, `deadline`, `fd`, `local`, `peer`, `host`, `port`, `pid`, `command`, `detail`");
+        insta::assert_snapshot!(refused("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"padlock\"\n"), @"unknown variant `padlock`, expected one of `timer`, `lock`, `semaphore`, `event`, `condition`, `barrier`, `queue`, `stream`, `socket`, `connect`, `dns`, `listener`, `process`, `pipe`, `signal`, `thread`, `gather`, `group`, `task`, `pool`, `query`, `request`, `channel`, `future`, `unknown`");
+    }
+}

@@ -1,0 +1,212 @@
+//! What the objects at the end of a path say.
+
+use std::sync::Arc;
+
+use super::reader::Reader;
+use crate::memory::Address;
+use crate::python::{Objects, ReadError};
+use crate::resource::Detail;
+
+/// Items of a list or a tuple that are looked at for those that wait.
+const MAX_LINE: u64 = 10_000;
+/// Characters of a text that are kept.
+const MAX_CHARACTERS: usize = 200;
+/// Items of a list of words (a command's arguments) that are looked at.
+const MAX_WORDS: u64 = 64;
+
+/// What is known of a type.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Its name, and those of the types that it is derived from.
+    pub(super) names: Vec<Arc<str>>,
+    container: Option<Container>,
+    is_integer: bool,
+}
+
+/// Containers whose items are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Container {
+    Deque,
+    List,
+    Tuple,
+    Dict,
+    Set,
+}
+
+impl Kind {
+    /// What a type says of itself, which is asked first whether it is one.
+    pub(super) fn of(objects: &Objects<'_>, type_object: Address) -> Result<Self, ReadError> {
+        let names = objects.names_in_order(type_object)?;
+        let types = objects.types;
+        let mut kind = Self {
+            names: names.into_iter().map(Arc::from).collect(),
+            container: None,
+            is_integer: false,
+        };
+        for base in objects.resolution_order(type_object)? {
+            let container = match base {
+                _ if base == types.list => Container::List,
+                _ if base == types.tuple => Container::Tuple,
+                _ if base == types.dict => Container::Dict,
+                _ if base == types.set => Container::Set,
+                _ if objects.full_type_name(base)? == "collections.deque" => Container::Deque,
+                _ => {
+                    kind.is_integer |= base == types.long;
+                    continue;
+                }
+            };
+            kind.container = Some(container);
+        }
+        Ok(kind)
+    }
+}
+
+impl Reader<'_> {
+    fn container(&mut self, object: Address) -> Result<Option<Container>, ReadError> {
+        Ok(self.kind_of(object)?.container)
+    }
+
+    /// The number of a container's items; `None` where it is none.
+    ///
+    /// Facts: `deque` and `tuple` are var-sized (`Py_SIZE`), `PyDictObject.ma_used` and `PyListObject.ob_size` follow the header,
+    /// `PySetObject.used` follows `fill` (3.7 to 3.15).
+    pub(super) fn length(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
+        let Some(container) = self.container(object)? else {
+            return Ok(None);
+        };
+        let objects = self.frames().objects;
+        let header = objects.offsets.header_bytes();
+        let offset = match container {
+            Container::Deque | Container::Dict => header,
+            Container::List => objects.offsets.list.size,
+            Container::Tuple => objects.offsets.tuple.size,
+            Container::Set => header + 8,
+        };
+        let count = objects.memory.read_u64(object.offset(offset))?;
+        Ok(i64::try_from(count).ok())
+    }
+
+    /// The items of a sequence, as far as they are looked at; of anything else none.
+    pub(super) fn items(&mut self, object: Address) -> Result<Vec<Address>, ReadError> {
+        let container = self.container(object)?;
+        let objects = self.frames().objects;
+        match container {
+            Some(Container::Deque) => objects.first_deque_items(object),
+            Some(Container::List) => objects.first_list_items(object, MAX_LINE),
+            Some(Container::Tuple) => objects.first_tuple_items(object, MAX_LINE),
+            Some(Container::Dict | Container::Set) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// An item of a tuple or a list.
+    pub(super) fn item(&mut self, object: Address, index: u64) -> Result<Option<Address>, ReadError> {
+        let container = self.container(object)?;
+        let objects = self.frames().objects;
+        let items = match container {
+            Some(Container::List) => objects.first_list_items(object, index + 1)?,
+            Some(Container::Tuple) => objects.first_tuple_items(object, index + 1)?,
+            _ => Vec::new(),
+        };
+        let item = usize::try_from(index).ok().and_then(|index| items.get(index));
+        Ok(item.copied().filter(|item| !item.is_null()))
+    }
+
+    /// What a dict has under a key.
+    pub(super) fn value_of_key(&mut self, object: Address, key: &str) -> Result<Option<Address>, ReadError> {
+        match self.container(object)? {
+            Some(Container::Dict) => self.frames().objects.dict_get(object, key),
+            _ => Ok(None),
+        }
+    }
+
+    /// The value of an `int` or a `bool`.
+    pub(super) fn number(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
+        if self.kind_of(object)?.is_integer {
+            self.frames().objects.integer(object)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether an `int` or a `bool` is true.
+    pub(super) fn truth(&mut self, object: Address) -> Result<Option<bool>, ReadError> {
+        Ok(self.number(object)?.map(|number| number != 0))
+    }
+
+    /// A number of seconds.
+    pub(super) fn seconds(&mut self, object: Address) -> Result<Option<f64>, ReadError> {
+        match self.number(object)? {
+            Some(number) => Ok(Some(number as f64)),
+            None => self.frames().objects.float(object),
+        }
+    }
+
+    /// A text; the words of a list or a tuple of them in a row.
+    pub(super) fn words(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let objects = self.frames().objects;
+        if let Some(text) = self.text(object)? {
+            return Ok(Some(text));
+        }
+        let words = match self.container(object)? {
+            Some(Container::List) => objects.first_list_items(object, MAX_WORDS)?,
+            Some(Container::Tuple) => objects.first_tuple_items(object, MAX_WORDS)?,
+            _ => return Ok(None),
+        };
+        let mut joined = Vec::new();
+        for word in words {
+            joined.push(self.text(word)?.unwrap_or_else(|| "…".into()));
+        }
+        Ok(Some(cut(&joined.join(" "))))
+    }
+
+    fn text(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let objects = self.frames().objects;
+        if !objects.is_exactly(object, objects.types.unicode)? {
+            return Ok(None);
+        }
+        Ok(Some(cut(&objects.text(object)?.into_shown())))
+    }
+
+    /// The address of one end of a connection: `(host, port)` as IP has it, or a path.
+    pub(super) fn endpoint(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        if let Some(path) = self.text(object)? {
+            return Ok(Some(path).filter(|path| !path.is_empty()));
+        }
+        let (Some(host), Some(port)) = (self.item(object, 0)?, self.item(object, 1)?) else {
+            return Ok(None);
+        };
+        let (host, port) = (self.text(host)?, self.number(port)?);
+        Ok(host.map(|host| joined(&host, port)))
+    }
+
+    /// A number or a text, as it is; a number of seconds in ms.
+    pub(super) fn plain_value(&mut self, object: Address) -> Result<Option<Detail>, ReadError> {
+        if let Some(number) = self.number(object)? {
+            return Ok(Some(Detail::Number(number)));
+        }
+        if let Some(number) = self.frames().objects.float(object)? {
+            return Ok(Some(Detail::Text(number.to_string().into())));
+        }
+        Ok(self.text(object)?.map(Detail::Text))
+    }
+}
+
+/// `host:port`, with brackets around an address of IPv6.
+pub(super) fn joined(host: &str, port: Option<i64>) -> Arc<str> {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    match port {
+        Some(port) => format!("{host}:{port}").into(),
+        None => host.into(),
+    }
+}
+
+fn cut(text: &str) -> Arc<str> {
+    match text.char_indices().nth(MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
