@@ -9,7 +9,8 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 29] = [
+    "busy_waits.py",
     "named_waits.py",
     "blocked_loop.py",
     "churning.py",

@@ -12,6 +12,10 @@ use serde_json::Value;
 /// What a moment loses as a number in JSON, in seconds at most.
 const ROUNDING: f64 = 1e-6;
 
+/// The versions on which a loop at work is looked at, and how often.
+const BUSY_VERSIONS: [(u32, u32); 4] = [(3, 8), (3, 12), (3, 14), (3, 15)];
+const SNAPSHOTS: usize = 10;
+
 fn main() -> anyhow::Result<()> {
     trials::run("waits", list)
 }
@@ -20,7 +24,12 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
     for python in environment::pythons()? {
         let name = format!("{}::at_rest", python.label);
-        list.push(trials::trial(name, move || at_rest(&python)));
+        let own = python.clone();
+        list.push(trials::trial(name, move || at_rest(&own)));
+        if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
+            let name = format!("{}::at_work", python.label);
+            list.push(trials::trial(name, move || at_work(&python)));
+        }
     }
     Ok(list)
 }
@@ -89,4 +98,107 @@ fn compare(facts: &BTreeMap<String, Value>, found: &Value, before: f64, after: f
 fn monotonic() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+/// What tasks of a loop that works can wait for.
+#[derive(serde::Deserialize)]
+struct Grammar {
+    /// The ids of locks, semaphores and queues, by the function that waits for them.
+    things: BTreeMap<String, Vec<String>>,
+    /// How long what has a number is held, in seconds.
+    pauses: Vec<f64>,
+    limit: i64,
+}
+
+/// Of tasks that come and go, whatever is told is true of the task that it is told of; what is not told is counted.
+fn at_work(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start(python, "busy_waits.py", &[""; 0])?;
+    let grammar: Grammar = serde_json::from_value(target.announced.clone())?;
+    let (mut told, mut untold) = (0, 0);
+    for number in 0..SNAPSHOTS {
+        let snapshot = look(&target)?;
+        let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+        let mut missing = 0;
+        for task in tasks {
+            match grammar
+                .check(task)
+                .with_context(|| format!("snapshot {number}: {task}"))?
+            {
+                Some(true) => told += 1,
+                Some(false) => missing += 1,
+                None => {}
+            }
+        }
+        let counted = snapshot["lost"]["waits"].as_u64().context("it is not counted")?;
+        ensure!(
+            missing <= counted,
+            "{missing} are not told, {counted} are counted"
+        );
+        untold += missing;
+    }
+    ensure!(told > 0, "nothing was told of {untold} tasks");
+    Ok(())
+}
+
+impl Grammar {
+    /// Whether it is told of a task what it waits for, if it waits for something that has a name, and if that can be.
+    fn check(&self, task: &Value) -> anyhow::Result<Option<bool>> {
+        let Some(name) = task["name"].as_str() else {
+            return Ok(None);
+        };
+        let mut words = name.split(' ');
+        let (Some(kind), Some(Ok(number))) = (words.next(), words.next().map(str::parse::<usize>)) else {
+            return Ok(None);
+        };
+        let Some(things) = self.things.get(kind) else {
+            return Ok(None);
+        };
+        let frames = task["stack"].as_array().context("no stack")?;
+        let is_in = |name: &str| {
+            frames.iter().any(|frame| {
+                let function = frame["function"].as_str().unwrap_or_default();
+                function.rsplit('.').next() == Some(name)
+            })
+        };
+        let expected = if is_in("sleep") {
+            "timer"
+        } else if is_in("acquire") || is_in("get") || is_in("put") {
+            match kind {
+                "lock" => "lock",
+                "gate" => "semaphore",
+                _ => "queue",
+            }
+        } else {
+            return Ok(None);
+        };
+        let resource = &task["waits_on"]["resource"];
+        if resource.is_null() {
+            return Ok((task["state"] == "pending").then_some(false));
+        }
+        ensure!(resource["kind"] == expected, "{expected} was expected");
+        if expected == "timer" {
+            let delay: f64 = resource["detail"]["delay"]
+                .as_str()
+                .context("no delay")?
+                .parse()?;
+            ensure!(delay == self.pauses[number], "it sleeps for another time");
+            let left = resource["deadline_in_seconds"].as_f64().context("no deadline")?;
+            ensure!(left <= delay, "it sleeps for longer than it asked for");
+            return Ok(Some(true));
+        }
+        ensure!(
+            resource["id"] == things[number].as_str(),
+            "it waits for another one"
+        );
+        let number = |key: &str| resource[key].as_i64();
+        if task["state"] == "pending" {
+            let (position, waiters) = (number("position"), number("waiters"));
+            ensure!(position.is_some() && position <= waiters, "it is not in the line");
+        }
+        ensure!(
+            kind != "gate" || number("limit") == Some(self.limit),
+            "another limit"
+        );
+        Ok(Some(true))
+    }
 }

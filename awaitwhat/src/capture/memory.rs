@@ -175,6 +175,8 @@ pub struct LiveMemory {
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
     address_space: Cell<u64>,
     pages: RefCell<HashMap<u64, Result<Page, Unread>>>,
+    /// Pages that were read so far.
+    reads: Cell<u64>,
 }
 
 impl LiveMemory {
@@ -190,6 +192,7 @@ impl LiveMemory {
             mappings,
             address_space: Cell::new(0),
             pages: RefCell::default(),
+            reads: Cell::new(0),
         })
     }
 
@@ -229,16 +232,36 @@ impl LiveMemory {
         self.pages.borrow_mut().clear();
     }
 
+    /// How many pages were read so far: as long as that stays the same, all is as it was when the last one was read.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// The addresses of the pages that are remembered.
+    pub fn remembered(&self) -> Vec<u64> {
+        self.pages.borrow().keys().copied().collect()
+    }
+
+    /// Reads these pages anew, as close together as it can be done, and forgets all others.
+    ///
+    /// # Errors
+    /// When nothing can be read any more.
+    pub fn read_anew(&self, pages: &[u64]) -> Result<(), Fault> {
+        self.forget();
+        self.fetch_all(pages.iter().copied())
+    }
+
     /// Reads those of the pages from `first` to `last` that are not remembered.
     fn fetch(&self, first: u64, last: u64) -> Result<(), Fault> {
+        self.fetch_all((first..=last).step_by(PAGE_BYTES))
+    }
+
+    fn fetch_all(&self, wanted: impl Iterator<Item = u64>) -> Result<(), Fault> {
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= MAX_PAGES {
             pages.clear();
         }
-        let missing: Vec<_> = (first..=last)
-            .step_by(PAGE_BYTES)
-            .filter(|page| !pages.contains_key(page))
-            .collect();
+        let missing: Vec<_> = wanted.filter(|page| !pages.contains_key(page)).collect();
         for batch in missing.chunks(MAX_READS) {
             let answers = self.reader.read(self.pid, batch).map_err(reader_fault)?;
             for (&address, answer) in batch.iter().zip(answers) {
@@ -254,6 +277,7 @@ impl LiveMemory {
                     return Err(Fault::Gone);
                 }
                 pages.insert(address, answer.page);
+                self.reads.set(self.reads.get() + 1);
             }
         }
         Ok(())

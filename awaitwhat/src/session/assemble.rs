@@ -221,7 +221,7 @@ fn waits(
     }
     let end = readable(kinds.end(objects, types, suspension, stack.first()))?;
     observer.losses.edges += u64::from(end.is_none());
-    observer.losses.waits += u64::from(visit.named == Named::Changed);
+    observer.losses.waits += u64::from(visit.named == Named::Changed && state == TaskState::Pending);
     let waits_on = end.flatten().map(|end| WaitsOn {
         kind: end.kind,
         id: end.object,
@@ -229,7 +229,7 @@ fn waits(
         tasks: Vec::new(),
         resource: match std::mem::take(&mut visit.named) {
             Named::As(resource) => Some(resource),
-            Named::No | Named::ByNoRule | Named::Changed => None,
+            Named::No | Named::ByNoRule | Named::Unfit | Named::Changed => None,
         },
     });
     Ok((state, waits_on))

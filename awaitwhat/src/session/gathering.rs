@@ -54,6 +54,8 @@ pub(super) enum Named {
     No,
     /// No rule knows the functions that it waits in.
     ByNoRule,
+    /// Some do, but none fits.
+    Unfit,
     As(Box<Resource>),
     /// It could not be read, or the task may have had a turn meanwhile.
     Changed,
@@ -151,9 +153,10 @@ impl Gathering {
 
     /// Takes back what was read of tasks of which it is not proven that they had no turn meanwhile.
     pub(super) fn doubt_waits(&mut self) {
-        let moved = self.visits.values_mut().filter(|visit| visit.again.is_none());
+        let waits = |visit: &&mut Visit| visit.state == RawState::Waiting && visit.again.is_none();
+        let moved = self.visits.values_mut().filter(waits);
         for visit in moved {
-            if visit.named != Named::No && visit.named != Named::ByNoRule {
+            if visit.named != Named::ByNoRule {
                 visit.named = Named::Changed;
             }
         }

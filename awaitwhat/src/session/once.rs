@@ -25,6 +25,8 @@ const BUSY_PERIOD: u64 = 250_000;
 /// Times that the tasks of a loop are looked at in the hope for all of them in one turn, before what several turns show is put together.
 /// A loop that works for half of the time rests in one of two looks.
 const LOOKS_FOR_ONE_TURN: u32 = 24;
+/// How long the tasks of a loop that works are read anew, in the hope that it rests until it is also read what they wait for.
+const NAMING: Duration = Duration::from_millis(250);
 /// How long the observer waits for such a thread to get on.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
@@ -206,6 +208,16 @@ impl Passes {
         Ok(ended)
     }
 
+    /// Whether the thread has provably not run since its pass was complete.
+    fn is_still_so(
+        &mut self,
+        capture: &mut Capture,
+        observer: &mut Observer,
+        plan: &ThreadPlan,
+    ) -> Result<bool, AttachError> {
+        Ok(self.look(capture, observer, plan)? == Some(SliceStatus::Unchanged))
+    }
+
     fn is_complete(&self) -> bool {
         self.at_rest.is_complete || self.in_context.is_complete
     }
@@ -236,24 +248,42 @@ async fn named_pass(
     turns: &Turns,
     end: Instant,
 ) -> Result<(Gathering, bool), AttachError> {
-    let mut passes = one_pass(capture, observer, plan, end).await?;
-    let Some(first) = passes.complete() else {
-        observer.losses.incomplete += 1;
-        return Ok((passes.fuller(), false));
-    };
-    waits::read(observer, first, turns).map_err(FindError::from)?;
-    let is_of_one_turn = !first.is_of_several_turns();
-    if is_of_one_turn && passes.look(capture, observer, plan)? == Some(SliceStatus::Unchanged) {
-        return Ok((passes.fuller(), true));
+    let losses = observer.losses.clone();
+    let mut pages = Vec::new();
+    let give_up = end.min(Instant::now() + NAMING);
+    loop {
+        let mut passes = one_pass(capture, observer, plan, end).await?;
+        if !passes.is_complete() {
+            observer.losses.incomplete += 1;
+            return Ok((passes.fuller(), false));
+        }
+        // What an earlier look needed is read at one go: to make something of it takes longer, and may be done while the loop goes on.
+        observer.memory.read_anew(&pages).map_err(FindError::from)?;
+        let is_proven = !pages.is_empty() && passes.is_still_so(capture, observer, plan)?;
+        let reads = observer.memory.reads();
+        let Some(first) = passes.complete() else { continue };
+        waits::read(observer, first, turns).map_err(FindError::from)?;
+        let is_of_one_turn = !first.is_of_several_turns();
+        let is_all = is_proven && observer.memory.reads() == reads;
+        if is_of_one_turn && (is_all || passes.is_still_so(capture, observer, plan)?) {
+            return Ok((passes.fuller(), true));
+        }
+        pages = observer.memory.remembered();
+        let Some(first) = passes
+            .complete()
+            .filter(|pass| !is_of_one_turn || pass.has_named())
+        else {
+            return Ok((passes.fuller(), false));
+        };
+        if !is_of_one_turn || Instant::now() >= give_up {
+            second_pass(capture, observer, plan, first, end).await?;
+            first.doubt_waits();
+            return Ok((passes.fuller(), false));
+        }
+        // It has worked meanwhile: all is read anew.
+        capture.set_plan(plan)?;
+        observer.losses = losses.clone();
     }
-    if let Some(first) = passes
-        .complete()
-        .filter(|pass| !is_of_one_turn || pass.has_named())
-    {
-        second_pass(capture, observer, plan, first, end).await?;
-        first.doubt_waits();
-    }
-    Ok((passes.fuller(), false))
 }
 
 /// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.

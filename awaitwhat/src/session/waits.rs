@@ -11,11 +11,10 @@ use super::turns::Turns;
 use crate::memory::{Address, Fault};
 use crate::waits::{Reader, Waiting};
 
-/// Reads what the suspended tasks of `pass` wait for. What was read of the target's memory before is forgotten.
+/// Reads what the suspended tasks of `pass` wait for, of memory as far as it is not remembered.
 ///
 /// Nothing of it holds before it is proven that the tasks had no turn meanwhile: see [`Gathering::doubt_waits`].
 pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> Result<(), Fault> {
-    observer.memory.forget();
     let mut readers: HashMap<u32, Option<Reader<'_>>> = HashMap::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     for id in &pass.order {
@@ -48,9 +47,13 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             is_pending: suspension.awaits_pending(),
             now: *now,
         };
+        if !reader.may_match(&task) {
+            visit.named = Named::ByNoRule;
+            continue;
+        }
         visit.named = match readable(reader.resource(&task))? {
             Some(Some(resource)) => Named::As(Box::new(resource)),
-            Some(None) => Named::ByNoRule,
+            Some(None) => Named::Unfit,
             None => Named::Changed,
         };
     }

@@ -74,14 +74,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What the task waits for, as the rule for the functions that it waits in says; `None` where there is no rule for these.
+    /// What the task waits for, as the rule for the functions that it waits in says; `None` where none fits.
     ///
     /// # Errors
     /// When it cannot be read, or does not fit together: it has changed since the chain was read.
     pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
-        if !self.may_match(task) {
-            return Ok(None);
-        }
         let frames = self.frames_of(task)?;
         let Some(Match { rule, frame }) = self.best_match(task, &frames)? else {
             return Ok(None);
@@ -90,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether there is a rule for the innermost function, whatever its class.
-    fn may_match(&self, task: &Waiting<'_>) -> bool {
+    pub fn may_match(&self, task: &Waiting<'_>) -> bool {
         innermost(task).is_some_and(|(_, frame)| {
             self.rules
                 .of_function(&frame.function, &frame.file)
