@@ -9,7 +9,7 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 29] = [
+const OTHERS: [&str; 31] = [
     "busy_waits.py",
     "named_waits.py",
     "blocked_loop.py",
@@ -39,6 +39,8 @@ const OTHERS: [&str; 29] = [
     "paged_out.py",
     "made_code.py",
     "request_server.py",
+    "expressions.py",
+    "opcodes.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

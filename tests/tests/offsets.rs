@@ -172,6 +172,9 @@ fn facts() -> Vec<Fact> {
         python "type_object.dict_offset" ["PyTypeObject::tp_dictoffset"] |o, _| signed(o.type_object.dict_offset);
         python "type_object.mro" ["PyTypeObject::tp_mro"] |o, _| signed(o.type_object.mro);
         python "type_object.cached_keys" ["PyHeapTypeObject::ht_cached_keys"] |o, _| signed(o.type_object.cached_keys);
+        python "code.bytes" ["PyCodeObject::co_code"] |o, _| o.code.bytes.and_then(signed);
+        python "code.constants" ["PyCodeObject::co_consts"] |o, _| signed(o.code.constants);
+        python "code.names" ["PyCodeObject::co_names"] |o, _| signed(o.code.names);
         python "code.flags" ["PyCodeObject::co_flags"] |o, _| signed(o.code.flags);
         python "code.first_line" ["PyCodeObject::co_firstlineno"] |o, _| signed(o.code.first_line);
         python "code.local_names" ["PyCodeObject::co_localsplusnames", "PyCodeObject::co_varnames"] |o, _| signed(o.code.local_names);

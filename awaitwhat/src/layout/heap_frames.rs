@@ -7,7 +7,7 @@ use awaitwhat_common::layout::{Layout, quirks};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, ThreadState, TypeObject, UnicodeObject,
+    SetObject, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 /// Those of 3.9, but for what differs between patch releases of one version.
@@ -35,6 +35,9 @@ pub(super) const OFFSETS: Offsets = Offsets {
         cached_keys: 864,
     },
     code: CodeObject {
+        bytes: Some(48),
+        constants: 56,
+        names: 64,
         flags: 36,
         first_line: 40,
         local_names: 72,
@@ -94,6 +97,7 @@ pub(super) const OFFSETS: Offsets = Offsets {
     running_loop: RunningLoop::Holder(16),
     registry: Registry::AllTasks,
     has_anext: false,
+    opcodes: opcodes::V3_9,
 };
 
 /// `PyFrameObject` and `PyGenObject` of 3.7 to 3.9; a task's fields depend on its size.

@@ -6,6 +6,7 @@
 
 mod asyncio_debug;
 mod heap_frames;
+pub mod opcodes;
 mod published;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,6 +26,7 @@ use std::ops::RangeInclusive;
 use awaitwhat_common::layout::Layout;
 
 pub(crate) use asyncio_debug::{AsyncioDebug, find as find_asyncio_debug};
+pub use opcodes::OpcodeListing;
 pub use published::PublishedError;
 pub(crate) use published::{COOKIE, version as published_version, words as published_words};
 
@@ -161,6 +163,8 @@ pub struct Offsets {
     pub registry: Registry,
     /// Whether there is a type `anext_awaitable` (`Objects/iterobject.c`, since 3.10).
     pub has_anext: bool,
+    /// What the numbers of instructions mean.
+    pub opcodes: OpcodeListing,
 }
 
 impl Offsets {
@@ -244,6 +248,12 @@ pub struct TypeObject {
 /// `PyCodeObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeObject {
+    /// `co_code` (before 3.11): a `bytes` object with the instructions.
+    pub bytes: Option<u64>,
+    /// `co_consts`.
+    pub constants: u64,
+    /// `co_names`.
+    pub names: u64,
     /// `co_flags`, an `int`.
     pub flags: u64,
     /// `co_firstlineno`, an `int`.

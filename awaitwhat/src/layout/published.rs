@@ -108,6 +108,8 @@ fn make_free_threaded(edition: Edition, table: &mut Table) {
         &mut type_object.dict_offset,
         &mut type_object.mro,
         &mut type_object.cached_keys,
+        &mut code.constants,
+        &mut code.names,
         &mut code.flags,
         &mut unicode.data,
         &mut set.used,

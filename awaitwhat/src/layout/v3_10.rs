@@ -8,7 +8,8 @@
 use awaitwhat_common::layout::{ABSENT, Layout, quirks};
 
 use super::{
-    CodeObject, FunctionObject, LineTable, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames, v3_9,
+    CodeObject, FunctionObject, LineTable, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames,
+    opcodes, v3_9,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -33,6 +34,7 @@ pub(super) const TABLE: Table = Table {
         }),
         tasks: &TASKS,
         has_anext: true,
+        opcodes: opcodes::V3_10,
         ..heap_frames::OFFSETS
     },
     walk: Layout {

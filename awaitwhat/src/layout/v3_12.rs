@@ -8,7 +8,7 @@ use awaitwhat_common::layout::{Layout, quirks};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, Table, ThreadState, TypeObject, UnicodeObject,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -40,6 +40,9 @@ const OFFSETS: Offsets = Offsets {
         cached_keys: 880,
     },
     code: CodeObject {
+        bytes: None,
+        constants: 24,
+        names: 32,
         flags: 48,
         first_line: 68,
         local_names: 96,
@@ -99,6 +102,7 @@ const OFFSETS: Offsets = Offsets {
     running_loop: RunningLoop::ThreadDict,
     registry: Registry::ScheduledAndEager,
     has_anext: true,
+    opcodes: opcodes::V3_12,
 };
 
 const WALK: Layout = Layout {

@@ -9,7 +9,7 @@ use super::published::{self, Edition, PublishedError};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, Table, ThreadState, TypeObject, UnicodeObject, Version,
+    SetObject, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
 };
 use crate::memory::{Address, Memory};
 
@@ -53,6 +53,9 @@ const OFFSETS: Offsets = Offsets {
         cached_keys: 880,
     },
     code: CodeObject {
+        bytes: None,
+        constants: 24,
+        names: 32,
         flags: 48,
         first_line: 68,
         local_names: 96,
@@ -112,6 +115,7 @@ const OFFSETS: Offsets = Offsets {
     running_loop: RunningLoop::Published,
     registry: Registry::ThreadLists,
     has_anext: true,
+    opcodes: opcodes::V3_14,
 };
 
 /// The offsets of a task follow when `_asyncio` is imported.

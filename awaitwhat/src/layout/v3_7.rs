@@ -4,7 +4,9 @@
 
 use awaitwhat_common::layout::{ABSENT, Layout};
 
-use super::{CodeObject, InterpreterState, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames};
+use super::{
+    CodeObject, InterpreterState, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames, opcodes,
+};
 
 pub(super) const TABLE: Table = Table {
     offsets: Offsets {
@@ -19,6 +21,9 @@ pub(super) const TABLE: Table = Table {
         },
         // There is no `co_posonlyargcount` yet.
         code: CodeObject {
+            bytes: Some(40),
+            constants: 48,
+            names: 56,
             flags: 32,
             first_line: 36,
             local_names: 64,
@@ -34,6 +39,7 @@ pub(super) const TABLE: Table = Table {
             code: 144,
         }),
         tasks: &TASKS,
+        opcodes: opcodes::V3_7,
         ..heap_frames::OFFSETS
     },
     walk: Layout {

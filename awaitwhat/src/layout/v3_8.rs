@@ -2,7 +2,7 @@
 //!
 //! Offsets are those of the DWARF of 3.8.18 (`libpython3.8.so` and its `_asyncio`, x86-64).
 
-use super::{InterpreterState, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames};
+use super::{InterpreterState, Offsets, Sizes, Table, TaskLayout, TypeObject, heap_frames, opcodes};
 
 pub(super) const TABLE: Table = Table {
     offsets: Offsets {
@@ -20,6 +20,7 @@ pub(super) const TABLE: Table = Table {
             code: 176,
         }),
         tasks: &TASKS,
+        opcodes: opcodes::V3_8,
         ..heap_frames::OFFSETS
     },
     walk: heap_frames::WALK,
