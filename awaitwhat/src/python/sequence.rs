@@ -59,6 +59,30 @@ impl Objects<'_> {
         Ok(items)
     }
 
+    /// An item of a `tuple`; `None` where it has not so many, or is none.
+    ///
+    /// # Errors
+    /// As [`Objects::first_tuple_items`].
+    pub(crate) fn tuple_item(&self, tuple: Address, index: u64) -> Result<Option<Address>, ReadError> {
+        if !self.is_exactly(tuple, self.types.tuple)? {
+            return Ok(None);
+        }
+        let offsets = self.offsets.tuple;
+        if index >= self.item_count("tuple", tuple, offsets.size)? {
+            return Ok(None);
+        }
+        let item = tuple.offset(offsets.items).offset(index.wrapping_mul(8));
+        Ok(Some(self.memory.read_address(item)?))
+    }
+
+    /// How many items a `tuple` has.
+    ///
+    /// # Errors
+    /// As [`Objects::first_tuple_items`].
+    pub(crate) fn tuple_length(&self, tuple: Address) -> Result<u64, ReadError> {
+        self.item_count("tuple", tuple, self.offsets.tuple.size)
+    }
+
     fn item_count(&self, what: &'static str, object: Address, offset: u64) -> Result<u64, ReadError> {
         let count = self.memory.read_u64(object.offset(offset))?;
         if count > MAX_ITEMS {

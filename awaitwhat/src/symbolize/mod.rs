@@ -1,5 +1,6 @@
 //! From code objects to functions, files and lines, remembered per code object.
 
+pub mod expression;
 mod line_table;
 
 use std::collections::{HashMap, HashSet};
