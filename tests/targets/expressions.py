@@ -4,12 +4,17 @@ Each function `shape_NAME` waits on the line that is marked `here`. It runs ofte
 stands there is told from the syntax tree by the rules that awaitwhat has: names as they are, small numbers, and `…` for anything else.
 `unknown` in the mark: nothing can be said, as it depends on what has happened before.
 
-The first argument says what watches the functions: nothing, `profile` or `trace`.
+The first argument says what watches the functions: nothing, `profile` or `trace`. With `code` it says instead what all the code has that it finds,
+of the standard library and of packages, at each place where that waits; this code never runs.
 """
 
 import ast
 import asyncio
+import dis
+import inspect
+import os
 import sys
+import types
 
 import truth
 
@@ -20,6 +25,8 @@ MAX_ITEMS = 6
 MAX_TEXT = 80
 LARGE = 1000000
 LEFT_OUT = "…"
+# Places in code that are told, at most.
+PLACES = 1500
 
 parks = False
 limit = 3
@@ -345,7 +352,7 @@ def shown(node):
 def shown_key(node):
     # Until 3.8 a key is in a node of its own.
     node = getattr(node, "value", node) if type(node).__name__ == "Index" else node
-    if isinstance(node, ast.Tuple) and not all(is_constant(item) for item in node.elts):
+    if isinstance(node, ast.Tuple) and not constant(node):
         return ", ".join(map(shown_argument, node.elts))
     return shown_argument(node)
 
@@ -358,32 +365,38 @@ def shown_arguments(call):
     return ", ".join(texts[:MAX_ITEMS] + [LEFT_OUT] * (len(texts) > MAX_ITEMS))
 
 
-def is_constant(node):
+def constant(node):
+    """The value in a list, as compilers compute it; an empty list where it is none."""
+    # What has a name, runs, or makes a text of something has to be evaluated.
+    kinds = (ast.Name, ast.Call, ast.Attribute, ast.Await, ast.Lambda, ast.ListComp, ast.JoinedStr, ast.Starred, ast.IfExp)
+    kinds += (ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Yield, ast.Slice, ast.List, ast.Dict, ast.Set, ast.Compare, ast.BoolOp)
+    if any(isinstance(inner, kinds) for inner in ast.walk(node)):
+        return []
     try:
-        ast.literal_eval(node)
-        return True
-    except ValueError:
-        return False
+        return [eval(compile(ast.Expression(node), "<constant>", "eval"), {})]
+    except Exception:
+        return []
 
 
 def shown_argument(node):
-    if not is_constant(node):
+    values = constant(node)
+    if not values:
         return shown(node) or LEFT_OUT
-    value = ast.literal_eval(node)
+    value = values[0]
     if value is None or isinstance(value, bool):
         return repr(value)
     if isinstance(value, int) and abs(value) < LARGE:
         return repr(value)
-    if isinstance(value, float) and 1e-4 <= abs(value) < LARGE:
+    if isinstance(value, float) and (value == 0 or 1e-4 <= abs(value) < LARGE):
         return repr(value)
     return LEFT_OUT
 
 
 def whole(node):
     text = shown(node)
-    if text is None or len(text) <= MAX_TEXT:
-        return text
-    return shown(node.func) + "(" + LEFT_OUT + ")"
+    if text is not None and len(text) > MAX_TEXT:
+        text = shown(node.func) + "(" + LEFT_OUT + ")" if isinstance(node, ast.Call) else None
+    return text if text is None or len(text) <= MAX_TEXT else None
 
 
 def answer(node, mark):
@@ -422,6 +435,91 @@ def answers(source):
 
 
 FAR_THING = Thing()
+
+
+def files():
+    """Python files of asyncio, and of packages that are there for tests."""
+    folders = [os.path.dirname(asyncio.__file__)] + os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    for folder in folders:
+        for path, _, names in os.walk(folder):
+            yield from (os.path.join(path, name) for name in sorted(names) if name.endswith(".py"))
+
+
+def code_objects(code):
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        yield code
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from code_objects(inner)
+
+
+class Mangler(ast.NodeTransformer):
+    """Gives private attributes the names that they have."""
+
+    name = None
+
+    def visit_ClassDef(self, node):
+        outer, self.name = self.name, node.name.lstrip("_")
+        self.generic_visit(node)
+        self.name = outer
+        return node
+
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        if self.name and node.attr.startswith("__") and not node.attr.endswith("__"):
+            node.attr = "_%s%s" % (self.name, node.attr)
+        return node
+
+
+def place(node):
+    return (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+
+
+def known_places(tree):
+    """What is to be said, by the place in the source; nothing where two things wait at one place."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Await):
+            found.setdefault(place(node), []).append(answer(node, ""))
+        elif isinstance(node, ast.AsyncWith):
+            for item in node.items:
+                found.setdefault(place(item.context_expr), []).append(
+                    {"way": "AsyncWith", "receiver": whole(item.context_expr), "expression": None}
+                )
+        elif isinstance(node, ast.AsyncFor):
+            found.setdefault(place(node.iter), []).append(answer(node, ""))
+    return {place: answers[0] for place, answers in found.items() if len(answers) == 1}
+
+
+def told_of(path):
+    """Each place of a file's code that waits, with what is to be said of it."""
+    with open(path, encoding="utf-8") as file:
+        source = file.read()
+    if "async def" not in source:
+        return
+    places = known_places(Mangler().visit(ast.parse(source)))
+    for code in code_objects(compile(source, path, "exec")):
+        positions = list(code.co_positions())
+        for instruction in dis.get_instructions(code):
+            position = positions[instruction.offset // 2]
+            if instruction.opname == "SEND" and position in places:
+                where = "%s:%d" % (path, position[0])
+                unit = instruction.offset // 2
+                yield code, {"code": id(code), "unit": unit, "where": where, **places[position]}
+
+
+def tell_of_code():
+    told = []
+    for path in files():
+        try:
+            told += told_of(path)
+        except (SyntaxError, UnicodeDecodeError):
+            # Files of packages that are made for other versions, or to be wrong.
+            pass
+        if len(told) > PLACES:
+            break
+    truth.announce({"places": [place for _, place in told]})
+    return told
 
 
 def watch(how):
@@ -463,5 +561,6 @@ async def main():
 
 
 truth.end_with_stdin()
+kept = tell_of_code() if sys.argv[1:] == ["code"] else None
 watch(sys.argv[1] if len(sys.argv) > 1 else "")
 asyncio.run(main())

@@ -18,6 +18,9 @@ const LISTING: &str = "opcodes.py";
 /// Waits in many shapes.
 const TARGET: &str = "expressions.py";
 
+/// The first version whose code objects have exact places in the source.
+const POSITIONS: (u32, u32) = (3, 11);
+
 fn main() -> Result<()> {
     trials::run("expressions", list)
 }
@@ -33,6 +36,9 @@ fn list() -> Result<Vec<Trial>> {
             ("watched_by_a_profiler", |python| shapes(python, "profile")),
             ("watched_by_a_debugger", |python| shapes(python, "trace")),
         ];
+        let checks = checks
+            .into_iter()
+            .chain((python.version >= POSITIONS).then_some(("all_code", all_code as Check)));
         for (name, check) in checks {
             let python = python.clone();
             list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
@@ -100,6 +106,67 @@ fn shapes(python: &Python, watched_by: &str) -> Result<()> {
         "{}: {told} of {} shapes, watched by {watched_by:?}",
         python.label,
         shapes.len()
+    );
+    Ok(())
+}
+
+/// One of so many places may be unknown: in 3.13 and later, these have one more for each `async with` that an exception ends.
+const UNKNOWN_SHARE: usize = 6;
+
+/// What is true of a place in code that does not run.
+#[derive(Debug, Deserialize)]
+struct Place {
+    code: u64,
+    unit: u64,
+    #[serde(rename = "where")]
+    file_and_line: String,
+    way: Option<String>,
+    receiver: Option<String>,
+    expression: Option<String>,
+}
+
+/// Code of the standard library and of packages: what is said of it is right, and hardly ever nothing.
+fn all_code(python: &Python) -> Result<()> {
+    let target = Target::start(python, TARGET, &["code"])?;
+    let (memory, interpreter) = find(&target)?;
+    let objects = interpreter.objects(&memory);
+    let start = objects
+        .offsets
+        .code
+        .instructions
+        .context("instructions are elsewhere")?;
+    let places: Vec<Place> = serde_json::from_value(target.announced["places"].clone())?;
+    let mut expressions = Expressions::new(objects.offsets.opcodes);
+    let (mut failures, mut unknown) = (Vec::new(), 0);
+    for place in &places {
+        let code = Address(place.code);
+        let found = expressions.awaited(&objects, code, code.offset(start + 2 * place.unit))?;
+        // The end of `async with` is at the same place as its beginning.
+        let way = match found.way {
+            Some(Way::AsyncWithEnd) => Some("AsyncWith".to_owned()),
+            way => way.map(|way| format!("{way:?}")),
+        };
+        if (&found.receiver, &found.expression) == (&None, &None) {
+            unknown += usize::from(place.receiver.is_some() || place.expression.is_some());
+        } else if (&way, &found.receiver, &found.expression)
+            != (&place.way, &place.receiver, &place.expression)
+        {
+            failures.push(format!("{}: not {place:?}, but {found:?}", place.file_and_line));
+        }
+    }
+    println!("{}: {unknown} of {} places unknown", python.label, places.len());
+    ensure!(!places.is_empty(), "there are no places");
+    ensure!(
+        unknown * UNKNOWN_SHARE <= places.len(),
+        "{unknown} of {} places are unknown",
+        places.len()
+    );
+    ensure!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        places.len(),
+        failures.join("\n")
     );
     Ok(())
 }

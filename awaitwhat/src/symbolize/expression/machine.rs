@@ -26,9 +26,40 @@ struct Step {
     next: usize,
 }
 
+/// The instructions of a version, with what they do.
+#[derive(Debug)]
+pub(super) struct Instructions {
+    pub(super) opcodes: Opcodes,
+    by_number: Vec<Option<(Opcode, Operation)>>,
+    /// Where `SEND` has the receiver: `END_SEND` takes all from there on, and leaves one.
+    receiver_depth: usize,
+}
+
+impl Instructions {
+    pub(super) fn new(opcodes: Opcodes) -> Self {
+        let of_number = |number| {
+            let opcode = opcodes.get(number)?;
+            Some((opcode, Operation::named(opcode.name)))
+        };
+        let receiver_depth = match opcodes.named("END_SEND").map(|end| end.effect) {
+            Some(Effect::Always(effect)) => 1 + effect.unsigned_abs() as usize,
+            _ => 2,
+        };
+        Self {
+            by_number: (0..=u8::MAX).map(of_number).collect(),
+            receiver_depth,
+            opcodes,
+        }
+    }
+
+    fn get(&self, number: u8) -> Option<(Opcode, Operation)> {
+        self.by_number.get(usize::from(number)).copied().flatten()
+    }
+}
+
 /// Goes through the instructions until one.
 pub(super) struct Machine<'a> {
-    opcodes: &'a Opcodes,
+    instructions: &'a Instructions,
     nodes: Nodes,
     /// `None` where no instruction leads on to the next one.
     stack: Option<Stack>,
@@ -39,9 +70,9 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(opcodes: &'a Opcodes) -> Self {
+    pub(super) fn new(instructions: &'a Instructions) -> Self {
         Self {
-            opcodes,
+            instructions,
             nodes: Nodes::new(),
             stack: Some(Stack::default()),
             ahead: BTreeMap::new(),
@@ -59,14 +90,13 @@ impl<'a> Machine<'a> {
                 return None;
             }
             self.arrive(at);
-            let opcode = self.opcodes.get(*number)?;
+            let (opcode, operation) = self.instructions.get(*number)?;
             let step = Step {
                 opcode,
                 argument: argument << ARGUMENT_BITS | u32::from(*low),
                 at,
                 next: at + 1 + usize::from(opcode.caches),
             };
-            let operation = Operation::named(opcode.name);
             if let Some(id) = self.awaited_by(operation, step, unit) {
                 return Some((self.nodes, id));
             }
@@ -96,7 +126,7 @@ impl<'a> Machine<'a> {
         match operation {
             // Until the coroutine has ended, its frame is at `SEND`, or in the loop behind it.
             Operation::Sends if (step.at..self.target(step)?).contains(&unit) => {
-                Some(stack.peek(self.receiver_depth()))
+                Some(stack.peek(self.instructions.receiver_depth))
             }
             // `f_lasti` is that of the instruction before, so that `YIELD_FROM` comes again (`Python/ceval.c` of 3.7 to 3.10).
             Operation::YieldsFrom if step.at == unit || step.at == unit + 1 => Some(stack.peek(2)),
@@ -104,18 +134,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Where `SEND` has the receiver: `END_SEND` takes all from there on, and leaves one.
-    fn receiver_depth(&self) -> usize {
-        let end = self.opcodes.named("END_SEND").map(|end| end.effect);
-        match end {
-            Some(Effect::Always(effect)) => 1 + effect.unsigned_abs() as usize,
-            _ => 2,
-        }
-    }
-
     /// Where a jump leads.
     fn target(&self, step: Step) -> Option<usize> {
-        let unit = self.opcodes.facts.jump_unit as usize;
+        let unit = self.instructions.opcodes.facts.jump_unit as usize;
         let distance = step.argument as usize * unit / CODE_UNIT;
         match step.opcode.jump {
             Jump::Forward => Some(step.next + distance),
@@ -271,8 +292,12 @@ impl<'a> Machine<'a> {
         let arguments = stack.items(count);
         let callable = self.take_callable(is_pair, stack);
         let call = match self.nodes.get(callable) {
-            Node::Special(of, number) if Some(number) == self.opcodes.facts.enter => Node::Entering(of),
-            Node::Special(of, number) if Some(number) == self.opcodes.facts.exit => Node::Leaving(of),
+            Node::Special(of, number) if Some(number) == self.instructions.opcodes.facts.enter => {
+                Node::Entering(of)
+            }
+            Node::Special(of, number) if Some(number) == self.instructions.opcodes.facts.exit => {
+                Node::Leaving(of)
+            }
             Node::Special(..) => Node::Unknown,
             Node::Exit(of) => Node::Leaving(of),
             _ => Node::Call(callable, arguments, keywords),
@@ -321,7 +346,7 @@ impl<'a> Machine<'a> {
         match operation {
             Operation::Replaces => return take_and_leave(step, stack, 1),
             Operation::Results => return leave_result(step, stack),
-            Operation::OperatesOnTwo if Some(argument) != self.opcodes.facts.subscript => {
+            Operation::OperatesOnTwo if Some(argument) != self.instructions.opcodes.facts.subscript => {
                 return leave_result(step, stack);
             }
             Operation::Subscripts | Operation::OperatesOnTwo => {
@@ -355,7 +380,7 @@ impl<'a> Machine<'a> {
                 } else {
                     0
                 };
-                stack.drop(self.opcodes.facts.function_values + flags.count_ones());
+                stack.drop(self.instructions.opcodes.facts.function_values + flags.count_ones());
                 stack.push_unknown(1);
             }
             Operation::Unpacks => {

@@ -12,12 +12,11 @@ mod text;
 
 use std::collections::HashMap;
 
-use self::machine::{CODE_UNIT, Machine};
+use self::machine::{CODE_UNIT, Instructions, Machine};
 use self::nodes::{Id, Node, Nodes};
 use self::text::Teller;
 use super::instructions;
 use crate::layout::OpcodeListing;
-use crate::layout::opcodes::Opcodes;
 use crate::memory::Address;
 use crate::python::{Objects, ReadError};
 
@@ -55,7 +54,7 @@ pub struct Awaited {
 /// What code says at each place, of one interpreter: remembered, as code stays what it is.
 #[derive(Debug)]
 pub struct Expressions {
-    opcodes: Opcodes,
+    instructions: Instructions,
     known: HashMap<(Address, Address), Awaited>,
 }
 
@@ -64,7 +63,7 @@ impl Expressions {
     #[must_use]
     pub fn new(listing: OpcodeListing) -> Self {
         Self {
-            opcodes: listing.read(),
+            instructions: Instructions::new(listing.read()),
             known: HashMap::new(),
         }
     }
@@ -82,7 +81,7 @@ impl Expressions {
         if let Some(known) = self.known.get(&(code, instruction)) {
             return Ok(known.clone());
         }
-        let awaited = read(&self.opcodes, objects, code, instruction)?;
+        let awaited = read(&self.instructions, objects, code, instruction)?;
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
@@ -97,7 +96,7 @@ impl Expressions {
 }
 
 fn read(
-    opcodes: &Opcodes,
+    instructions: &Instructions,
     objects: &Objects<'_>,
     code: Address,
     instruction: Address,
@@ -111,11 +110,11 @@ fn read(
     let Some((bytes, unit)) = bytecode(objects, code, instruction)? else {
         return Ok(Awaited::default());
     };
-    let Some((nodes, id)) = Machine::new(opcodes).awaited(&bytes, unit) else {
+    let Some((nodes, id)) = Machine::new(instructions).awaited(&bytes, unit) else {
         return Ok(Awaited::default());
     };
     tell(
-        &mut Teller::new(objects, code, &nodes, &opcodes.facts),
+        &mut Teller::new(objects, code, &nodes, &instructions.opcodes.facts),
         &nodes,
         id,
     )

@@ -1,6 +1,6 @@
 use awaitwhat_fuzz::{Choices, Target};
 
-use super::machine::Machine;
+use super::machine::{Instructions, Machine};
 use super::{Awaited, Expressions, Way};
 use crate::layout::opcodes::{ALL, Opcodes};
 use crate::layout::{Table, Version};
@@ -164,7 +164,12 @@ fn believes_what_all_ways_agree_about() {
 fn ends_at_an_unknown_instruction() {
     let opcodes = heap(0x030c_00f0).offsets.opcodes.read();
     let (mut bytes, unit) = assemble_await(&opcodes, &[("NOP", 0), ("LOAD_FAST", 0), ("GET_AWAITABLE", 0)]);
-    let find = |bytes: &[u8]| Machine::new(&opcodes).awaited(bytes, unit as usize).is_some();
+    let instructions = Instructions::new(opcodes);
+    let find = |bytes: &[u8]| {
+        Machine::new(&instructions)
+            .awaited(bytes, unit as usize)
+            .is_some()
+    };
     assert!(find(&bytes));
     // `INSTRUMENTED_LINE` of 3.12.
     bytes[0] = 254;
