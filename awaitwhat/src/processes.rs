@@ -89,6 +89,13 @@ impl Processes {
         Some(parse_stat(&self.read(pid, "stat")?)?.parent)
     }
 
+    /// What the thread `tid` of a process is doing, by the letter that the kernel has for that (`R`, `S`, `D`, ...; proc_pid_stat(5)). `None` where
+    /// it has ended.
+    pub fn thread_state(&self, pid: u32, tid: u32) -> Option<char> {
+        let line = self.read(pid, &format!("task/{tid}/stat"))?;
+        Some(stat_fields(&line)?.next()?.chars().next()?).filter(|state| !matches!(state, 'Z' | 'X'))
+    }
+
     /// See [`Identity`]. `None` where there is no such process.
     pub fn identity(&self, pid: u32) -> Option<Identity> {
         let start_time = parse_stat(&self.read(pid, "stat")?)?.start_time;
@@ -126,14 +133,17 @@ fn unified_cgroup(lines: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
-/// `PID (NAME) STATE PARENT ...`: the name may hold whatever the process likes, so the fields are those behind its last bracket.
+/// The fields of `PID (NAME) STATE PARENT ...` from the state on: the name may hold whatever the process likes, so they are those behind its last
+/// bracket.
+fn stat_fields(line: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
+    let end = line.iter().rposition(|&byte| byte == b')')?;
+    let fields = std::str::from_utf8(line.get(end + 1..)?).ok()?;
+    Some(fields.split_ascii_whitespace())
+}
+
 /// `None` for a process that has ended and was not waited for yet, as there is nothing left of it to look at.
 fn parse_stat(line: &[u8]) -> Option<Stat> {
-    let end = line.iter().rposition(|&byte| byte == b')')?;
-    let fields: Vec<&str> = std::str::from_utf8(line.get(end + 1..)?)
-        .ok()?
-        .split_ascii_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat_fields(line)?.collect();
     if matches!(fields.first(), Some(&("Z" | "X"))) {
         return None;
     }

@@ -7,7 +7,7 @@ use awaitwhat_common::layout::{Layout, quirks};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, ThreadState, TypeObject, UnicodeObject, opcodes,
+    SetObject, SimpleQueue, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 /// Those of 3.9, but for what differs between patch releases of one version.
@@ -92,6 +92,7 @@ pub(super) const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
+    simple_queue: SimpleQueue::LIST,
     sizes: None,
     tasks: &[],
     running_loop: RunningLoop::Holder(16),

@@ -153,6 +153,7 @@ pub struct Offsets {
     /// `PyWeakReference.wr_object`.
     pub weakref_object: u64,
     pub future: FutureObject,
+    pub simple_queue: SimpleQueue,
     /// Sizes that tell this layout from others (before 3.11).
     pub sizes: Option<Sizes>,
     /// Layouts of `_asyncio.Task`, by its size, where patch releases differ; empty where there is one, or it is published.
@@ -191,6 +192,13 @@ pub struct ThreadState {
     pub interpreter: u64,
     pub id: NativeId,
     pub dict: u64,
+}
+
+impl ThreadState {
+    /// `thread_id`, what `threading.get_ident` gives: `gilstate_counter` and `async_exc` lie between `dict` and it (pystate.h of all).
+    pub fn identity(&self) -> u64 {
+        self.dict.saturating_add(24)
+    }
 }
 
 /// Where a `PyThreadState` says what the kernel calls its thread.
@@ -387,6 +395,35 @@ pub struct FunctionObject {
 pub struct FutureObject {
     pub callback0: u64,
     pub callbacks: u64,
+}
+
+/// `simplequeueobject` of `_queuemodule.c`: how it holds its items. Offsets are from the end of the object's header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimpleQueue {
+    /// Until 3.12: a list (`lst`), of which the items before a position (`lst_pos`) are taken.
+    List { list: u64, position: u64 },
+    /// 3.13+: a ring (`RingBuf`): `get_idx`, `items`, `items_cap` and `num_items`.
+    Ring {
+        first: u64,
+        items: u64,
+        capacity: u64,
+        count: u64,
+    },
+}
+
+impl SimpleQueue {
+    /// Of 3.7 to 3.12: `lock` and `locked` come before.
+    const LIST: Self = Self::List {
+        list: 16,
+        position: 24,
+    };
+    /// Of 3.13 to 3.15: `has_threads_waiting` and `put_idx` come before.
+    const RING: Self = Self::Ring {
+        first: 16,
+        items: 24,
+        capacity: 32,
+        count: 40,
+    };
 }
 
 /// Where the event loop that runs in a thread is found.

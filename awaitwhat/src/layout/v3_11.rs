@@ -8,7 +8,7 @@ use awaitwhat_common::layout::{Layout, quirks};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, Table, ThreadState, TypeObject, UnicodeObject, opcodes,
+    SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -97,6 +97,7 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
+    simple_queue: SimpleQueue::LIST,
     sizes: None,
     tasks: &[],
     running_loop: RunningLoop::Holder(16),

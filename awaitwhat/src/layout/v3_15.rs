@@ -9,7 +9,7 @@ use super::published::{self, Edition, PublishedError};
 use super::{
     BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
     LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
+    SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
 };
 use crate::memory::{Address, Memory};
 
@@ -110,6 +110,7 @@ const OFFSETS: Offsets = Offsets {
         callback0: 24,
         callbacks: 40,
     },
+    simple_queue: SimpleQueue::RING,
     sizes: None,
     tasks: &[],
     running_loop: RunningLoop::Published,

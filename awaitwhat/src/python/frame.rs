@@ -270,7 +270,7 @@ impl Objects<'_> {
     }
 
     /// The names of local variables, in the order of their places in a frame.
-    fn local_names(&self, code: Address) -> Result<Vec<Address>, ReadError> {
+    pub(super) fn local_names(&self, code: Address) -> Result<Vec<Address>, ReadError> {
         let offsets = &self.offsets.code;
         let mut names = Vec::new();
         for offset in [offsets.local_names]
@@ -283,7 +283,7 @@ impl Objects<'_> {
         Ok(names)
     }
 
-    fn cell_contents(&self, cell: Address) -> Result<Option<Address>, ReadError> {
+    pub(super) fn cell_contents(&self, cell: Address) -> Result<Option<Address>, ReadError> {
         let contents = self
             .memory
             .read_address(cell.offset(self.offsets.cell_contents))?;

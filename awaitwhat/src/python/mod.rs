@@ -3,8 +3,10 @@
 //! Every reader is bounded and total: what an object claims about itself (lengths, pointers, kinds) is checked before
 //! it is believed, since it may be garbage or change underneath.
 
+mod callable;
 pub mod dict;
 pub mod event_loop;
+pub mod executor;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;

@@ -31,7 +31,7 @@ impl Objects<'_> {
     }
 
     /// A text that ends with a zero byte, and belongs to a type.
-    fn c_string(&self, name: Address, type_object: Address) -> Result<String, ReadError> {
+    pub(super) fn c_string(&self, name: Address, type_object: Address) -> Result<String, ReadError> {
         let mut bytes = Vec::new();
         while bytes.len() < MAX_NAME_BYTES {
             let mut chunk = [0; NAME_CHUNK_BYTES];

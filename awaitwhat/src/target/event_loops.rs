@@ -156,12 +156,12 @@ impl Interpreter {
     }
 
     /// The threads of one interpreter, at most `limit` of them.
-    fn thread_ids(
+    pub(super) fn thread_ids(
         &self,
         memory: &dyn Memory,
         interpreter: Address,
         limit: usize,
-    ) -> Result<Vec<ThreadId>, SchedulerError> {
+    ) -> Result<Vec<ThreadId>, ReadError> {
         let offsets = &self.offsets.thread;
         let head = interpreter.offset(self.offsets.interpreter.threads_head);
         let mut previous = Address::NULL;
@@ -174,8 +174,7 @@ impl Interpreter {
                 return Err(ReadError::Malformed {
                     what: "thread state",
                     address: state,
-                }
-                .into());
+                });
             }
             let tid = match offsets.id {
                 NativeId::At(offset) => memory.read_u64(state.offset(offset))?,

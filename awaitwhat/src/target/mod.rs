@@ -24,6 +24,7 @@ mod trio;
 mod turns;
 mod unnamed;
 mod version;
+mod workers;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -38,8 +39,10 @@ use self::scheduler::Scheduler;
 pub use self::scheduler::SchedulerError;
 pub use self::self_check::Fact;
 pub use self::task_shapes::TaskFields;
+pub use self::thread_frames::ThreadFrame;
 pub use self::trio::TrioError;
 pub use self::turns::{HeldFrame, LoopMoment, Turn};
+pub use self::workers::{MAX_THREADS, Pool, QueuedJob, RunningJob, Workers};
 use crate::layout::{KNOWN, LayoutError, Offsets, Table, Version};
 use crate::memory::{Address, Fault, Mapping, Memory};
 use crate::python::dict::Search;

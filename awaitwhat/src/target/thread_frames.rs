@@ -6,8 +6,19 @@ use super::Interpreter;
 use crate::memory::{Address, Fault, Memory};
 use crate::python::ReadError;
 
-/// Frames of the interpreter's own that may follow each other, and frames that are looked at in all.
-const MAX_FRAMES: usize = 64;
+/// Frames of a thread that are read at most, whatever is asked for: more than Python lets recur by default.
+const MAX_FRAMES: usize = 4096;
+
+/// A frame of Python code of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadFrame {
+    /// Address of the `_PyInterpreterFrame`, or `PyFrameObject`.
+    pub frame: Address,
+    /// Address of its code object.
+    pub code: Address,
+    /// An address, or counted from the beginning of the code, as the walker has it.
+    pub instruction: Address,
+}
 
 impl Interpreter {
     /// Code object and instruction of the innermost frames of Python code of the thread whose state is at `thread`, innermost first; at
@@ -21,20 +32,36 @@ impl Interpreter {
         thread: Address,
         limit: usize,
     ) -> Result<Vec<(Address, Address)>, ReadError> {
+        let frames = self.frames_of_thread(memory, thread, limit)?;
+        Ok(frames.into_iter().map(|it| (it.code, it.instruction)).collect())
+    }
+
+    /// The same, with the addresses of the frames.
+    pub(super) fn frames_of_thread(
+        &self,
+        memory: &dyn Memory,
+        thread: Address,
+        limit: usize,
+    ) -> Result<Vec<ThreadFrame>, ReadError> {
         let walk = &self.walk;
+        let limit = limit.min(MAX_FRAMES);
         let mut frame = memory.read_address(thread.offset(walk.thread_current_frame.into()))?;
         if walk.quirks & quirks::CFRAME != 0 && !frame.is_null() {
             frame = memory.read_address(frame.offset(walk.cframe_current_frame.into()))?;
         }
         let mut found = Vec::new();
-        for _ in 0..MAX_FRAMES {
+        // Below each frame that was called from C there is one of the interpreter's own.
+        for _ in 0..=2 * limit {
             if frame.is_null() || found.len() >= limit {
                 break;
             }
             if walk.has_heap_frames() || self.owner_of(memory, frame)? < walk.owner_internal {
                 let code = memory.read_u64(frame.offset(walk.frame_code.into()))?;
-                let code = Address(code & !walk.tag_mask);
-                found.push((code, self.instruction_of(memory, frame)?));
+                found.push(ThreadFrame {
+                    frame,
+                    code: Address(code & !walk.tag_mask),
+                    instruction: self.instruction_of(memory, frame)?,
+                });
             }
             frame = memory.read_address(frame.offset(walk.frame_previous.into()))?;
         }
