@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::memory::Address;
+use crate::snapshot::Stack;
 
 /// Kinds of things that tasks wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -100,8 +101,51 @@ pub struct Resource {
     /// Id and command of a child process.
     pub pid: Option<i64>,
     pub command: Option<Arc<str>>,
+    /// The thread that works at it.
+    pub thread: Option<Box<WorkerThread>>,
     /// What else is known, by name.
     pub detail: Vec<(Arc<str>, Detail)>,
+}
+
+/// A thread that works at what a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerThread {
+    /// What the kernel calls it.
+    pub tid: Option<u32>,
+    /// What the program calls it.
+    pub name: Option<Arc<str>>,
+    pub state: Option<ThreadState>,
+    /// The frames of what it works at, innermost first; empty where that is no Python code.
+    pub stack: Stack,
+    /// It went on while it was read: frames may be missing at the innermost end, and the innermost one has no line.
+    pub is_moving: bool,
+}
+
+/// What the kernel says that a thread is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThreadState {
+    /// It runs, or could.
+    Running,
+    /// It waits, for a lock, a socket, a moment, ...
+    Sleeping,
+    /// It waits for a disk or the like, and nothing can interrupt it.
+    Blocked,
+    Stopped,
+}
+
+impl ThreadState {
+    /// By the kernel's letter (proc_pid_stat(5)); `None` where that says something else.
+    #[must_use]
+    pub const fn of_letter(letter: char) -> Option<Self> {
+        match letter {
+            'R' => Some(Self::Running),
+            'S' | 'I' => Some(Self::Sleeping),
+            'D' => Some(Self::Blocked),
+            'T' | 't' => Some(Self::Stopped),
+            _ => None,
+        }
+    }
 }
 
 /// A fact that few resources have.
@@ -135,6 +179,7 @@ impl Resource {
             peer: None,
             pid: None,
             command: None,
+            thread: None,
             detail: Vec::new(),
         }
     }

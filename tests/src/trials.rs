@@ -9,11 +9,13 @@ use crate::environment::{self, Python, targets};
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
-const OTHERS: [&str; 31] = [
+const OTHERS: &[&str] = &[
     "busy_waits.py",
+    "io_waits.py",
     "named_waits.py",
     "blocked_loop.py",
     "churning.py",
+    "executor_jobs.py",
     "family.py",
     "truth.py",
     "app_fastapi.py",

@@ -1,9 +1,9 @@
 //! What a task waits for, in snapshots as JSON: only what is known of it.
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, SerializeStruct as _, Serializer};
 
-use super::snapshot_json::Shown;
-use crate::resource::{Detail, Resource};
+use super::snapshot_json::{Each, FrameDocument, Shown};
+use crate::resource::{Detail, Resource, WorkerThread};
 
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
@@ -37,6 +37,7 @@ impl Serialize for ResourceDocument<'_> {
         entry.known("peer", resource.peer.as_deref())?;
         entry.known("pid", resource.pid)?;
         entry.known("command", resource.command.as_deref())?;
+        entry.known("thread", resource.thread.as_deref().map(ThreadDocument))?;
         let detail = Some(Details(&resource.detail)).filter(|it| !it.0.is_empty());
         entry.known("detail", detail)?;
         document.end()
@@ -49,6 +50,21 @@ struct Entries<'a, M>(&'a mut M);
 impl<M: SerializeMap> Entries<'_, M> {
     fn known<T: Serialize>(&mut self, key: &'static str, value: Option<T>) -> Result<(), M::Error> {
         value.map_or(Ok(()), |value| self.0.serialize_entry(key, &value))
+    }
+}
+
+struct ThreadDocument<'a>(&'a WorkerThread);
+
+impl Serialize for ThreadDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let thread = self.0;
+        let mut document = serializer.serialize_struct("Thread", 5)?;
+        document.serialize_field("tid", &thread.tid)?;
+        document.serialize_field("name", &thread.name)?;
+        document.serialize_field("state", &thread.state)?;
+        document.serialize_field("stack", &Each(&thread.stack, FrameDocument))?;
+        document.serialize_field("moving", &thread.is_moving)?;
+        document.end()
     }
 }
 

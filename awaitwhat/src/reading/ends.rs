@@ -40,6 +40,15 @@ impl Suspension {
         !self.terminal.is_null() && self.terminal == self.fut_waiter && self.terminal_state == PENDING
     }
 
+    /// What the chain ends in, or what wakes the task where it ends in a plain `yield`.
+    pub fn awaited(&self) -> Address {
+        if self.terminal.is_null() {
+            self.fut_waiter
+        } else {
+            self.terminal
+        }
+    }
+
     /// What a record says.
     pub fn of(record: &TaskRecord<'_>) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! Records of one pass to a snapshot: marks what was truncated or lost, and never guesses.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState as RawState;
@@ -14,6 +15,7 @@ use crate::python::ReadError;
 use crate::python::trio::{TrioReading, TrioVisit};
 use crate::reading::edges::{self, Side};
 use crate::reading::ends;
+use crate::resource::ResourceKind;
 use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Frames of the main thread that are read where no thread runs a loop.
@@ -58,6 +60,9 @@ pub(super) fn assemble(
         drop_doubtful(observer, &mut tasks, &seen).map_err(FindFault)?;
     }
     join_waits(observer, &mut tasks, &seen);
+    if is_proven {
+        join_loops(&mut tasks, &seen);
+    }
     trio::gather_children(&mut tasks);
     graph::link(&mut tasks);
     let main_thread = if tasks.is_empty() {
@@ -262,6 +267,33 @@ fn join_waits(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) {
         if let Some(waits_on) = &mut task.waits_on {
             waits_on.tasks = found.tasks;
             observer.losses.edges += u64::from(found.is_incomplete);
+        }
+    }
+}
+
+/// Says of tasks that wait for a task of another loop (`asyncio.run_coroutine_threadsafe`) which one that is: both refer to the future between them,
+/// and no thread has run since both were read.
+fn join_loops(tasks: &mut [Task], visits: &[Visit]) {
+    let other_end = |(task, visit): (&Task, &Visit)| {
+        let resource = task.waits_on.as_ref()?.resource.as_deref()?;
+        let is_task = !visit.job.is_null() && resource.kind == ResourceKind::Task;
+        Some((task.id, resource.id.filter(|_| is_task)?, visit.job))
+    };
+    let mut awaiters: HashMap<Address, Vec<(Address, Address)>> = HashMap::new();
+    for (awaiter, awaited, job) in tasks.iter().zip(visits).filter_map(other_end) {
+        awaiters.entry(awaited).or_default().push((awaiter, job));
+    }
+    let mut edges: HashMap<Address, Address> = HashMap::new();
+    for (task, visit) in tasks.iter().zip(visits) {
+        let known = awaiters.get(&task.id).into_iter().flatten();
+        let proven = known.filter(|(_, job)| visit.links.contains(job));
+        edges.extend(proven.map(|(awaiter, _)| (*awaiter, task.id)));
+    }
+    for task in tasks {
+        if let (Some(waits_on), Some(awaited)) = (&mut task.waits_on, edges.get(&task.id))
+            && !waits_on.tasks.contains(awaited)
+        {
+            waits_on.tasks.push(*awaited);
         }
     }
 }

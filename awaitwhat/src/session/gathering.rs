@@ -44,6 +44,8 @@ pub(super) struct Visit {
     pub(super) turns: Option<i64>,
     /// What it waits for, by its name.
     pub(super) named: Named,
+    /// The future of `concurrent.futures` that it waits for, or NULL.
+    pub(super) job: Address,
 }
 
 /// What is known of the name of what a task waits for.
@@ -114,6 +116,7 @@ impl Gathering {
             again: None,
             turns: None,
             named: Named::No,
+            job: Address::NULL,
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
@@ -226,6 +229,7 @@ mod tests {
             again: None,
             turns: None,
             named: Named::No,
+            job: Address::NULL,
         }
     }
 

@@ -11,7 +11,7 @@ use super::gathering::Gathering;
 use super::observer::{AttachError, Manner, Observer, Seen};
 use super::roster::Roster;
 use super::turns::Turns;
-use super::{Error, Options, waits};
+use super::{Error, Options, jobs, waits};
 use crate::capture::{Capture, CaptureError};
 use crate::decode::{SliceRecord, loop_of};
 use crate::selection::Selection;
@@ -263,6 +263,7 @@ async fn named_pass(
         let reads = observer.memory.reads();
         let Some(first) = passes.complete() else { continue };
         waits::read(observer, first, turns).map_err(FindError::from)?;
+        jobs::read(observer, first).map_err(FindError::from)?;
         let is_of_one_turn = !first.is_of_several_turns();
         let is_all = is_proven && observer.memory.reads() == reads;
         if is_of_one_turn && (is_all || passes.is_still_so(capture, observer, plan)?) {

@@ -140,6 +140,11 @@ impl ThreadIds {
         Ok(Self { outer: ids.collect() })
     }
 
+    /// What all threads are called outside.
+    pub(super) fn all_outer(&self) -> impl Iterator<Item = u32> {
+        self.outer.values().copied()
+    }
+
     /// What the thread is called outside that calls itself `tid`; 0, which no thread is called, where it has ended, or is one of
     /// another process: memory that a child has from its parent still tells the parent's.
     pub(super) fn outer(&self, tid: u32) -> u32 {

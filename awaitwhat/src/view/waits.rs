@@ -1,10 +1,15 @@
 //! What tasks wait for, in words: `lock self.pool_lock (held, place 2 of 4 in line)`.
 
 use super::escape::fitted;
-use crate::resource::{Detail, Resource};
+use crate::origin::Rank;
+use crate::resource::{Detail, Resource, ResourceKind, WorkerThread};
+use crate::snapshot::Frame;
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
+/// Details with words of their own: what a job calls, and how far it is.
+const FUNCTION: &str = "function";
+const STATE: &str = "state";
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
@@ -17,6 +22,11 @@ pub(super) fn describe(resources: &[&Resource]) -> Option<String> {
         (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
         (None, 2..) => text += &format!(", {different} different ones"),
         (None, _) => {}
+    }
+    if first.kind == ResourceKind::Thread
+        && let Some(function) = common(resources, |it| detail(it, FUNCTION))
+    {
+        text += &format!(" {}", fitted(function, NAME_WIDTH));
     }
     if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
         text += &format!(" {}", fitted(peer, NAME_WIDTH));
@@ -66,6 +76,13 @@ fn facts(resources: &[&Resource], different: usize) -> Vec<String> {
                 .iter()
                 .any(|(other, detail)| (other, detail) == (name, value))
         });
+        if resources[0].kind == ResourceKind::Thread && &**name == FUNCTION {
+            continue;
+        }
+        if let (true, STATE, Detail::Text(text)) = (is_common, &**name, value) {
+            facts.push(fitted(text, NAME_WIDTH));
+            continue;
+        }
         // How long a sleep lasts is less than how long it still does.
         if is_common && resources[0].deadline_ns.is_none() {
             facts.push(format!(
@@ -78,6 +95,9 @@ fn facts(resources: &[&Resource], different: usize) -> Vec<String> {
             ));
         }
     }
+    if let Some(thread) = common(resources, |it| it.thread.as_deref()) {
+        facts.push(thread_in_words(thread));
+    }
     if let Some(fd) = common(resources, |it| it.fd) {
         facts.push(format!("fd {fd}"));
     }
@@ -88,6 +108,35 @@ fn facts(resources: &[&Resource], different: usize) -> Vec<String> {
         facts.push(fitted(command, NAME_WIDTH));
     }
     facts
+}
+
+/// `in thread reports_0 (12345) at Report.render (report.py:12)`: the innermost function of the application's own, or else of any.
+fn thread_in_words(thread: &WorkerThread) -> String {
+    let mut text = "in thread".to_owned();
+    if let Some(name) = &thread.name {
+        text += &format!(" {}", fitted(name, NAME_WIDTH));
+    }
+    match thread.tid {
+        Some(tid) if thread.name.is_some() => text += &format!(" ({tid})"),
+        Some(tid) => text += &format!(" {tid}"),
+        None => {}
+    }
+    let is_own = |frame: &&Frame| frame.origin.rank == Rank::Application;
+    let Some(frame) = thread.stack.iter().find(is_own).or(thread.stack.first()) else {
+        return text;
+    };
+    text += &format!(" at {}", fitted(&frame.function, NAME_WIDTH));
+    if frame.line > 0 {
+        text += &format!(" ({}:{})", fitted(frame.shown_file(), NAME_WIDTH), frame.line);
+    }
+    text
+}
+
+fn detail<'a>(resource: &'a Resource, wanted: &str) -> Option<&'a str> {
+    resource.detail.iter().find_map(|(name, value)| match value {
+        Detail::Text(text) if **name == *wanted => Some(&**text),
+        _ => None,
+    })
 }
 
 /// `3.2 s left`, `overdue by 0.5 s`, `1 to 3 s left`.
@@ -148,7 +197,6 @@ fn common<'a, T: PartialEq>(
 mod tests {
     use super::*;
     use crate::memory::Address;
-    use crate::resource::ResourceKind;
 
     fn resource(kind: ResourceKind, id: u64) -> Resource {
         Resource {

@@ -1,0 +1,266 @@
+//! Which thread works at what a task waits for, or how long the line before it is.
+//!
+//! Threads are looked at all at once, when a pass has tasks that wait for jobs. They may run meanwhile: so what is said of a thread holds where
+//! no thread has run, or else where two looks agree.
+
+use std::collections::HashMap;
+
+use awaitwhat_common::event::TaskState as RawState;
+
+use super::assemble::readable;
+use super::gathering::{Gathering, Named};
+use super::observer::Observer;
+use super::process::ThreadIds;
+use super::rests::Runs;
+use crate::memory::{Address, Fault};
+use crate::processes::Processes;
+use crate::python::executor::JobState;
+use crate::resource::{Detail, Resource, ResourceKind, ThreadState, WorkerThread};
+use crate::snapshot::Frame;
+use crate::target::{MAX_THREADS, Pool, QueuedJob, RunningJob, Workers};
+
+/// Times that threads are looked at which do not rest. A thread may be in the middle of a change each time.
+const MAX_LOOKS: usize = 6;
+
+/// Has what the tasks of `pass` wait for be told that wait for jobs: those that no rule knows, and those that rules say so of. What was read of
+/// the target's memory before is forgotten.
+///
+/// As with [`super::waits::read`], it holds once it is proven that the tasks had no turn meanwhile.
+pub(super) fn read(observer: &mut Observer, pass: &mut Gathering) -> Result<(), Fault> {
+    let waiting = waiting(observer, pass)?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let jobs = Jobs::look(observer, waiting.iter().map(|(_, job)| *job))?;
+    for (task, job) in waiting {
+        let Some(visit) = pass.visits.get_mut(&task) else {
+            continue;
+        };
+        visit.job = job;
+        let mut resource = match std::mem::take(&mut visit.named) {
+            Named::As(resource) => resource,
+            Named::No | Named::ByNoRule | Named::Changed => Box::new(Resource::of_kind(ResourceKind::Thread)),
+        };
+        jobs.tell(observer, job, &mut resource)?;
+        visit.named = Named::As(resource);
+    }
+    Ok(())
+}
+
+/// Tasks, and the futures of `concurrent.futures` that they wait for.
+fn waiting(observer: &Observer, pass: &Gathering) -> Result<Vec<(Address, Address)>, Fault> {
+    let objects = observer.interpreter.objects(&observer.memory);
+    let mut waiting = Vec::new();
+    for id in &pass.order {
+        let Some(visit) = pass.visits.get(id) else {
+            continue;
+        };
+        let may_be_job = match &visit.named {
+            Named::ByNoRule => true,
+            Named::As(resource) => resource.kind == ResourceKind::Dns,
+            Named::No | Named::Changed => false,
+        };
+        let Some(types) = observer.interpreter.future_types(visit.layout) else {
+            continue;
+        };
+        if visit.state != RawState::Waiting || !may_be_job {
+            continue;
+        }
+        let future = visit.suspension.awaited();
+        if let Some(job) = readable(objects.job_behind(future, types))?.flatten() {
+            waiting.push((*id, job));
+        }
+    }
+    Ok(waiting)
+}
+
+/// The jobs of one process, and its threads.
+struct Jobs {
+    workers: Workers,
+    threads: Option<ThreadIds>,
+    stills: HashMap<u32, Still>,
+}
+
+/// What is compared of a thread to find out whether it has run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Still {
+    /// The kernel's letter ([`Processes::thread_state`]).
+    state: Option<char>,
+    runs: Option<Runs>,
+}
+
+impl Still {
+    /// Of all threads of a process, by what they are called outside.
+    fn of_all(pid: u32, tids: &[u32]) -> HashMap<u32, Self> {
+        let processes = Processes::default();
+        let of_thread = |&tid: &u32| {
+            let still = Self {
+                state: processes.thread_state(pid, tid),
+                runs: Runs::of(pid, tid),
+            };
+            (tid, still)
+        };
+        tids.iter().take(MAX_THREADS).map(of_thread).collect()
+    }
+
+    /// Whether the thread certainly does not run at this moment. Of one that does, the kernel counts later.
+    fn rests(&self) -> bool {
+        self.runs.is_some() && !matches!(self.state, None | Some('R'))
+    }
+}
+
+impl Jobs {
+    /// Looks at all threads of the process, until it is known which of them work at those of `wanted` that are at work.
+    fn look(observer: &Observer, wanted: impl Iterator<Item = Address> + Clone) -> Result<Self, Fault> {
+        let threads = observer.process.thread_ids().ok();
+        let tids: Vec<u32> = threads.iter().flat_map(ThreadIds::all_outer).collect();
+        let before = Still::of_all(observer.pid, &tids);
+        let first = look_once(observer)?;
+        let stills = Still::of_all(observer.pid, &tids);
+        let have_rested = tids.len() <= MAX_THREADS
+            && !tids.is_empty()
+            && stills == before
+            && before.values().all(Still::rests);
+        let workers = if have_rested {
+            first
+        } else {
+            look_until_agreed(observer, first, wanted)?
+        };
+        Ok(Self {
+            workers,
+            threads,
+            stills,
+        })
+    }
+
+    /// Says of `resource` what is known of the job whose future of `concurrent.futures` is at `job`.
+    fn tell(&self, observer: &mut Observer, job: Address, resource: &mut Resource) -> Result<(), Fault> {
+        let objects = observer.interpreter.objects(&observer.memory);
+        if resource.kind == ResourceKind::Thread {
+            resource.id = Some(job);
+            resource.words = "job".into();
+        }
+        if let Some(running) = self.workers.running.get(&job) {
+            resource.thread = Some(Box::new(self.thread(observer, running)?));
+            tell_function(running.function.as_deref(), resource);
+            tell_pool(running.pool.as_ref(), resource);
+            tell_state(JobState::Running, resource);
+            return Ok(());
+        }
+        if let Some(queued) = self.workers.queued.get(&job) {
+            let function = readable(objects.work_item_function(queued.item))?.flatten();
+            tell_function(function.as_deref(), resource);
+            tell_place(queued, resource);
+            tell_state(JobState::Queued, resource);
+            return Ok(());
+        }
+        if let Some(task) = readable(objects.task_behind(job))?.flatten() {
+            // What another loop runs (`asyncio.run_coroutine_threadsafe`).
+            resource.kind = ResourceKind::Task;
+            resource.words = "task of another loop".into();
+            resource.id = Some(task);
+            resource.operation = Some("run_coroutine_threadsafe".into());
+            return Ok(());
+        }
+        let state = readable(objects.job_state(job))?.unwrap_or(JobState::Unknown);
+        tell_state(state, resource);
+        Ok(())
+    }
+
+    fn thread(&self, observer: &mut Observer, running: &RunningJob) -> Result<WorkerThread, Fault> {
+        let outer = self
+            .threads
+            .as_ref()
+            .map_or(0, |threads| threads.outer(running.tid));
+        let objects = observer.interpreter.objects(&observer.memory);
+        let codes = &mut observer.names.codes;
+        let mut stack = Vec::new();
+        for frame in &running.frames {
+            let mut shown = codes.frame(&objects, frame.code, frame.instruction)?;
+            if running.is_moving && frame.instruction.is_null() {
+                shown.line = 0;
+            }
+            stack.push(shown);
+        }
+        if running.left_out > 0 {
+            stack.insert(stack.len() / 2, Frame::left_out(Some(running.left_out)));
+        }
+        let letter = self.stills.get(&outer).and_then(|still| still.state);
+        Ok(WorkerThread {
+            tid: (outer != 0).then_some(outer),
+            name: running.thread_name.as_deref().map(Into::into),
+            state: letter.and_then(ThreadState::of_letter),
+            stack: stack.into(),
+            is_moving: running.is_moving,
+        })
+    }
+}
+
+/// What two of several looks agree about.
+fn look_until_agreed(
+    observer: &Observer,
+    first: Workers,
+    wanted: impl Iterator<Item = Address> + Clone,
+) -> Result<Workers, Fault> {
+    let mut looks = vec![first];
+    let mut agreed = Workers::default();
+    while looks.len() < MAX_LOOKS {
+        let next = look_once(observer)?;
+        let earlier = looks.iter().cloned();
+        earlier.for_each(|earlier| agreed.add(earlier.agreeing(&next)));
+        looks.push(next);
+        let objects = observer.interpreter.objects(&observer.memory);
+        let mut is_missing = false;
+        for job in wanted.clone() {
+            is_missing |= match readable(objects.job_state(job))? {
+                Some(JobState::Running) => !agreed.running.contains_key(&job),
+                Some(JobState::Queued) => looks.len() == 2 && !agreed.queued.contains_key(&job),
+                Some(JobState::Done | JobState::Unknown) | None => false,
+            };
+        }
+        if !is_missing {
+            break;
+        }
+    }
+    Ok(agreed)
+}
+
+fn look_once(observer: &Observer) -> Result<Workers, Fault> {
+    observer.memory.forget();
+    let found = readable(observer.interpreter.workers(&observer.memory))?;
+    Ok(found.unwrap_or_default())
+}
+
+fn tell_state(state: JobState, resource: &mut Resource) {
+    let text = match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Done => "done",
+        JobState::Unknown => return,
+    };
+    note(resource, "state", text);
+}
+
+/// Of a thread's job, the function is what it is called.
+fn tell_function(function: Option<&str>, resource: &mut Resource) {
+    let Some(function) = function else { return };
+    note(resource, "function", function);
+}
+
+fn tell_pool(pool: Option<&Pool>, resource: &mut Resource) {
+    let Some(pool) = pool else { return };
+    if let Some(prefix) = &pool.prefix {
+        note(resource, "pool", prefix);
+    }
+    resource.limit = pool.size.and_then(|size| i64::try_from(size).ok());
+}
+
+fn tell_place(queued: &QueuedJob, resource: &mut Resource) {
+    resource.position = Some(queued.before.saturating_add(1));
+    resource.waiters = Some(queued.in_line);
+    tell_pool(queued.pool.as_ref(), resource);
+}
+
+fn note(resource: &mut Resource, name: &str, text: &str) {
+    resource.detail.push((name.into(), Detail::Text(text.into())));
+}
