@@ -23,9 +23,14 @@ fn main() -> anyhow::Result<()> {
 fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
     for python in environment::pythons()? {
-        let name = format!("{}::at_rest", python.label);
-        let own = python.clone();
-        list.push(trials::trial(name, move || at_rest(&own)));
+        for (way, file) in [
+            ("at_rest", "named_waits.py"),
+            ("for_sockets_and_children", "io_waits.py"),
+        ] {
+            let python = python.clone();
+            let name = format!("{}::{way}", python.label);
+            list.push(trials::trial(name, move || at_rest(&python, file)));
+        }
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
             let name = format!("{}::at_work", python.label);
             list.push(trials::trial(name, move || at_work(&python)));
@@ -37,10 +42,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 /// The facts that a target knows of its tasks' waits, by the task's address.
 type Expected = BTreeMap<String, BTreeMap<String, Value>>;
 
-fn at_rest(python: &Python) -> anyhow::Result<()> {
-    let target = Target::start(python, "named_waits.py", &[""; 0])?;
+fn at_rest(python: &Python, file: &str) -> anyhow::Result<()> {
+    let target = Target::start(python, file, &[""; 0])?;
     let expected: Expected = serde_json::from_value(target.announced["expected"].clone())?;
-    ensure!(expected.len() > 20, "the target says too little");
+    ensure!(expected.len() > 15, "the target says too little");
     let before = monotonic();
     let snapshot = look(&target)?;
     let after = monotonic();

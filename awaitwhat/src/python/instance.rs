@@ -80,6 +80,15 @@ impl Objects<'_> {
         }))
     }
 
+    /// Whether a type was made while the program runs, as classes of Python are; those that are part of the interpreter are not.
+    ///
+    /// # Errors
+    /// When the type cannot be read.
+    pub(crate) fn is_heap_type(&self, type_object: Address) -> Result<bool, ReadError> {
+        let flags = type_object.offset(self.offsets.type_object.flags);
+        Ok(self.memory.read_u64(flags)? & HEAP_TYPE != 0)
+    }
+
     /// Where the value of the attribute `name` is, from the beginning of the values on; `None` where no instance had it yet.
     ///
     /// # Errors

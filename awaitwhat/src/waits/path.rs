@@ -16,6 +16,8 @@ pub struct Path {
     pub steps: Vec<Step>,
     /// It is about the number of the object's items.
     pub is_length: bool,
+    /// It is about the number of bytes in the object, or in the pieces that it is a queue of.
+    pub is_bytes: bool,
 }
 
 /// From one object to the next.
@@ -42,13 +44,15 @@ impl TryFrom<String> for Path {
     type Error = PathError;
 
     fn try_from(text: String) -> Result<Self, PathError> {
-        let inner = text.strip_prefix("len(").and_then(|it| it.strip_suffix(')'));
-        let (whole, is_length) = inner.map_or((text.as_str(), false), |inner| (inner, true));
+        let inner = |function| text.strip_prefix(function)?.strip_suffix(')');
+        let (length, bytes) = (inner("len("), inner("bytes("));
+        let whole = length.or(bytes).unwrap_or(&text);
+        let (is_length, is_bytes) = (length.is_some(), bytes.is_some());
         let (local, mut rest) = name(whole);
         let mut steps = Vec::new();
         let error = |rest: &str, what| PathError {
             text: text.clone(),
-            at: text.len() - rest.len() - usize::from(is_length),
+            at: text.len() - rest.len() - usize::from(is_length || is_bytes),
             what,
         };
         if local.is_empty() {
@@ -66,6 +70,7 @@ impl TryFrom<String> for Path {
             local: local.to_owned(),
             steps,
             is_length,
+            is_bytes,
         })
     }
 }
@@ -92,7 +97,11 @@ fn step(text: &str) -> Option<(Step, &str)> {
 
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, behind) = if self.is_length { ("len(", ")") } else { ("", "") };
+        let (before, behind) = match self {
+            Self { is_length: true, .. } => ("len(", ")"),
+            Self { is_bytes: true, .. } => ("bytes(", ")"),
+            _ => ("", ""),
+        };
         write!(formatter, "{before}{}", self.local)?;
         for step in &self.steps {
             match step {
@@ -118,6 +127,7 @@ mod tests {
             "h._args[0]",
             "self._transport._extra['peername']",
             "len(self._clients.data)",
+            "bytes(self._transport._buffer)",
         ] {
             let path = Path::try_from(text.to_owned()).expect(text);
             assert_eq!(path.to_string(), text);

@@ -268,8 +268,8 @@ impl<'a> Reader<'a> {
         let Some(object) = self.locate(at, path)? else {
             return Ok(None);
         };
-        if path.is_length {
-            return Ok(self.length(object)?.map(Detail::Number));
+        if path.is_length || path.is_bytes {
+            return Ok(self.measure(object, path)?.map(Detail::Number));
         }
         self.plain_value(object)
     }
@@ -283,8 +283,8 @@ impl<'a> Reader<'a> {
             let Some(object) = self.locate(at, path)? else {
                 continue;
             };
-            let number = if path.is_length {
-                self.length(object)?
+            let number = if path.is_length || path.is_bytes {
+                self.measure(object, path)?
             } else {
                 self.number(object)?
             };

@@ -7,7 +7,11 @@ use super::path::Path;
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 1] = [("asyncio", include_str!("rules/asyncio.toml"))];
+const FILES: [(&str, &str); 3] = [
+    ("asyncio", include_str!("rules/asyncio.toml")),
+    ("streams", include_str!("rules/streams.toml")),
+    ("processes", include_str!("rules/processes.toml")),
+];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.
 #[derive(Debug, serde::Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::path::Path;
 use super::reader::Reader;
 use crate::memory::Address;
 use crate::python::{Objects, ReadError};
@@ -14,6 +15,9 @@ const MAX_CHARACTERS: usize = 200;
 /// Items of a list of words (a command's arguments) that are looked at.
 const MAX_WORDS: u64 = 64;
 
+/// `PyMemoryViewObject.view.len`, from the end of the header on (`Include/cpython/memoryobject.h` of 3.7 to 3.15).
+const VIEW_LENGTH: u64 = 56;
+
 /// What is known of a type.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -21,6 +25,8 @@ pub(super) struct Kind {
     pub(super) names: Vec<Arc<str>>,
     container: Option<Container>,
     is_integer: bool,
+    is_socket: bool,
+    is_memory_view: bool,
 }
 
 /// Containers whose items are counted.
@@ -31,6 +37,7 @@ enum Container {
     Tuple,
     Dict,
     Set,
+    Bytes,
 }
 
 impl Kind {
@@ -42,6 +49,8 @@ impl Kind {
             names: names.into_iter().map(Arc::from).collect(),
             container: None,
             is_integer: false,
+            is_socket: false,
+            is_memory_view: false,
         };
         for base in objects.resolution_order(type_object)? {
             let container = match base {
@@ -49,11 +58,17 @@ impl Kind {
                 _ if base == types.tuple => Container::Tuple,
                 _ if base == types.dict => Container::Dict,
                 _ if base == types.set => Container::Set,
-                _ if objects.full_type_name(base)? == "collections.deque" => Container::Deque,
-                _ => {
-                    kind.is_integer |= base == types.long;
-                    continue;
-                }
+                _ if base == types.bytes => Container::Bytes,
+                _ => match &*objects.full_type_name(base)? {
+                    "collections.deque" => Container::Deque,
+                    "bytearray" if !objects.is_heap_type(base)? => Container::Bytes,
+                    name => {
+                        kind.is_integer |= base == types.long;
+                        kind.is_socket |= name == "_socket.socket";
+                        kind.is_memory_view |= name == "memoryview" && !objects.is_heap_type(base)?;
+                        continue;
+                    }
+                },
             };
             kind.container = Some(container);
         }
@@ -68,7 +83,7 @@ impl Reader<'_> {
 
     /// The number of a container's items; `None` where it is none.
     ///
-    /// Facts: `deque` and `tuple` are var-sized (`Py_SIZE`), `PyDictObject.ma_used` and `PyListObject.ob_size` follow the header,
+    /// Facts: `deque`, `bytes` and `bytearray` are var-sized (`Py_SIZE`), `PyDictObject.ma_used` and `PyListObject.ob_size` follow the header,
     /// `PySetObject.used` follows `fill` (3.7 to 3.15).
     pub(super) fn length(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
         let Some(container) = self.container(object)? else {
@@ -77,13 +92,49 @@ impl Reader<'_> {
         let objects = self.frames().objects;
         let header = objects.offsets.header_bytes();
         let offset = match container {
-            Container::Deque | Container::Dict => header,
+            Container::Deque | Container::Dict | Container::Bytes => header,
             Container::List => objects.offsets.list.size,
             Container::Tuple => objects.offsets.tuple.size,
             Container::Set => header + 8,
         };
         let count = objects.memory.read_u64(object.offset(offset))?;
         Ok(i64::try_from(count).ok())
+    }
+
+    /// What a path asks for besides the object at its end: how many items that has, or bytes.
+    pub(super) fn measure(&mut self, object: Address, path: &Path) -> Result<Option<i64>, ReadError> {
+        if path.is_length {
+            return self.length(object);
+        }
+        if self.container(object)? != Some(Container::Deque) {
+            return self.bytes(object);
+        }
+        let pieces = self.items(object)?;
+        if self.length(object)? != i64::try_from(pieces.len()).ok() {
+            return Ok(None);
+        }
+        let mut sum = 0_i64;
+        for piece in pieces {
+            let Some(bytes) = self.bytes(piece)? else {
+                return Ok(None);
+            };
+            sum = sum.saturating_add(bytes);
+        }
+        Ok(Some(sum))
+    }
+
+    /// The number of bytes in a `bytes`, a `bytearray` or a `memoryview`.
+    fn bytes(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
+        let kind = self.kind_of(object)?;
+        if kind.is_memory_view {
+            let objects = self.frames().objects;
+            let length = object.offset(objects.offsets.header_bytes() + VIEW_LENGTH);
+            return Ok(i64::try_from(objects.memory.read_u64(length)?).ok());
+        }
+        match kind.container {
+            Some(Container::Bytes) => self.length(object),
+            _ => Ok(None),
+        }
     }
 
     /// The items of a sequence, as far as they are looked at; of anything else none.
@@ -94,7 +145,7 @@ impl Reader<'_> {
             Some(Container::Deque) => objects.first_deque_items(object),
             Some(Container::List) => objects.first_list_items(object, MAX_LINE),
             Some(Container::Tuple) => objects.first_tuple_items(object, MAX_LINE),
-            Some(Container::Dict | Container::Set) | None => Ok(Vec::new()),
+            Some(Container::Dict | Container::Set | Container::Bytes) | None => Ok(Vec::new()),
         }
     }
 
@@ -119,13 +170,19 @@ impl Reader<'_> {
         }
     }
 
-    /// The value of an `int` or a `bool`.
+    /// The value of an `int` or a `bool`; of a socket its descriptor, which it begins with (`PySocketSockObject.sock_fd`, an `int`, of 3.7 to
+    /// 3.15). One that is closed has none.
     pub(super) fn number(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
-        if self.kind_of(object)?.is_integer {
-            self.frames().objects.integer(object)
-        } else {
-            Ok(None)
+        let kind = self.kind_of(object)?;
+        let objects = self.frames().objects;
+        if kind.is_integer {
+            return objects.integer(object);
         }
+        if !kind.is_socket {
+            return Ok(None);
+        }
+        let descriptor = objects.read_u32(object.offset(objects.offsets.header_bytes()))?;
+        Ok(Some(descriptor.cast_signed().into()).filter(|descriptor| *descriptor >= 0))
     }
 
     /// Whether an `int` or a `bool` is true.
