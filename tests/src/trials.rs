@@ -17,6 +17,7 @@ const OTHERS: &[&str] = &[
     "churning.py",
     "executor_jobs.py",
     "family.py",
+    "holders.py",
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",

@@ -229,6 +229,11 @@ fn facts() -> Vec<Fact> {
         python "function.code" ["PyFunctionObject::func_code"] |o, _| signed(o.function.code);
         python "function.qualified_name" ["PyFunctionObject::func_qualname"] |o, _| signed(o.function.qualified_name);
         python "function.closure" ["PyFunctionObject::func_closure"] |o, _| signed(o.function.closure);
+        python "method.function" ["PyMethodObject::im_func"] |o, _| signed(o.method.function);
+        python "method.instance" ["PyMethodObject::im_self"] |o, _| signed(o.method.instance);
+        python "method.function (in C)" ["PyCFunctionObject::m_ml"] |o, _| signed(o.method.function);
+        python "method.instance (in C)" ["PyCFunctionObject::m_self"] |o, _| signed(o.method.instance);
+        python "descriptor_name" ["PyDescrObject::d_name"] |o, _| signed(o.descriptor_name);
         python "cell_contents" ["PyCellObject::ob_ref"] |o, _| signed(o.cell_contents);
         python "weakref_object" ["PyWeakReference::wr_object"] |o, _| signed(o.weakref_object);
         python "running_loop" ["_PyThreadStateImpl::asyncio_running_loop"] |o, _| match o.running_loop {

@@ -5,9 +5,7 @@
 use awaitwhat_common::layout::{Layout, quirks};
 
 use super::{
-    BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
-    LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, SimpleQueue, ThreadState, TypeObject, UnicodeObject, opcodes,
+    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject, InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 /// Those of 3.9, but for what differs between patch releases of one version.
@@ -86,6 +84,12 @@ pub(super) const OFFSETS: Offsets = Offsets {
         qualified_name: 104,
         closure: 48,
     },
+    method: MethodObject {
+        function: 16,
+        instance: 24,
+    },
+    descriptor_name: 24,
+    exit_methods: ExitMethods::Bound,
     cell_contents: 16,
     weakref_object: 16,
     future: FutureObject {

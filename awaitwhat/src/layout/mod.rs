@@ -148,6 +148,10 @@ pub struct Offsets {
     pub set: SetObject,
     pub module: ModuleObject,
     pub function: FunctionObject,
+    pub method: MethodObject,
+    /// `PyDescrObject.d_name`.
+    pub descriptor_name: u64,
+    pub exit_methods: ExitMethods,
     /// `PyCellObject.ob_ref`.
     pub cell_contents: u64,
     /// `PyWeakReference.wr_object`.
@@ -388,6 +392,25 @@ pub struct FunctionObject {
     pub code: u64,
     pub qualified_name: u64,
     pub closure: u64,
+}
+
+/// `PyMethodObject` (`classobject.h`) and `PyCFunctionObject` (`methodobject.h`): both have a function, then whose method it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodObject {
+    /// `im_func`, or `m_ml`: the `PyMethodDef` of a function in C, which begins with its name.
+    pub function: u64,
+    /// `im_self`, or `m_self`.
+    pub instance: u64,
+}
+
+/// How `with` and `async with` keep the method that leaves their block, on the stack of their frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitMethods {
+    /// Until 3.13 it is bound to its object (`BEFORE_WITH` and its kin, `Python/bytecodes.c`, before 3.12 `Python/ceval.c`).
+    Bound,
+    /// Since 3.14 the function comes first, and its object in the slot above it (`LOAD_SPECIAL`, `Python/bytecodes.c`). Where the class
+    /// has no function, the bound method comes first, and NULL.
+    WithObject,
 }
 
 /// `FutureObj` of `_asynciomodule.c`, which `TaskObj` begins with.

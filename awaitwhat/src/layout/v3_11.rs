@@ -6,9 +6,7 @@
 use awaitwhat_common::layout::{Layout, quirks};
 
 use super::{
-    BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
-    LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, opcodes,
+    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject, InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, opcodes,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -91,6 +89,12 @@ const OFFSETS: Offsets = Offsets {
         qualified_name: 40,
         closure: 72,
     },
+    method: MethodObject {
+        function: 16,
+        instance: 24,
+    },
+    descriptor_name: 24,
+    exit_methods: ExitMethods::Bound,
     cell_contents: 16,
     weakref_object: 16,
     future: FutureObject {

@@ -7,9 +7,7 @@ use awaitwhat_common::layout::{Layout, quirks};
 
 use super::published::{self, Edition, PublishedError};
 use super::{
-    BytesObject, CodeObject, DictKeys, DictObject, FunctionObject, FutureObject, InterpreterState, LineTable,
-    LongObject, ManagedDict, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject,
-    SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
+    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject, InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
 };
 use crate::memory::{Address, Memory};
 
@@ -104,6 +102,12 @@ const OFFSETS: Offsets = Offsets {
         qualified_name: 40,
         closure: 72,
     },
+    method: MethodObject {
+        function: 16,
+        instance: 24,
+    },
+    descriptor_name: 24,
+    exit_methods: ExitMethods::WithObject,
     cell_contents: 16,
     weakref_object: 16,
     future: FutureObject {

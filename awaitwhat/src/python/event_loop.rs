@@ -115,7 +115,11 @@ impl Objects<'_> {
     }
 
     /// What a class has under this name, itself or from the classes that it is derived from.
-    fn class_attribute(&self, type_object: Address, name: &str) -> Result<Option<Address>, ReadError> {
+    pub(super) fn class_attribute(
+        &self,
+        type_object: Address,
+        name: &str,
+    ) -> Result<Option<Address>, ReadError> {
         for class in self.resolution_order(type_object)? {
             if let Some(namespace) = self.namespace(class)?
                 && let Some(found) = self.dict_get(namespace, name)?
@@ -244,7 +248,7 @@ impl Objects<'_> {
     }
 
     /// The items of a `collections.deque`, as far as they are looked at; of anything else none.
-    fn deque_items(&self, deque: Address) -> Result<Vec<Address>, ReadError> {
+    pub(super) fn deque_items(&self, deque: Address) -> Result<Vec<Address>, ReadError> {
         if self.full_type_name(self.type_of(deque)?)? != "collections.deque" {
             return Ok(Vec::new());
         }

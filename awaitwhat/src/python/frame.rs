@@ -144,6 +144,18 @@ impl Frames<'_> {
         Ok(None)
     }
 
+    /// The first variable of a frame, as a rule what its function was called with first. `None` where it is not bound.
+    pub(super) fn first_local(&self, at: FrameAddress) -> Result<Option<Address>, ReadError> {
+        let locals = at.frame.offset(u64::from(self.layout.frame_locals));
+        let value = non_null(self.untagged(locals)?);
+        match value {
+            Some(cell) if self.objects.is_exactly(cell, self.objects.types.cell)? => {
+                self.objects.cell_contents(cell)
+            }
+            value => Ok(value),
+        }
+    }
+
     fn is_generator(&self, type_object: Address) -> bool {
         let layout = self.layout;
         [
@@ -155,7 +167,7 @@ impl Frames<'_> {
     }
 
     /// The frame of a generator.
-    fn frame_of(&self, generator: Address) -> Result<FrameAddress, ReadError> {
+    pub(super) fn frame_of(&self, generator: Address) -> Result<FrameAddress, ReadError> {
         let at = generator.offset(u64::from(self.layout.generator_frame));
         let frame = if self.layout.has_heap_frames() {
             self.objects.memory.read_address(at)?
@@ -173,14 +185,7 @@ impl Frames<'_> {
             what: "suspended coroutine",
             address: generator,
         };
-        let state_at = if layout.has_heap_frames() {
-            at.frame.offset(u64::from(layout.frame_state))
-        } else {
-            generator.offset(u64::from(layout.generator_frame_state))
-        };
-        let mut state = [0];
-        self.objects.memory.read(state_at, &mut state)?;
-        let [state] = state.map(u8::cast_signed);
+        let state = self.state(generator, at)?;
         let is_suspended = state == layout.state_awaiting || state == layout.state_suspended;
         if state == layout.state_created && !is_suspended {
             return Ok(None);
@@ -192,13 +197,58 @@ impl Frames<'_> {
             return Ok(None);
         }
         let slot = self
-            .stack_top(at.frame)?
+            .stack_end(at.frame, 1)?
             .offset(u64::from(layout.frame_awaited).wrapping_neg());
         non_null(self.untagged(slot)?).map(Some).ok_or(malformed)
     }
 
-    /// One past the topmost slot of a suspended frame's stack.
-    fn stack_top(&self, frame: Address) -> Result<Address, ReadError> {
+    /// What a generator says of its frame (`gi_frame_state`, before 3.11 `f_state` or `f_executing`).
+    fn state(&self, generator: Address, at: FrameAddress) -> Result<i8, ReadError> {
+        let layout = self.layout;
+        let state_at = if layout.has_heap_frames() {
+            at.frame.offset(u64::from(layout.frame_state))
+        } else {
+            generator.offset(u64::from(layout.generator_frame_state))
+        };
+        let mut state = [0];
+        self.objects.memory.read(state_at, &mut state)?;
+        let [state] = state.map(u8::cast_signed);
+        Ok(state)
+    }
+
+    /// Whether a generator is suspended, be it in an `await` or in a plain `yield`.
+    pub(super) fn is_suspended(&self, generator: Address, at: FrameAddress) -> Result<bool, ReadError> {
+        let state = self.state(generator, at)?;
+        Ok([self.layout.state_awaiting, self.layout.state_suspended].contains(&state))
+    }
+
+    /// The values on a suspended frame's stack, the lowest first, at most [`MAX_SLOTS`]. They may have tags.
+    pub(super) fn stack_values(&self, at: FrameAddress) -> Result<Vec<u64>, ReadError> {
+        let (layout, memory) = (self.layout, self.objects.memory);
+        let bottom = if layout.has_heap_frames() {
+            memory.read_address(at.frame.offset(u64::from(layout.frame_value_stack)))?
+        } else {
+            let locals = self.objects.local_count(at.code)?;
+            at.frame
+                .offset(u64::from(layout.frame_locals))
+                .offset(locals.wrapping_mul(8))
+        };
+        let bytes = self.stack_end(at.frame, 0)?.0.wrapping_sub(bottom.0);
+        let is_stack = i64::try_from(bytes).is_ok() && bytes.is_multiple_of(8);
+        if !is_stack {
+            return Err(ReadError::Malformed {
+                what: "suspended frame",
+                address: at.frame,
+            });
+        }
+        let values = self
+            .objects
+            .pointers(bottom, (bytes / 8).min(MAX_SLOTS) as usize)?;
+        Ok(values.into_iter().map(|value| value.0).collect())
+    }
+
+    /// One past the topmost slot of a suspended frame's stack. Where that is counted, the count is `least` or more.
+    fn stack_end(&self, frame: Address, least: u64) -> Result<Address, ReadError> {
         let (layout, memory) = (self.layout, self.objects.memory);
         let stack = frame.offset(u64::from(layout.frame_stack));
         if layout.quirks & quirks::STACK_POINTER != 0 {
@@ -208,7 +258,7 @@ impl Frames<'_> {
         let count = u64::try_from(self.objects.read_u32(stack)?.cast_signed());
         let count = count
             .ok()
-            .filter(|count| *count > 0)
+            .filter(|count| *count >= least)
             .ok_or(ReadError::Malformed {
                 what: "suspended frame",
                 address: frame,
@@ -267,6 +317,21 @@ impl Objects<'_> {
             }
         }
         Ok(indices)
+    }
+
+    /// How many variables the frames of a code object have (3.11+).
+    fn local_count(&self, code: Address) -> Result<u64, ReadError> {
+        let names = self
+            .memory
+            .read_address(code.offset(self.offsets.code.local_names))?;
+        let count = self.memory.read_u64(names.offset(self.offsets.tuple.size))?;
+        if count > MAX_SLOTS {
+            return Err(ReadError::Malformed {
+                what: "code object",
+                address: code,
+            });
+        }
+        Ok(count)
     }
 
     /// The names of local variables, in the order of their places in a frame.

@@ -13,6 +13,9 @@ mod frame_tests;
 pub mod future;
 #[cfg(test)]
 pub(crate) mod image;
+pub mod inside;
+#[cfg(test)]
+mod inside_tests;
 pub(crate) mod instance;
 mod number;
 pub mod sequence;
