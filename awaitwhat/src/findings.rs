@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::memory::Address;
+use crate::resource::Resource;
 use crate::snapshot::Stack;
 
 /// How long a loop may take for one turn before that is told, in seconds.
@@ -12,6 +13,7 @@ pub const LONG_TURN: f64 = 0.1;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     BlockedLoop(BlockedLoop),
+    Deadlock(Deadlock),
 }
 
 impl Finding {
@@ -20,6 +22,7 @@ impl Finding {
     pub const fn id(&self) -> &'static str {
         match self {
             Self::BlockedLoop(_) => "blocked_loop",
+            Self::Deadlock(_) => "deadlock",
         }
     }
 }
@@ -36,6 +39,25 @@ pub struct BlockedLoop {
     pub ready: usize,
     /// Timers that are due; `None` where that is not known.
     pub overdue_timers: Option<u64>,
+}
+
+/// Tasks that wait for what the next one of them holds, and the last one for what the first one does: none of them goes on, unless its wait
+/// is ended from outside (by a timeout, or a cancellation).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deadlock {
+    /// One task, which waits for what it holds itself; or several.
+    pub tasks: Vec<Deadlocked>,
+    /// How many tasks besides wait for these, directly or through others, and cannot go on before them.
+    pub behind: usize,
+}
+
+/// A task of a deadlock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deadlocked {
+    pub task: Address,
+    pub name: Option<Arc<str>>,
+    /// What it waits for, which the next one holds; `None` where it waits for that task itself.
+    pub waits_for: Option<Box<Resource>>,
 }
 
 /// What a loop is at work in.

@@ -85,6 +85,7 @@ pub struct Resource {
     pub operation: Option<Arc<str>>,
     /// Whether others have all there is of it.
     pub held: Option<bool>,
+    pub holding: Holding,
     /// How many wait for it, and the place of this one in the line, from 1 on.
     pub waiters: Option<u64>,
     pub position: Option<u64>,
@@ -148,6 +149,20 @@ impl ThreadState {
     }
 }
 
+/// Which tasks have what a task waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Holding {
+    /// It is nothing that tasks have, or they have not been asked for.
+    #[default]
+    Nobody,
+    /// Somebody has it, but who does is not known.
+    Unknown,
+    /// These tasks have it, in ascending order of address; no others where `are_all`.
+    Tasks { tasks: Vec<Address>, are_all: bool },
+    /// No task is left that could let go of it: all of them wait for it, or for tasks that do.
+    OnlyWaiters,
+}
+
 /// A fact that few resources have.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
@@ -168,6 +183,7 @@ impl Resource {
             label: None,
             operation: None,
             held: None,
+            holding: Holding::Nobody,
             waiters: None,
             position: None,
             size: None,

@@ -18,6 +18,7 @@ const OTHERS: &[&str] = &[
     "executor_jobs.py",
     "family.py",
     "holders.py",
+    "lock_deadlock.py",
     "truth.py",
     "app_fastapi.py",
     "app_aiohttp.py",

@@ -10,9 +10,15 @@ use awaitwhat::target::find_interpreter;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::trials;
+use awaitwhat_tests::{tool, trials};
 use libtest_mimic::Trial;
 use serde::Deserialize;
+use serde_json::Value;
+
+/// Versions whose tasks are asked for what they hold.
+const VERSIONS: [(u32, u32); 6] = [(3, 8), (3, 11), (3, 12), (3, 13), (3, 14), (3, 15)];
+/// Snapshots of a program that takes locks all the time.
+const SNAPSHOTS: usize = 20;
 
 fn main() -> Result<()> {
     trials::run("holders", list)
@@ -22,7 +28,28 @@ fn list() -> Result<Vec<Trial>> {
     let mut list = Vec::new();
     for python in environment::pythons()? {
         let name = format!("{}::blocks", python.label);
-        list.push(trials::trial(name, move || blocks(&python)));
+        let blocks_python = python.clone();
+        list.push(trials::trial(name, move || blocks(&blocks_python)));
+        if !VERSIONS.contains(&python.version) || python.label.contains('-') {
+            continue;
+        }
+        for manner in [
+            "held",
+            "left",
+            "crossed",
+            "ring",
+            "itself",
+            "awaited",
+            "semaphores",
+        ] {
+            let (name, python) = (format!("{}::{manner}", python.label), python.clone());
+            list.push(trials::trial(name, move || at_rest(&python, manner)));
+        }
+        let name = format!("{}::busy", python.label);
+        let busy_python = python.clone();
+        list.push(trials::trial(name, move || busy(&busy_python)));
+        let name = format!("{}::beside", python.label);
+        list.push(trials::trial(name, move || beside(&python)));
     }
     Ok(list)
 }
@@ -67,4 +94,93 @@ fn blocks(python: &Python) -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+/// What a target says of what one of its tasks waits for.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+struct Wait {
+    id: String,
+    /// The tasks that have it, and whether these are all.
+    holders: Vec<String>,
+    known: bool,
+}
+
+fn snapshot(target: &Target) -> Result<Value> {
+    tool::json(&["ps", "--json", "--pid", &target.pid.to_string()])
+}
+
+/// Ids of the tasks of each deadlock that a snapshot tells of.
+fn deadlocks(snapshot: &Value) -> Result<Vec<Vec<String>>> {
+    let findings = snapshot["findings"].as_array().context("there are no findings")?;
+    let deadlocks = findings.iter().filter(|finding| finding["id"] == "deadlock");
+    deadlocks
+        .map(|finding| {
+            let tasks = finding["tasks"].as_array().context("it has no tasks")?;
+            let ids = tasks
+                .iter()
+                .map(|task| serde_json::from_value(task["task"].clone()));
+            let mut ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+            ids.sort_unstable();
+            Ok(ids)
+        })
+        .collect()
+}
+
+/// Who holds what, and which tasks wait for each other, of a program that rests.
+fn at_rest(python: &Python, manner: &str) -> Result<()> {
+    let target = Target::start(python, "lock_deadlock.py", &[manner])?;
+    let expected: BTreeMap<String, Wait> = serde_json::from_value(target.announced["waits"].clone())?;
+    let ways: Vec<Vec<Vec<String>>> = serde_json::from_value(target.announced["deadlocks"].clone())?;
+    let snapshot = snapshot(&target)?;
+    let mut found = BTreeMap::new();
+    for task in snapshot["tasks"].as_array().context("there are no tasks")? {
+        let resource = &task["waits_on"]["resource"];
+        if resource["holders"].is_null() {
+            continue;
+        }
+        let mut holders: Vec<String> = serde_json::from_value(resource["holders"].clone())?;
+        holders.sort_unstable();
+        let wait = Wait {
+            id: serde_json::from_value(resource["id"].clone())?,
+            holders,
+            known: resource["holder_known"].as_bool().context("it is not said")?,
+        };
+        found.insert(serde_json::from_value(task["id"].clone())?, wait);
+    }
+    ensure!(found == expected, "expected {expected:#?}, found {found:#?}");
+    let deadlocks = deadlocks(&snapshot)?;
+    let are_right = ways.len() == deadlocks.len()
+        && ways
+            .iter()
+            .all(|ways| ways.iter().any(|way| deadlocks.contains(way)));
+    ensure!(are_right, "expected {ways:?}, found {deadlocks:?}");
+    Ok(())
+}
+
+/// A program that takes locks all the time is never said to be stuck.
+fn busy(python: &Python) -> Result<()> {
+    let target = Target::start(python, "lock_deadlock.py", &["busy"])?;
+    for _ in 0..SNAPSHOTS {
+        let deadlocks = deadlocks(&snapshot(&target)?)?;
+        ensure!(deadlocks.is_empty(), "{deadlocks:?}");
+    }
+    Ok(())
+}
+
+/// In a program that goes on, a deadlock is told in one of some snapshots, and no other one in any.
+fn beside(python: &Python) -> Result<()> {
+    let target = Target::start(python, "lock_deadlock.py", &["beside"])?;
+    let ways: Vec<Vec<Vec<String>>> = serde_json::from_value(target.announced["deadlocks"].clone())?;
+    for _ in 0..SNAPSHOTS {
+        let deadlocks = deadlocks(&snapshot(&target)?)?;
+        if deadlocks.is_empty() {
+            continue;
+        }
+        ensure!(
+            ways.contains(&deadlocks),
+            "expected {ways:?}, found {deadlocks:?}"
+        );
+        return Ok(());
+    }
+    anyhow::bail!("it was in none of {SNAPSHOTS} snapshots")
 }

@@ -1,24 +1,45 @@
 //! Findings, as they are in snapshots.
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
+use super::resource_json::ResourceDocument;
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::findings::{Finding, Holder, HolderKind};
-use crate::view::blocked::describe;
+use crate::findings::{Deadlocked, Finding, Holder, HolderKind};
+use crate::view::findings::describe;
 
 pub(super) struct FindingDocument<'a>(pub(super) &'a Finding);
 
 impl Serialize for FindingDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Finding::BlockedLoop(blocked) = self.0;
-        let mut document = serializer.serialize_struct("Finding", 7)?;
-        document.serialize_field("id", self.0.id())?;
-        document.serialize_field("text", &describe(self.0))?;
-        document.serialize_field("tid", &blocked.tid)?;
-        document.serialize_field("seconds", &blocked.seconds)?;
-        document.serialize_field("holder", &HolderDocument(&blocked.holder))?;
-        document.serialize_field("ready", &blocked.ready)?;
-        document.serialize_field("overdue_timers", &blocked.overdue_timers)?;
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("id", self.0.id())?;
+        document.serialize_entry("text", &describe(self.0))?;
+        match self.0 {
+            Finding::BlockedLoop(blocked) => {
+                document.serialize_entry("tid", &blocked.tid)?;
+                document.serialize_entry("seconds", &blocked.seconds)?;
+                document.serialize_entry("holder", &HolderDocument(&blocked.holder))?;
+                document.serialize_entry("ready", &blocked.ready)?;
+                document.serialize_entry("overdue_timers", &blocked.overdue_timers)?;
+            }
+            Finding::Deadlock(deadlock) => {
+                document.serialize_entry("tasks", &Each(&deadlock.tasks, DeadlockedDocument))?;
+                document.serialize_entry("behind", &deadlock.behind)?;
+            }
+        }
+        document.end()
+    }
+}
+
+struct DeadlockedDocument<'a>(&'a Deadlocked);
+
+impl Serialize for DeadlockedDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let task = self.0;
+        let mut document = serializer.serialize_struct("Deadlocked", 3)?;
+        document.serialize_field("task", &Shown(task.task))?;
+        document.serialize_field("name", &task.name)?;
+        document.serialize_field("waits_for", &task.waits_for.as_deref().map(ResourceDocument))?;
         document.end()
     }
 }

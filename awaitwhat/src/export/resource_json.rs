@@ -3,7 +3,8 @@
 use serde::ser::{Serialize, SerializeMap, SerializeStruct as _, Serializer};
 
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::resource::{Detail, Resource, WorkerThread};
+use crate::memory::Address;
+use crate::resource::{Detail, Holding, Resource, WorkerThread};
 
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
@@ -21,6 +22,15 @@ impl Serialize for ResourceDocument<'_> {
         entry.known("label", resource.label.as_deref())?;
         entry.known("operation", resource.operation.as_deref())?;
         entry.known("held", resource.held)?;
+        let (holders, is_known): (Option<&[Address]>, _) = match &resource.holding {
+            Holding::Nobody => (None, None),
+            Holding::Unknown => (Some(&[]), Some(false)),
+            Holding::Tasks { tasks, are_all } => (Some(tasks), Some(*are_all)),
+            Holding::OnlyWaiters => (Some(&[]), Some(true)),
+        };
+        let holders = holders.map(|holders| Each(holders, |id: &Address| Shown(*id)));
+        entry.known("holders", holders)?;
+        entry.known("holder_known", is_known)?;
         entry.known("waiters", resource.waiters)?;
         entry.known("position", resource.position)?;
         entry.known("size", resource.size)?;

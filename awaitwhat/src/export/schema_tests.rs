@@ -4,9 +4,10 @@ use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
 use super::{profile_json, snapshot_json, survey_json};
-use crate::findings::{BlockedLoop, Finding, Holder, HolderKind};
+use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
 use crate::memory::Address;
 use crate::profile::{Hold, HoldPlace, Profile};
+use crate::resource::{Holding, Resource, ResourceKind};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
@@ -105,7 +106,29 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
             overdue_timers: matches!(kind, HolderKind::Callback).then_some(2),
         }));
     }
+    let waits_for = [Some(Box::new(held_lock())), None];
+    let deadlocked = waits_for.map(|waits_for| Deadlocked {
+        task: Address(16),
+        name: waits_for.is_some().then(|| HOSTILE.into()),
+        waits_for,
+    });
+    snapshot.findings.push(Finding::Deadlock(Deadlock {
+        tasks: deadlocked.into(),
+        behind: 1,
+    }));
     snapshot
+}
+
+fn held_lock() -> Resource {
+    Resource {
+        id: Some(Address(32)),
+        held: Some(true),
+        holding: Holding::Tasks {
+            tasks: vec![Address(16)],
+            are_all: true,
+        },
+        ..Resource::of_kind(ResourceKind::Lock)
+    }
 }
 
 #[test]
@@ -214,6 +237,10 @@ fn every_key_is_described() {
     described(&document["tasks"][0]["waits_on"], &schema["$defs"]["waits_on"]);
     described(&document["findings"][0], &schema["$defs"]["finding"]);
     described(&document["findings"][0]["holder"], &schema["$defs"]["holder"]);
+    let deadlock = &document["findings"][3];
+    described(deadlock, &schema["$defs"]["finding"]);
+    described(&deadlock["tasks"][0], &schema["$defs"]["deadlocked"]);
+    described(&deadlock["tasks"][0]["waits_for"], &schema["$defs"]["resource"]);
     assert_eq!(
         document["lost"].as_object().unwrap().len(),
         serde_json::to_value(Losses::default())

@@ -12,8 +12,10 @@ use petgraph::graph::DiGraph;
 use crate::memory::Address;
 use crate::snapshot::{Nursery, Task};
 
+mod deadlock;
 mod shape;
 
+pub use deadlock::{Circle, Link, circles};
 pub use shape::Shape;
 
 /// Fills `awaited_by` of every task from `waits_on` of the others: the one is the inverse of the other.

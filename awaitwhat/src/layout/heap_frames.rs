@@ -5,7 +5,10 @@
 use awaitwhat_common::layout::{Layout, quirks};
 
 use super::{
-    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject, InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, ThreadState, TypeObject, UnicodeObject, opcodes,
+    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject,
+    InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId,
+    Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, ThreadState, TypeObject,
+    UnicodeObject, opcodes,
 };
 
 /// Those of 3.9, but for what differs between patch releases of one version.

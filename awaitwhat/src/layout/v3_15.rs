@@ -7,7 +7,10 @@ use awaitwhat_common::layout::{Layout, quirks};
 
 use super::published::{self, Edition, PublishedError};
 use super::{
-    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject, InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId, Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, Table, ThreadState, TypeObject, UnicodeObject, Version, opcodes,
+    BytesObject, CodeObject, DictKeys, DictObject, ExitMethods, FunctionObject, FutureObject,
+    InterpreterState, LineTable, LongObject, ManagedDict, MethodObject, ModuleObject, NOTHING, NativeId,
+    Offsets, Registry, RunningLoop, SequenceObject, SetObject, SimpleQueue, Table, ThreadState, TypeObject,
+    UnicodeObject, Version, opcodes,
 };
 use crate::memory::{Address, Memory};
 

@@ -145,7 +145,7 @@ impl Frames<'_> {
     }
 
     /// The first variable of a frame, as a rule what its function was called with first. `None` where it is not bound.
-    pub(super) fn first_local(&self, at: FrameAddress) -> Result<Option<Address>, ReadError> {
+    pub(crate) fn first_local(&self, at: FrameAddress) -> Result<Option<Address>, ReadError> {
         let locals = at.frame.offset(u64::from(self.layout.frame_locals));
         let value = non_null(self.untagged(locals)?);
         match value {

@@ -8,7 +8,7 @@ use awaitwhat_common::event::TaskState as RawState;
 use super::blocked::{self, Blocked, DueFutures};
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::{AttachError, Observer};
-use super::trio;
+use super::{holders, trio};
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
 use crate::python::ReadError;
@@ -64,6 +64,7 @@ pub(super) fn assemble(
         join_loops(&mut tasks, &seen);
     }
     trio::gather_children(&mut tasks);
+    holders::name(&mut tasks, &seen, &observer.losses);
     graph::link(&mut tasks);
     let main_thread = if tasks.is_empty() {
         Vec::new()
@@ -73,7 +74,7 @@ pub(super) fn assemble(
     let coroutines: Vec<Address> = seen.iter().map(|visit| visit.coroutine).collect();
     let findings = blocked::findings(observer, blocked, &tasks, &coroutines).map_err(FindFault)?;
     observer.losses.stale += observer.names.codes.take_unreadable();
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         pid: observer.pid,
         command: observer.process.command().to_owned(),
         python: observer.interpreter.version.to_string(),
@@ -83,7 +84,9 @@ pub(super) fn assemble(
         main_thread,
         findings,
         losses: observer.losses.clone(),
-    })
+    };
+    holders::find_deadlocks(observer, &mut snapshot, &seen, is_proven).map_err(FindFault)?;
+    Ok(snapshot)
 }
 
 /// Where the main thread is, while no thread runs a loop: tasks of loops that nobody runs are planned with the thread that began first.

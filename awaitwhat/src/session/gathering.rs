@@ -46,6 +46,8 @@ pub(super) struct Visit {
     pub(super) named: Named,
     /// The future of `concurrent.futures` that it waits for, or NULL.
     pub(super) job: Address,
+    /// Those of the things that others wait for that it is inside of, each as often as it is.
+    pub(super) held: Vec<Address>,
 }
 
 /// What is known of the name of what a task waits for.
@@ -117,6 +119,7 @@ impl Gathering {
             turns: None,
             named: Named::No,
             job: Address::NULL,
+            held: Vec::new(),
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
@@ -159,6 +162,7 @@ impl Gathering {
         let waits = |visit: &&mut Visit| visit.state == RawState::Waiting && visit.again.is_none();
         let moved = self.visits.values_mut().filter(waits);
         for visit in moved {
+            visit.held.clear();
             if visit.named != Named::ByNoRule {
                 visit.named = Named::Changed;
             }
@@ -230,6 +234,7 @@ mod tests {
             turns: None,
             named: Named::No,
             job: Address::NULL,
+            held: Vec::new(),
         }
     }
 

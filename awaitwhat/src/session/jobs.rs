@@ -39,7 +39,9 @@ pub(super) fn read(observer: &mut Observer, pass: &mut Gathering) -> Result<(), 
         visit.job = job;
         let mut resource = match std::mem::take(&mut visit.named) {
             Named::As(resource) => resource,
-            Named::No | Named::ByNoRule | Named::Changed => Box::new(Resource::of_kind(ResourceKind::Thread)),
+            Named::No | Named::ByNoRule | Named::Unfit | Named::Changed => {
+                Box::new(Resource::of_kind(ResourceKind::Thread))
+            }
         };
         jobs.tell(observer, job, &mut resource)?;
         visit.named = Named::As(resource);
@@ -56,7 +58,7 @@ fn waiting(observer: &Observer, pass: &Gathering) -> Result<Vec<(Address, Addres
             continue;
         };
         let may_be_job = match &visit.named {
-            Named::ByNoRule => true,
+            Named::ByNoRule | Named::Unfit => true,
             Named::As(resource) => resource.kind == ResourceKind::Dns,
             Named::No | Named::Changed => false,
         };

@@ -5,6 +5,7 @@ mod blocked;
 mod completed;
 mod family;
 mod gathering;
+mod holders;
 mod jobs;
 mod long_turns;
 mod observer;

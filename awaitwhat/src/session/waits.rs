@@ -1,61 +1,95 @@
 //! Has what the tasks of a pass wait for be read, while their thread rests or as long as they do not move.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use awaitwhat_common::event::TaskState as RawState;
 
 use super::assemble::readable;
-use super::gathering::{Gathering, Named};
+use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::turns::Turns;
 use crate::memory::{Address, Fault};
+use crate::resource::Holding;
 use crate::waits::{Reader, Waiting};
 
-/// Reads what the suspended tasks of `pass` wait for, of memory as far as it is not remembered.
+/// Reads what the suspended tasks of `pass` wait for, and which of them have what others do, of memory as far as it is not remembered.
 ///
 /// Nothing of it holds before it is proven that the tasks had no turn meanwhile: see [`Gathering::doubt_waits`].
 pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> Result<(), Fault> {
-    let mut readers: HashMap<u32, Option<Reader<'_>>> = HashMap::new();
+    let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
+    let mut wanted = HashSet::new();
     for id in &pass.order {
-        let Some(visit) = pass.visits.get_mut(id) else {
+        let Some(visit) = pass.visits.get_mut(id).filter(|visit| is_suspended(visit)) else {
             continue;
         };
-        if visit.state != RawState::Waiting || visit.has_no_end {
+        let Some(reader) = reader(&mut readers, observer, visit.layout) else {
             continue;
-        }
-        let reader = readers.entry(visit.layout).or_insert_with(|| {
-            let is_asyncio = observer.interpreter.future_types(visit.layout).is_some();
-            let frames = observer.interpreter.frames(&observer.memory, visit.layout);
-            frames.filter(|_| is_asyncio).map(Reader::new)
-        });
-        let Some(reader) = reader else { continue };
-        let chain = observer.names.chains.get(visit.chain);
+        };
         let now = clocks
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
-        let suspension = &visit.suspension;
-        let task = Waiting {
-            coroutine: visit.coroutine,
-            stack: &chain.stack,
-            codes: &chain.frames,
-            awaited: if suspension.terminal.is_null() {
-                suspension.fut_waiter
-            } else {
-                suspension.terminal
-            },
-            is_pending: suspension.awaits_pending(),
-            now: *now,
-        };
+        let task = waiting(observer, visit, *now);
         if !reader.may_match(&task) {
             visit.named = Named::ByNoRule;
             continue;
         }
         visit.named = match readable(reader.resource(&task))? {
-            Some(Some(resource)) => Named::As(Box::new(resource)),
+            Some(Some(resource)) => {
+                let is_wanted = resource.holding == Holding::Unknown;
+                wanted.extend(resource.id.filter(|_| is_wanted));
+                Named::As(Box::new(resource))
+            }
             Some(None) => Named::Unfit,
             None => Named::Changed,
         };
     }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for visit in pass.visits.values_mut().filter(|visit| is_suspended(visit)) {
+        if let Some(reader) = reader(&mut readers, observer, visit.layout) {
+            // Of one that cannot be read it is not known what it has.
+            let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
+            visit.held = held.unwrap_or_default();
+        }
+    }
     Ok(())
+}
+
+/// Readers by layout; none where that is not one of asyncio's.
+pub(super) type Readers<'a> = HashMap<u32, Option<Reader<'a>>>;
+
+pub(super) fn reader<'a, 'r>(
+    readers: &'r mut Readers<'a>,
+    observer: &'a Observer,
+    layout: u32,
+) -> Option<&'r mut Reader<'a>> {
+    let new = || {
+        let is_asyncio = observer.interpreter.future_types(layout).is_some();
+        let frames = observer.interpreter.frames(&observer.memory, layout);
+        frames.filter(|_| is_asyncio).map(Reader::new)
+    };
+    readers.entry(layout).or_insert_with(new).as_mut()
+}
+
+fn is_suspended(visit: &Visit) -> bool {
+    visit.state == RawState::Waiting && !visit.has_no_end
+}
+
+pub(super) fn waiting<'a>(observer: &'a Observer, visit: &Visit, now: Option<f64>) -> Waiting<'a> {
+    let chain = observer.names.chains.get(visit.chain);
+    let suspension = &visit.suspension;
+    Waiting {
+        coroutine: visit.coroutine,
+        stack: &chain.stack,
+        codes: &chain.frames,
+        awaited: if suspension.terminal.is_null() {
+            suspension.fut_waiter
+        } else {
+            suspension.terminal
+        },
+        is_pending: suspension.awaits_pending(),
+        now,
+    }
 }

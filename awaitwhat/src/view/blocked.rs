@@ -3,38 +3,31 @@
 use std::io::{self, Write};
 
 use super::escape::fitted;
-use super::style::{WARNING, styled};
 use super::tree::{location, plural};
-use crate::findings::{BlockedLoop, Finding, Holder, HolderKind};
+use crate::findings::{BlockedLoop, Holder, HolderKind};
 use crate::origin;
-use crate::snapshot::{Frame, Snapshot};
+use crate::snapshot::Frame;
 
 /// Columns that the name of a function or of a task may take.
 const NAME_WIDTH: usize = 60;
 /// Frames of a callback that are shown; a task's are shown with it.
 const MAX_FRAMES: usize = 12;
 
-/// Writes what is found of a snapshot's loops, each on a line, before anything else of it. Below that stand the frames of a callback, outermost
-/// first, as no task has them.
-pub(super) fn write(snapshot: &Snapshot, output: &mut impl Write) -> io::Result<()> {
-    for finding in &snapshot.findings {
-        writeln!(output, "{}", styled(WARNING, describe(finding)))?;
-        let Finding::BlockedLoop(blocked) = finding;
-        if matches!(blocked.holder.kind, HolderKind::Task(_)) {
-            continue;
-        }
-        let stack = &blocked.holder.stack;
-        let shown = stack.get(..MAX_FRAMES).unwrap_or(stack);
-        for frame in shown.iter().rev() {
-            writeln!(output, "   {}", super::tree::frame_line(frame))?;
-        }
+/// Writes the frames of what holds a loop, outermost first, where that is a callback: a task's are shown with it.
+pub(super) fn write_frames(blocked: &BlockedLoop, output: &mut impl Write) -> io::Result<()> {
+    if matches!(blocked.holder.kind, HolderKind::Task(_)) {
+        return Ok(());
+    }
+    let stack = &blocked.holder.stack;
+    let shown = stack.get(..MAX_FRAMES).unwrap_or(stack);
+    for frame in shown.iter().rev() {
+        writeln!(output, "   {}", super::tree::frame_line(frame))?;
     }
     Ok(())
 }
 
-/// A finding as one line.
-pub(crate) fn describe(finding: &Finding) -> String {
-    let Finding::BlockedLoop(blocked) = finding;
+/// A loop that does not turn, as one line.
+pub(super) fn describe(blocked: &BlockedLoop) -> String {
     let BlockedLoop {
         tid,
         seconds,
@@ -99,6 +92,7 @@ pub(super) fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::Finding;
     use crate::memory::Address;
     use crate::testing::{HOSTILE, frame, snapshot};
 
@@ -121,7 +115,7 @@ mod tests {
         let mut snapshot = snapshot(Vec::new());
         snapshot.findings = findings;
         let mut output = Vec::new();
-        write(&snapshot, &mut output).unwrap();
+        crate::view::findings::write(&snapshot, &mut output).unwrap();
         anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
     }
 
@@ -152,11 +146,12 @@ mod tests {
     #[test]
     fn who_cannot_be_told_is_not_guessed() {
         let mut unknown = blocked(HolderKind::Unknown, None, &[]);
-        let Finding::BlockedLoop(it) = &mut unknown;
-        it.holder.seconds = 0.0;
-        it.overdue_timers = None;
-        it.seconds = 125.9;
-        it.ready = 0;
+        if let Finding::BlockedLoop(it) = &mut unknown {
+            it.holder.seconds = 0.0;
+            it.overdue_timers = None;
+            it.seconds = 125.9;
+            it.ready = 0;
+        }
         insta::assert_snapshot!(written(vec![unknown]), @"The event loop of thread 4711 has not turned for 125 s at least: it works through many callbacks, now a task or callback that could not be told; 0 tasks are ready to go on");
     }
 

@@ -12,8 +12,10 @@ pub mod survey;
 pub mod table;
 pub mod tree;
 
-pub(crate) mod blocked;
+mod blocked;
 mod branches;
+mod deadlock;
+pub(crate) mod findings;
 mod held;
 mod merged;
 mod names;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::blocked;
 use super::escape::fitted;
+use super::findings;
 use super::losses::{self, Counted};
 use super::names;
 use super::rows::{Columns, write_many};
@@ -34,7 +34,7 @@ pub fn write(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    blocked::write(snapshot, output)?;
+    findings::write(snapshot, output)?;
     let by_id: HashMap<Address, &Task> = snapshot.tasks.iter().map(|task| (task.id, task)).collect();
     let heads = [
         "TID",
@@ -85,7 +85,10 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
     let waits_on = task.waits_on.as_ref().map_or_else(
         || "-".to_owned(),
         |on| {
-            let what = on.resource.as_deref().and_then(|it| waits::describe(&[it]));
+            let what = on
+                .resource
+                .as_deref()
+                .and_then(|it| waits::describe(&[it], by_id));
             let type_name = what.unwrap_or_else(|| fitted(&on.type_name, FUNCTION_WIDTH));
             if on.tasks.is_empty() {
                 type_name

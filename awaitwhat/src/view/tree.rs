@@ -10,9 +10,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
 
-use super::blocked;
 use super::branches::{Branches, Place};
 use super::escape::{Escaped, fitted};
+use super::findings;
 use super::losses::{self, Counted};
 use super::names;
 use super::style::{FAINT, HEADING, RUNNING, TASK, WARNING, styled};
@@ -57,7 +57,7 @@ fn who(snapshot: &Snapshot) -> String {
 }
 
 fn write_header(snapshot: &Snapshot, graph: &AwaitGraph, output: &mut impl Write) -> io::Result<()> {
-    blocked::write(snapshot, output)?;
+    findings::write(snapshot, output)?;
     let count = |state| snapshot.tasks.iter().filter(|task| task.state == state).count();
     let running = count(TaskState::Running);
     let ready = match count(TaskState::Ready) {
@@ -154,6 +154,7 @@ struct Level {
 struct Tree<'a, W> {
     tasks: &'a [Task],
     graph: &'a AwaitGraph,
+    by_id: waits::ById<'a>,
     output: &'a mut W,
     branches: Branches,
     levels: Vec<Level>,
@@ -176,6 +177,7 @@ impl<'a, W: Write> Tree<'a, W> {
         Self {
             tasks,
             graph,
+            by_id: tasks.iter().map(|task| (task.id, task)).collect(),
             output,
             branches: Branches::default(),
             levels: Vec::new(),
@@ -391,7 +393,7 @@ impl<'a, W: Write> Tree<'a, W> {
         let resources: Vec<_> = members
             .filter_map(|task| task.waits_on.as_ref()?.resource.as_deref())
             .collect();
-        let end = waits::describe(&resources).map(|what| format!("waits for {what}"));
+        let end = waits::describe(&resources, &self.by_id).map(|what| format!("waits for {what}"));
         let on = task.waits_on.as_ref();
         if let Some(end) = end.or_else(|| on.and_then(|on| wait_line(on, has_children))) {
             writeln!(self.output, "{before}{}", styled(FAINT, end))?;

@@ -1,9 +1,13 @@
 //! What tasks wait for, in words: `lock self.pool_lock (held, place 2 of 4 in line)`.
 
+use std::collections::HashMap;
+
 use super::escape::fitted;
+use super::names;
+use crate::memory::Address;
 use crate::origin::Rank;
-use crate::resource::{Detail, Resource, ResourceKind, WorkerThread};
-use crate::snapshot::Frame;
+use crate::resource::{Detail, Holding, Resource, ResourceKind, WorkerThread};
+use crate::snapshot::{Frame, Task};
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
@@ -13,8 +17,11 @@ const STATE: &str = "state";
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
+/// The tasks of a snapshot by their ids.
+pub(super) type ById<'a> = HashMap<Address, &'a Task>;
+
 /// Says what tasks of one shape wait for: what they have in common, and from where to where they differ.
-pub(super) fn describe(resources: &[&Resource]) -> Option<String> {
+pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
     let first = resources.first()?;
     let mut text = first.words.to_string();
     let different = different(resources);
@@ -31,11 +38,20 @@ pub(super) fn describe(resources: &[&Resource]) -> Option<String> {
     if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
         text += &format!(" {}", fitted(peer, NAME_WIDTH));
     }
-    let facts = facts(resources, different);
+    let facts = facts(resources, different, by_id);
     if !facts.is_empty() {
         text += &format!(" ({})", facts.join(", "));
     }
     Some(text)
+}
+
+/// What a thing is called: by the code, or else by its address.
+pub(super) fn name(resource: &Resource) -> String {
+    match (&resource.label, resource.id) {
+        (Some(label), _) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
+        (None, Some(id)) => format!("{} at {id}", resource.words),
+        (None, None) => resource.words.to_string(),
+    }
 }
 
 /// How many different objects these are.
@@ -47,15 +63,17 @@ fn different(resources: &[&Resource]) -> usize {
 }
 
 /// Of tasks that wait for one object, all of its state; of several, only what they have in common.
-fn facts(resources: &[&Resource], different: usize) -> Vec<String> {
+fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(left) = time_left(resources) {
         facts.push(left);
     }
-    match common(resources, |it| it.held) {
-        Some(true) => facts.push("held".to_owned()),
-        Some(false) => facts.push("free".to_owned()),
-        None => {}
+    let is_held = common(resources, |it| it.held);
+    match (is_held, common(resources, |it| held_by(it, by_id))) {
+        (_, Some(holders)) => facts.push(holders),
+        (Some(true), None) => facts.push("held".to_owned()),
+        (Some(false), None) => facts.push("free".to_owned()),
+        (None, None) => {}
     }
     let free = common(resources, |it| it.free);
     let limit = common(resources, |it| it.limit).filter(|limit| *limit > 0);
@@ -139,6 +157,19 @@ fn detail<'a>(resource: &'a Resource, wanted: &str) -> Option<&'a str> {
     })
 }
 
+/// Who has a thing; `None` where nobody was asked for.
+pub(super) fn held_by(resource: &Resource, by_id: &ById<'_>) -> Option<String> {
+    match &resource.holding {
+        Holding::Nobody => None,
+        Holding::Unknown => Some("held, holder unknown".to_owned()),
+        Holding::OnlyWaiters => Some("held by nobody: only waiters are left".to_owned()),
+        Holding::Tasks { tasks, .. } => {
+            let known = tasks.iter().filter_map(|id| by_id.get(id).copied());
+            Some(format!("held by {}", names::names(known)))
+        }
+    }
+}
+
 /// `3.2 s left`, `overdue by 0.5 s`, `1 to 3 s left`.
 fn time_left(resources: &[&Resource]) -> Option<String> {
     let deadlines = || resources.iter().filter_map(|it| it.deadline_ns);
@@ -196,7 +227,7 @@ fn common<'a, T: PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Address;
+    use crate::testing::task;
 
     fn resource(kind: ResourceKind, id: u64) -> Resource {
         Resource {
@@ -206,7 +237,9 @@ mod tests {
     }
 
     fn said(resources: &[Resource]) -> String {
-        describe(&resources.iter().collect::<Vec<_>>()).expect("there is one")
+        let forgetful = task(0x10, "forgetful", &[]);
+        let by_id = ById::from([(forgetful.id, &forgetful)]);
+        describe(&resources.iter().collect::<Vec<_>>(), &by_id).expect("there is one")
     }
 
     #[test]
@@ -289,6 +322,33 @@ mod tests {
         sleep (1.0 to 2.5 s left)
         sleep (overdue by up to 1.0 s, or up to 2.5 s left)
         sleep (overdue by 1.0 to 2.5 s)
+        ");
+    }
+
+    #[test]
+    fn who_has_it_is_named_as_far_as_it_is_known() {
+        let lock = |holding| Resource {
+            held: Some(true),
+            holding,
+            ..resource(ResourceKind::Lock, 1)
+        };
+        let tasks = |ids: &[u64]| Holding::Tasks {
+            tasks: ids.iter().map(|id| Address(*id)).collect(),
+            are_all: true,
+        };
+        let said = [
+            said(&[lock(tasks(&[0x10]))]),
+            said(&[lock(tasks(&[0x10])), lock(tasks(&[0x10]))]),
+            said(&[lock(tasks(&[0x10])), lock(Holding::Unknown)]),
+            said(&[lock(Holding::Unknown)]),
+            said(&[lock(Holding::OnlyWaiters)]),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @"
+        lock (held by forgetful)
+        lock (held by forgetful)
+        lock (held)
+        lock (held, holder unknown)
+        lock (held by nobody: only waiters are left)
         ");
     }
 }

@@ -10,7 +10,8 @@ use super::values::Kind;
 use crate::memory::Address;
 use crate::python::ReadError;
 use crate::python::frame::{FrameAddress, Frames};
-use crate::resource::{Detail, Resource};
+use crate::python::inside::Blocks;
+use crate::resource::{Detail, Holding, Resource};
 use crate::snapshot::{Frame, FrameKind};
 
 /// Innermost frames that rules are looked for.
@@ -46,6 +47,7 @@ pub struct Reader<'a> {
     types: HashMap<Address, Rc<Kind>>,
     /// The futures in a line and their places, by the address of the container.
     lines: HashMap<Address, Rc<Line>>,
+    blocks: Blocks<'a>,
 }
 
 /// Those that wait for one thing, in order.
@@ -71,6 +73,7 @@ impl<'a> Reader<'a> {
             slots: HashMap::new(),
             types: HashMap::new(),
             lines: HashMap::new(),
+            blocks: Blocks::new(frames),
         }
     }
 
@@ -186,6 +189,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(held) = self.located(at, rule.held.as_ref())? {
             resource.held = self.truth(held)?;
+        }
+        if rule.holders && resource.id.is_some() && resource.held != Some(false) {
+            resource.holding = Holding::Unknown;
         }
         if let Some(path) = &rule.line {
             self.stand_in_line(at, path, task, &mut resource)?;
@@ -321,7 +327,19 @@ impl<'a> Reader<'a> {
 
     /// The object at the end of a path; `None` where there is none, or it is `None`.
     fn locate(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Address>, ReadError> {
-        let mut object = self.variable(at, &path.local)?;
+        match self.variable(at, &path.local)? {
+            Some(object) => self.follow_from(object, path),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Reader::locate`], from the object that the path begins with.
+    pub(super) fn follow_from(
+        &mut self,
+        object: Address,
+        path: &'static Path,
+    ) -> Result<Option<Address>, ReadError> {
+        let mut object = Some(object);
         for step in &path.steps {
             let Some(from) = object else { return Ok(None) };
             object = match step {
@@ -406,6 +424,14 @@ impl<'a> Reader<'a> {
         Ok(line)
     }
 
+    pub(super) const fn rules(&self) -> &'static Rules {
+        self.rules
+    }
+
+    pub(super) const fn blocks(&mut self) -> &mut Blocks<'a> {
+        &mut self.blocks
+    }
+
     pub(super) const fn frames(&self) -> Frames<'a> {
         self.frames
     }
@@ -432,7 +458,7 @@ const fn is_plain(frame: &Frame) -> bool {
 }
 
 /// What was found does not belong to the chain.
-const fn changed(address: Address) -> ReadError {
+pub(super) const fn changed(address: Address) -> ReadError {
     ReadError::Malformed {
         what: "wait of this chain",
         address,

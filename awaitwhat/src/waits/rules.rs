@@ -34,6 +34,9 @@ pub struct Rule {
     pub line: Option<Path>,
     pub waiters: Option<Path>,
     pub held: Option<Path>,
+    /// Whether those who are inside of its `async with` block have it.
+    #[serde(default)]
+    pub holders: bool,
     pub size: Option<Places>,
     pub limit: Option<Places>,
     pub free: Option<Places>,
@@ -49,6 +52,18 @@ pub struct Rule {
     pub command: Option<Places>,
     #[serde(default)]
     pub detail: BTreeMap<String, Path>,
+}
+
+/// What a task has while it is inside of the block of something else.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HolderRule {
+    /// The name of the class whose block it is, or of one that this is derived from.
+    pub class: String,
+    /// From an object of the class, which is called `self` here, to what the task has.
+    pub object: Path,
+    /// The method that gives it up for as long as it waits.
+    pub unless: Option<String>,
 }
 
 /// Where a fact is in one release or the other: the first place that there is counts.
@@ -89,11 +104,16 @@ impl Rule {
 #[serde(deny_unknown_fields)]
 struct RuleFile {
     wait: Vec<Rule>,
+    #[serde(default)]
+    holder: Vec<HolderRule>,
 }
 
-/// All rules, by the plain name of their function.
+/// All rules: those about waits by the plain name of their function.
 #[derive(Debug, Default)]
-pub struct Rules(HashMap<String, Vec<Rule>>);
+pub struct Rules {
+    waits: HashMap<String, Vec<Rule>>,
+    holders: Vec<HolderRule>,
+}
 
 impl Rules {
     /// The rules that come with awaitwhat.
@@ -117,9 +137,16 @@ impl Rules {
     fn add(&mut self, text: &str) -> Result<(), toml::de::Error> {
         let file: RuleFile = toml::from_str(text)?;
         for rule in file.wait {
-            self.0.entry(rule.plain_name().to_owned()).or_default().push(rule);
+            let of_name = self.waits.entry(rule.plain_name().to_owned());
+            of_name.or_default().push(rule);
         }
+        self.holders.extend(file.holder);
         Ok(())
+    }
+
+    /// The rules for blocks that stand for something else.
+    pub fn of_holders(&self) -> &[HolderRule] {
+        &self.holders
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
@@ -130,7 +157,7 @@ impl Rules {
         file: &'n str,
     ) -> impl Iterator<Item = &'r Rule> + use<'r, 'n> {
         let plain = name.rsplit_once('.').map_or(name, |(_, plain)| plain);
-        let candidates = self.0.get(plain).into_iter().flatten();
+        let candidates = self.waits.get(plain).into_iter().flatten();
         candidates
             .filter(move |rule| (name == plain || name == rule.function) && is_path_end(file, &rule.file))
     }
@@ -148,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_rules_that_come_with_it_can_be_read() {
-        assert!(!Rules::built_in().0.is_empty());
+        assert!(!Rules::built_in().waits.is_empty());
     }
 
     #[test]
@@ -172,7 +199,7 @@ mod tests {
         let rule =
             |line: &str| format!("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"lock\"\n{line}");
         insta::assert_snapshot!(refused(&rule("held = \"self.\"")), @r#""self." is no path: an attribute, `[0]` or `['key']` was expected behind "self""#);
-        insta::assert_snapshot!(refused(&rule("keeper = \"self\"")), @"unknown field `keeper`, expected one of `file`, `function`, `over`, `kind`, `words`, `operation`, `object`, `awaited`, `line`, `waiters`, `held`, `size`, `limit`, `free`, `deadline`, `fd`, `local`, `peer`, `host`, `port`, `pid`, `command`, `detail`");
+        insta::assert_snapshot!(refused(&rule("keeper = \"self\"")), @"unknown field `keeper`, expected one of `file`, `function`, `over`, `kind`, `words`, `operation`, `object`, `awaited`, `line`, `waiters`, `held`, `holders`, `size`, `limit`, `free`, `deadline`, `fd`, `local`, `peer`, `host`, `port`, `pid`, `command`, `detail`");
         insta::assert_snapshot!(refused("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"padlock\"\n"), @"unknown variant `padlock`, expected one of `timer`, `lock`, `semaphore`, `event`, `condition`, `barrier`, `queue`, `stream`, `socket`, `connect`, `dns`, `listener`, `process`, `pipe`, `signal`, `thread`, `gather`, `group`, `task`, `pool`, `query`, `request`, `channel`, `future`, `unknown`");
     }
 }

@@ -1,0 +1,244 @@
+//! Who has what others wait for, once all tasks of a snapshot are known.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::assemble::readable;
+use super::gathering::Visit;
+use super::observer::Observer;
+use super::rests::Runs;
+use super::waits::{self, Readers};
+use crate::findings::{Deadlock, Deadlocked, Finding};
+use crate::graph::{self, Circle, Link};
+use crate::memory::{Address, Fault};
+use crate::resource::{Holding, Resource, ResourceKind};
+use crate::snapshot::{Losses, Snapshot, Task, TaskState};
+
+/// Times that tasks which may be in a deadlock are looked at again, as long as their threads do not rest meanwhile, and the pause between two.
+const MAX_LOOKS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(1);
+/// Moments in which they have to be found so.
+const MOMENTS: u32 = 2;
+
+/// Tasks that have an object, and how often each.
+type Holders = HashMap<Address, Vec<(Address, u64)>>;
+
+/// Says of each thing that somebody has which tasks do. `visits` are those of `tasks`, and `losses` what else there is.
+pub(super) fn name(tasks: &mut [Task], visits: &[Visit], losses: &Losses) {
+    if !tasks.iter().any(|task| wanted(task).is_some()) {
+        return;
+    }
+    let holders = holders(tasks, visits);
+    let only = only_waited_for(tasks, losses);
+    for task in tasks.iter_mut() {
+        let Some(resource) = wanted_mut(task) else {
+            continue;
+        };
+        let found = resource.id.and_then(|id| holders.get(&id));
+        resource.holding = match found {
+            Some(found) => Holding::Tasks {
+                are_all: are_all(resource, found),
+                tasks: found.iter().map(|(task, _)| *task).collect(),
+            },
+            None if only.is_some() && only == resource.id => Holding::OnlyWaiters,
+            None => Holding::Unknown,
+        };
+    }
+}
+
+/// A resource that somebody has, but it is not known who does.
+fn wanted(task: &Task) -> Option<&Resource> {
+    let resource = task.waits_on.as_ref()?.resource.as_deref()?;
+    (resource.holding == Holding::Unknown).then_some(resource)
+}
+
+fn wanted_mut(task: &mut Task) -> Option<&mut Resource> {
+    let resource = task.waits_on.as_mut()?.resource.as_deref_mut()?;
+    (resource.holding == Holding::Unknown).then_some(resource)
+}
+
+fn holders(tasks: &[Task], visits: &[Visit]) -> Holders {
+    let mut holders = Holders::new();
+    for (task, visit) in tasks.iter().zip(visits) {
+        for object in &visit.held {
+            let of_object = holders.entry(*object).or_default();
+            match of_object.iter_mut().find(|(holder, _)| *holder == task.id) {
+                Some((_, times)) => *times += 1,
+                None => of_object.push((task.id, 1)),
+            }
+        }
+    }
+    for of_object in holders.values_mut() {
+        of_object.sort_unstable();
+    }
+    holders
+}
+
+/// Whether these have all there is to have: the one lock, or as much as the limit says.
+fn are_all(resource: &Resource, found: &[(Address, u64)]) -> bool {
+    if resource.kind == ResourceKind::Lock {
+        return true;
+    }
+    let times: u64 = found.iter().map(|(_, times)| times).sum();
+    resource
+        .limit
+        .and_then(|limit| u64::try_from(limit).ok())
+        .is_some_and(|limit| limit > 0 && times >= limit)
+}
+
+/// The one thing that all tasks wait for, directly or through others, so that none is left to let go of it. `None` where there are tasks that
+/// are not known.
+fn only_waited_for(tasks: &[Task], losses: &Losses) -> Option<Address> {
+    let Losses {
+        torn,
+        faults,
+        refused,
+        ring_buffer_full,
+        undecodable,
+        opaque,
+        incomplete,
+        edges,
+        ..
+    } = losses;
+    let lost = [
+        torn,
+        faults,
+        refused,
+        ring_buffer_full,
+        undecodable,
+        opaque,
+        incomplete,
+        edges,
+    ];
+    if lost.iter().any(|lost| **lost > 0) || tasks.iter().any(|task| task.state != TaskState::Pending) {
+        return None;
+    }
+    let waits_for_tasks = |task: &&Task| task.waits_on.as_ref().is_some_and(|on| !on.tasks.is_empty());
+    let mut others = tasks.iter().filter(|task| !waits_for_tasks(task));
+    let first = wanted(others.next()?)?.id?;
+    others
+        .all(|task| wanted(task).is_some_and(|resource| resource.id == Some(first)))
+        .then_some(first)
+}
+
+/// Puts the deadlocks of a snapshot before all else that was found. Unless it is proven that no thread ran while it was made, each has to be there
+/// when its tasks alone are looked at again.
+pub(super) fn find_deadlocks(
+    observer: &Observer,
+    snapshot: &mut Snapshot,
+    visits: &[Visit],
+    is_proven: bool,
+) -> Result<(), Fault> {
+    let tasks = &snapshot.tasks;
+    let mut found = Vec::new();
+    for circle in graph::circles(tasks) {
+        if is_proven || is_confirmed(observer, tasks, visits, &circle)? {
+            found.push(deadlock(tasks, &circle));
+        }
+    }
+    snapshot.findings.splice(0..0, found);
+    Ok(())
+}
+
+fn deadlock(tasks: &[Task], circle: &Circle) -> Finding {
+    let deadlocked = |link: &Link| Deadlocked {
+        task: tasks[link.task].id,
+        name: tasks[link.task].name.clone(),
+        waits_for: of_held(tasks, link).cloned().map(Box::new),
+    };
+    Finding::Deadlock(Deadlock {
+        tasks: circle.links.iter().map(deadlocked).collect(),
+        behind: circle.behind,
+    })
+}
+
+/// What a task of a circle waits for, where the next one holds that.
+fn of_held<'a>(tasks: &'a [Task], link: &Link) -> Option<&'a Resource> {
+    let waits_on = tasks[link.task].waits_on.as_ref().filter(|_| link.is_held)?;
+    waits_on.resource.as_deref()
+}
+
+/// Whether the tasks of a circle hold what others of it wait for in two moments more. Tasks, futures and frames leave their addresses to others at
+/// once: what was read of them one after the other may be of several moments.
+fn is_confirmed(
+    observer: &Observer,
+    tasks: &[Task],
+    visits: &[Visit],
+    circle: &Circle,
+) -> Result<bool, Fault> {
+    let mut moments = 0;
+    for _ in 0..MAX_LOOKS {
+        match look(observer, tasks, visits, circle)? {
+            Some(true) => moments += 1,
+            Some(false) => return Ok(false),
+            None => {}
+        }
+        if moments == MOMENTS {
+            return Ok(true);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(false)
+}
+
+/// Whether the circle is there; `None` where the threads of its tasks did not rest all the while.
+fn look(
+    observer: &Observer,
+    tasks: &[Task],
+    visits: &[Visit],
+    circle: &Circle,
+) -> Result<Option<bool>, Fault> {
+    let mut threads: Vec<Option<u32>> = circle.links.iter().map(|link| tasks[link.task].tid).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let runs = || {
+        let of_thread = |thread: &Option<u32>| Runs::of(observer.pid, (*thread)?);
+        threads.iter().map(of_thread).collect::<Option<Vec<Runs>>>()
+    };
+    let before = runs();
+    let are_asleep = threads
+        .iter()
+        .flatten()
+        .all(|thread| is_asleep(observer.pid, *thread));
+    if before.is_none() || !are_asleep {
+        return Ok(None);
+    }
+    observer.memory.forget();
+    let is_there = is_there(observer, tasks, visits, &circle.links)?;
+    Ok((runs() == before).then_some(is_there))
+}
+
+/// Whether each task waits for what it was found to wait for, and has what the one before it does.
+fn is_there(observer: &Observer, tasks: &[Task], visits: &[Visit], links: &[Link]) -> Result<bool, Fault> {
+    let mut readers = Readers::new();
+    let id_of = |link: &Link| of_held(tasks, link).and_then(|resource| resource.id);
+    let befores = links.iter().cycle().skip(links.len() - 1);
+    for (link, before) in links.iter().zip(befores) {
+        let visit = &visits[link.task];
+        let Some(reader) = waits::reader(&mut readers, observer, visit.layout) else {
+            return Ok(false);
+        };
+        let waiting = waits::waiting(observer, visit, None);
+        if let Some(id) = id_of(link) {
+            let now = readable(reader.resource(&waiting))?.flatten();
+            let is_same = now.is_some_and(|now| now.id == Some(id) && now.holding == Holding::Unknown);
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        let wanted: HashSet<Address> = id_of(before).into_iter().collect();
+        let held = readable(reader.held(&waiting, &wanted))?;
+        if held.is_none_or(|held| held.is_empty() && !wanted.is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a thread is asleep, as `/proc/PID/task/TID/stat` tells its state (`Documentation/filesystems/proc.rst`).
+fn is_asleep(pid: u32, tid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    // Its name, which comes before, may have brackets and spaces itself.
+    let state = stat.rsplit_once(") ").map(|(_, behind)| behind);
+    state.is_some_and(|state| state.starts_with('S'))
+}

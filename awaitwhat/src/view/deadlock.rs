@@ -1,0 +1,120 @@
+//! Tasks that wait for what others of them hold, in words.
+
+use super::escape::fitted;
+use super::tree::plural;
+use super::waits;
+use crate::findings::{Deadlock, Deadlocked};
+
+/// Columns that the name of a task may take.
+const NAME_WIDTH: usize = 60;
+/// Tasks of a circle that are named.
+const MAX_TASKS: usize = 8;
+
+/// A deadlock as one line.
+pub(super) fn describe(deadlock: &Deadlock) -> String {
+    let tasks = &deadlock.tasks;
+    let mut text = match tasks.as_slice() {
+        [only] => format!(
+            "Deadlock: {} waits for {}, which it holds itself",
+            name(only),
+            what(only)
+        ),
+        _ => {
+            let next = tasks.iter().cycle().skip(1);
+            let shown = tasks.iter().zip(next).take(MAX_TASKS);
+            let hops: Vec<String> = shown.map(|(task, next)| hop(task, next)).collect();
+            format!("Deadlock: {}", hops.join("; "))
+        }
+    };
+    if let more @ 1.. = tasks.len().saturating_sub(MAX_TASKS) {
+        text += &format!("; and so on through {}", plural(more, "task more", "tasks more"));
+    }
+    if deadlock.behind > 0 {
+        let behind = plural(deadlock.behind, "task waits", "tasks wait");
+        text += &format!(
+            "; {behind} behind {}",
+            if tasks.len() == 1 { "it" } else { "them" }
+        );
+    }
+    text
+}
+
+fn hop(task: &Deadlocked, next: &Deadlocked) -> String {
+    match task.waits_for {
+        Some(_) => format!(
+            "{} waits for {}, which {} holds",
+            name(task),
+            what(task),
+            name(next)
+        ),
+        None => format!("{} waits for {} itself", name(task), name(next)),
+    }
+}
+
+fn what(task: &Deadlocked) -> String {
+    task.waits_for.as_deref().map_or_else(String::new, waits::name)
+}
+
+fn name(task: &Deadlocked) -> String {
+    match &task.name {
+        Some(name) => fitted(name, NAME_WIDTH),
+        None => format!("task at {}", task.task),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Address;
+    use crate::resource::{Resource, ResourceKind};
+    use crate::testing::HOSTILE;
+
+    fn task(name: Option<&str>, lock: Option<&str>) -> Deadlocked {
+        Deadlocked {
+            task: Address(0x10),
+            name: name.map(Into::into),
+            waits_for: lock.map(|label| {
+                Box::new(Resource {
+                    id: Some(Address(0xa0)),
+                    label: (!label.is_empty()).then(|| label.into()),
+                    ..Resource::of_kind(ResourceKind::Lock)
+                })
+            }),
+        }
+    }
+
+    fn said(tasks: Vec<Deadlocked>, behind: usize) -> String {
+        describe(&Deadlock { tasks, behind })
+    }
+
+    #[test]
+    fn each_says_what_it_waits_for_and_who_has_it() {
+        let all = [
+            said(
+                vec![
+                    task(Some("transfer-1"), Some("self.b")),
+                    task(Some("transfer-2"), Some("self.a")),
+                ],
+                3,
+            ),
+            said(vec![task(Some("main"), Some("")), task(None, None)], 0),
+            said(vec![task(Some("nested"), Some("lock"))], 1),
+            said(vec![task(Some("t"), Some("lock")); MAX_TASKS + 1], 0),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @"
+        Deadlock: transfer-1 waits for lock self.b, which transfer-2 holds; transfer-2 waits for lock self.a, which transfer-1 holds; 3 tasks wait behind them
+        Deadlock: main waits for lock at 0xa0, which task at 0x10 holds; task at 0x10 waits for main itself
+        Deadlock: nested waits for lock lock, which it holds itself; 1 task waits behind it
+        Deadlock: t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; and so on through 1 task more
+        ");
+    }
+
+    #[test]
+    fn hostile_names_stay_harmless() {
+        let text = said(vec![task(Some(HOSTILE), Some(HOSTILE)); 2], 0);
+        assert!(
+            !text.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}', '\n']),
+            "{text}"
+        );
+    }
+}
