@@ -12,6 +12,7 @@ use crate::results::{self, Running};
 const OTHERS: &[&str] = &[
     "busy_waits.py",
     "io_waits.py",
+    "named_library_waits.py",
     "named_waits.py",
     "blocked_loop.py",
     "churning.py",

@@ -12,6 +12,8 @@ use serde_json::Value;
 /// What a moment loses as a number in JSON, in seconds at most.
 const ROUNDING: f64 = 1e-6;
 
+/// A target whose argument is the library that its tasks wait by.
+const LIBRARIES: &str = "named_library_waits.py";
 /// The versions on which a loop at work is looked at, and how often.
 const BUSY_VERSIONS: [(u32, u32); 4] = [(3, 8), (3, 12), (3, 14), (3, 15)];
 const SNAPSHOTS: usize = 10;
@@ -29,7 +31,15 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         ] {
             let python = python.clone();
             let name = format!("{}::{way}", python.label);
-            list.push(trials::trial(name, move || at_rest(&python, file)));
+            list.push(trials::trial(name, move || at_rest(&python, file, &[], 15)));
+        }
+        for library in ["anyio", "trio"] {
+            let (own, name) = (python.clone(), format!("{}::of_{library}", python.label));
+            list.push(if python.has_package(library) {
+                trials::trial(name, move || at_rest(&own, LIBRARIES, &[library], 6))
+            } else {
+                trials::skipped(name, &format!("it has no {library}"))
+            });
         }
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
             let name = format!("{}::at_work", python.label);
@@ -42,10 +52,11 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 /// The facts that a target knows of its tasks' waits, by the task's address.
 type Expected = BTreeMap<String, BTreeMap<String, Value>>;
 
-fn at_rest(python: &Python, file: &str) -> anyhow::Result<()> {
-    let target = Target::start(python, file, &[""; 0])?;
+/// Compares what is told of a target's tasks with what it says of them, which has to be of more tasks than `least`.
+fn at_rest(python: &Python, file: &str, arguments: &[&str], least: usize) -> anyhow::Result<()> {
+    let target = Target::start(python, file, arguments)?;
     let expected: Expected = serde_json::from_value(target.announced["expected"].clone())?;
-    ensure!(expected.len() > 15, "the target says too little");
+    ensure!(expected.len() > least, "the target says too little");
     let before = monotonic();
     let snapshot = look(&target)?;
     let after = monotonic();

@@ -140,7 +140,11 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFuture
     let (trio, waits_on) = match trio {
         Some(reading) => {
             visit.turns = reading.turns;
-            (Some(Box::new(reading.task)), reading.waits_on)
+            let waits_on = reading.waits_on.map(|on| WaitsOn {
+                resource: visit.named.take(),
+                ..on
+            });
+            (Some(Box::new(reading.task)), waits_on)
         }
         None => (None, waits_on),
     };
@@ -235,10 +239,7 @@ fn waits(
         id: end.object,
         type_name: end.type_name,
         tasks: Vec::new(),
-        resource: match std::mem::take(&mut visit.named) {
-            Named::As(resource) => Some(resource),
-            Named::No | Named::ByNoRule | Named::Unfit | Named::Changed => None,
-        },
+        resource: visit.named.take(),
     });
     Ok((state, waits_on))
 }

@@ -65,6 +65,16 @@ pub(super) enum Named {
     Changed,
 }
 
+impl Named {
+    /// What the task waits for, where that is told.
+    pub(super) fn take(&mut self) -> Option<Box<Resource>> {
+        match std::mem::take(self) {
+            Self::As(resource) => Some(resource),
+            Self::No | Self::ByNoRule | Self::Unfit | Self::Changed => None,
+        }
+    }
+}
+
 impl Visit {
     /// Whether a later visit is of the same task, which waits for the same. Two tasks that have the same address may have more in common: what
     /// tells them apart is what they are called, as asyncio numbers the tasks that nobody names.

@@ -57,7 +57,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     Ok(())
 }
 
-/// Readers by layout; none where that is not one of asyncio's.
+/// Readers by layout.
 pub(super) type Readers<'a> = HashMap<u32, Option<Reader<'a>>>;
 
 pub(super) fn reader<'a, 'r>(
@@ -66,9 +66,8 @@ pub(super) fn reader<'a, 'r>(
     layout: u32,
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
-        let is_asyncio = observer.interpreter.future_types(layout).is_some();
         let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.filter(|_| is_asyncio).map(Reader::new)
+        frames.map(Reader::new)
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }

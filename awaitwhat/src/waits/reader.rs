@@ -8,6 +8,7 @@ use super::path::{Path, Step};
 use super::rules::{Places, Rule, Rules};
 use super::values::Kind;
 use crate::memory::Address;
+use crate::origin::{self, Rank};
 use crate::python::ReadError;
 use crate::python::frame::{FrameAddress, Frames};
 use crate::python::inside::Blocks;
@@ -139,6 +140,11 @@ impl<'a> Reader<'a> {
                 let Some(rule) = found else { return Ok(None) };
                 base = Some(rule.function.as_str());
             }
+            let is_own = frame.origin.rank == Rank::Application;
+            if found.is_none() && is_own {
+                // What is outside of the application's own function is about other things than what that one waits for.
+                break;
+            }
             if let Some(rule) = found {
                 best = Some(Match {
                     rule,
@@ -189,6 +195,13 @@ impl<'a> Reader<'a> {
         }
         if let Some(held) = self.located(at, rule.held.as_ref())? {
             resource.held = self.truth(held)?;
+        }
+        if let Some(owner) = self.located(at, rule.owner.as_ref())? {
+            resource.held = Some(true);
+            resource.holding = Holding::Tasks {
+                tasks: vec![owner],
+                are_all: true,
+            };
         }
         if rule.holders && resource.id.is_some() && resource.held != Some(false) {
             resource.holding = Holding::Unknown;
@@ -437,13 +450,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The innermost frame that rules are about, with its place: not the one of a future written in Python, which awaits itself.
+/// The innermost frame that rules are about, with its place: not the one of a future written in Python, which awaits itself, nor those by which
+/// trio's functions give up their turn.
 fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
+    let traps = origin::trio_traps(task.stack);
     let is_of_future = |frame: &Frame| {
         frame.file.ends_with("asyncio/futures.py")
             && matches!(frame.function.rsplit('.').next(), Some("__await__" | "__iter__"))
     };
-    let mut frames = task.stack.iter().enumerate().take(2);
+    let mut frames = task.stack.iter().enumerate().skip(traps).take(2);
     frames
         .find(|(_, frame)| !is_of_future(frame))
         .filter(|(_, frame)| is_plain(frame))

@@ -7,10 +7,12 @@ use super::path::Path;
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
+    ("anyio", include_str!("rules/anyio.toml")),
+    ("trio", include_str!("rules/trio.toml")),
 ];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.
@@ -37,6 +39,8 @@ pub struct Rule {
     /// Whether those who are inside of its `async with` block have it.
     #[serde(default)]
     pub holders: bool,
+    /// The one task that has it.
+    pub owner: Option<Path>,
     pub size: Option<Places>,
     pub limit: Option<Places>,
     pub free: Option<Places>,
