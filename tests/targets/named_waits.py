@@ -97,12 +97,28 @@ def timers():
     is_own = sys.version_info < (3, 12)
     facts = {"kind": "task", "operation": "wait_for", "deadline": True} if is_own else {}
     start("wait_for", at_wait_for(forever), **facts)
+    if hasattr(asyncio, "timeout"):
+        event = asyncio.Event()
+        start("timeout", in_timeout(event), kind="event", deadline=True, **identity(event))
+        other = asyncio.Event()
+        if not is_own:
+            start("wait_for event", at_wait_for(other.wait()), kind="event", deadline=True, **identity(other))
+
+
+async def in_timeout(event):
+    async with asyncio.timeout(900), asyncio.timeout(800):
+        await event.wait()
 
 
 def deadline(loop, task):
-    """When the loop will end what the task waits for, by its clock."""
+    """When the loop will end what the task waits for, by its clock: the first timer that completes it or is a timeout of the task."""
     awaited = task._fut_waiter
-    return next(timer.when() for timer in loop._scheduled if awaited in timer._args)
+
+    def ends(timer):
+        timeout = getattr(timer._callback, "__self__", None)
+        return awaited in timer._args or getattr(timeout, "_task", None) is task
+
+    return min(timer.when() for timer in loop._scheduled if ends(timer))
 
 
 def others():

@@ -3,6 +3,7 @@
 //! Everything here reads memory that stands still meanwhile, or of which is proven afterwards that the task had no turn. What does not fit
 //! together is an error, and never a guess: the future that ends the chain has to be the one that the rule finds.
 
+mod deadlines;
 mod holders;
 mod path;
 mod reader;

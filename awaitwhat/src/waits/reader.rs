@@ -83,11 +83,17 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it cannot be read, or does not fit together: it has changed since the chain was read.
     pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
-        let frames = self.frames_of(task)?;
+        let chain = self.chain_of(task)?;
+        let frames: Vec<FrameAddress> = chain.iter().rev().take(MAX_FRAMES).copied().collect();
         let Some(Match { rule, frame }) = self.best_match(task, &frames)? else {
             return Ok(None);
         };
-        self.follow(rule, frames[frame], task).map(Some)
+        let mut resource = self.follow(rule, frames[frame], task)?;
+        if let (None, Some(now)) = (resource.deadline_ns, task.now) {
+            let deadline = self.deadline_of(&chain)?;
+            resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
+        }
+        Ok(Some(resource))
     }
 
     /// Whether there is a rule for the innermost function, whatever its class.
@@ -100,12 +106,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The innermost frames of a task, innermost first: they have to be of the code that its chain was read with.
-    fn frames_of(&self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
-        let mut frames = self.frames.chain_frames(task.coroutine)?;
-        frames.reverse();
-        frames.truncate(MAX_FRAMES);
-        let codes = frames.iter().map(|frame| frame.code);
+    /// The frames of a task, outermost first: the innermost ones have to be of the code that its chain was read with.
+    fn chain_of(&self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
+        let frames = self.frames.chain_frames(task.coroutine)?;
+        let codes = frames.iter().rev().map(|frame| frame.code).take(MAX_FRAMES);
         let is_same = codes.zip(task.codes).all(|(code, known)| code == known.0);
         if is_same {
             Ok(frames)
@@ -260,7 +264,7 @@ impl<'a> Reader<'a> {
         resource.pid = self.number_at(at, rule.pid.as_ref())?;
         let deadline = self.first_of(at, rule.deadline.as_ref(), |this, object| this.seconds(object))?;
         if let (Some(deadline), Some(now)) = (deadline, task.now) {
-            resource.deadline_ns = Some(((deadline - now) * 1e9) as i64);
+            resource.deadline_ns = Some(nanoseconds(deadline - now));
         }
         Ok(())
     }
@@ -448,6 +452,11 @@ impl<'a> Reader<'a> {
     pub(super) const fn frames(&self) -> Frames<'a> {
         self.frames
     }
+}
+
+/// A time in seconds as nanoseconds, the longest where it is longer.
+fn nanoseconds(seconds: f64) -> i64 {
+    (seconds * 1e9) as i64
 }
 
 /// The innermost frame that rules are about, with its place: not the one of a future written in Python, which awaits itself, nor those by which

@@ -70,6 +70,16 @@ pub struct HolderRule {
     pub unless: Option<String>,
 }
 
+/// What ends by itself whatever goes on in the block of an object.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineRule {
+    /// The name of the class whose block it is, or of one that this is derived from.
+    pub class: String,
+    /// From an object of the class, which is called `self` here, to the moment by the clock of the loop, in seconds.
+    pub when: Places,
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
@@ -110,6 +120,8 @@ struct RuleFile {
     wait: Vec<Rule>,
     #[serde(default)]
     holder: Vec<HolderRule>,
+    #[serde(default)]
+    deadline: Vec<DeadlineRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
@@ -117,6 +129,7 @@ struct RuleFile {
 pub struct Rules {
     waits: HashMap<String, Vec<Rule>>,
     holders: Vec<HolderRule>,
+    deadlines: Vec<DeadlineRule>,
 }
 
 impl Rules {
@@ -145,12 +158,18 @@ impl Rules {
             of_name.or_default().push(rule);
         }
         self.holders.extend(file.holder);
+        self.deadlines.extend(file.deadline);
         Ok(())
     }
 
     /// The rules for blocks that stand for something else.
     pub fn of_holders(&self) -> &[HolderRule] {
         &self.holders
+    }
+
+    /// The rules for blocks that end by themselves.
+    pub fn of_deadlines(&self) -> &[DeadlineRule] {
+        &self.deadlines
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
