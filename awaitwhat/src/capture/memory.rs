@@ -251,6 +251,24 @@ impl LiveMemory {
         self.fetch_all(pages.iter().copied())
     }
 
+    /// Fills `buffer` where all of it, up to the byte at `last`, is in one page that is remembered: that is what nearly all reads are.
+    fn read_remembered(&self, address: Address, last: u64, buffer: &mut [u8]) -> bool {
+        let page = address.0 & !(PAGE - 1);
+        if last & !(PAGE - 1) != page {
+            return false;
+        }
+        let pages = self.pages.borrow();
+        let Some(Ok(bytes)) = pages.get(&page) else {
+            return false;
+        };
+        let offset = (address.0 - page) as usize;
+        let Some(part) = bytes.get(offset..offset + buffer.len()) else {
+            return false;
+        };
+        buffer.copy_from_slice(part);
+        true
+    }
+
     /// Reads those of the pages from `first` to `last` that are not remembered.
     fn fetch(&self, first: u64, last: u64) -> Result<(), Fault> {
         self.fetch_all((first..=last).step_by(PAGE_BYTES))
@@ -310,6 +328,9 @@ impl Memory for LiveMemory {
         let last = address.0.checked_add(buffer.len() as u64 - 1).ok_or(unreadable)?;
         if buffer.len() > MAX_READ_BYTES || last >= awaitwhat_common::limits::USER_ADDRESSES.end {
             return Err(unreadable);
+        }
+        if self.read_remembered(address, last, buffer) {
+            return Ok(());
         }
         self.fetch(address.0 & !(PAGE - 1), last & !(PAGE - 1))?;
         let pages = self.pages.borrow();
