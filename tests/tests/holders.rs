@@ -48,8 +48,11 @@ fn list() -> Result<Vec<Trial>> {
         let name = format!("{}::busy", python.label);
         let busy_python = python.clone();
         list.push(trials::trial(name, move || busy(&busy_python)));
+        let beside_python = python.clone();
         let name = format!("{}::beside", python.label);
-        list.push(trials::trial(name, move || beside(&python)));
+        list.push(trials::trial(name, move || beside(&beside_python)));
+        let name = format!("{}::why", python.label);
+        list.push(trials::trial(name, move || why(&python)));
     }
     Ok(list)
 }
@@ -183,4 +186,39 @@ fn beside(python: &Python) -> Result<()> {
         return Ok(());
     }
     anyhow::bail!("it was in none of {SNAPSHOTS} snapshots")
+}
+
+/// `why` leads from a task to the cause, and offers names where there is no such task.
+fn why(python: &Python) -> Result<()> {
+    let target = Target::start(python, "lock_deadlock.py", &["held"])?;
+    let pid = target.pid.to_string();
+    let names: BTreeMap<String, String> = serde_json::from_value(target.announced["names"].clone())?;
+    let id = |name: &str| names.get(name).context("there is no such task");
+    let said = |task: &str| -> Result<String> {
+        let outcome = tool::run(&["--color", "never", "why", task, &pid])?;
+        ensure!(outcome.status.success(), "{}", outcome.stderr);
+        Ok(outcome.stdout)
+    };
+    let text = said(id("wants-managed")?)?;
+    let lines: Vec<&str> = text.lines().collect();
+    ensure!(
+        lines.len() == 3
+            && lines[0].contains("waits for lock")
+            && lines[0].contains("in late (")
+            && lines[1].contains(" holds it, and waits for "),
+        "{text}"
+    );
+    let text = said(id("wants-unknown")?)?;
+    ensure!(text.contains("Who holds it is not known"), "{text}");
+    if python.version < (3, 8) {
+        return Ok(());
+    }
+    let text = said("wants-managed")?;
+    ensure!(
+        text.starts_with("wants-managed waits for lock")
+            && text.contains("\nmanager holds it, and waits for "),
+        "{text}"
+    );
+    let outcome = tool::run(&["why", "wants-manged", &pid])?;
+    tool::says(&outcome, 3, &["has no task", "wants-managed"])
 }

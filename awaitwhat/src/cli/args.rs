@@ -51,6 +51,8 @@ pub enum Command {
     Ps(SnapshotArgs),
     /// Show who waits for whom in processes: one snapshot of each as an await tree.
     Tree(SnapshotArgs),
+    /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
+    Why(WhyArgs),
     /// Look at processes for a while: which await points dominate?
     #[command(
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
@@ -113,6 +115,19 @@ pub struct SnapshotArgs {
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    /// The task: its name, or its id as `ps --json` has it (0x...). Of several with this name, each is told of.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// The process that the task belongs to.
+    #[arg(value_name = "PID", value_parser = process_ids())]
+    pub process: u32,
+    /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
+    #[arg(long, value_name = "PATTERN")]
+    pub mine: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -238,6 +253,17 @@ mod tests {
             "awaitwhat trace --name x -- x",
             "awaitwhat trace --cgroup x -- x",
         ] {
+            parsed(line).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_task_is_asked_about_by_name_or_id() {
+        let Command::Why(args) = parsed("awaitwhat why handler-3 42").unwrap().command else {
+            panic!()
+        };
+        assert_eq!((args.task.as_str(), args.process), ("handler-3", 42));
+        for line in ["awaitwhat why 42", "awaitwhat why x y", "awaitwhat why x 0"] {
             parsed(line).unwrap_err();
         }
     }

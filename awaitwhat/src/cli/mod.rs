@@ -23,6 +23,7 @@ mod program;
 mod signals;
 mod snapshot;
 mod trace;
+mod why;
 
 use args::{Cli, Color, Command};
 use exit::Exit;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
         Command::Ps(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Table)),
         Command::Tree(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Tree)),
+        Command::Why(args) => runtime.block_on(why::run(&args, &global)),
         Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),
         Command::Doctor(args) => doctor::run(&args),
     }

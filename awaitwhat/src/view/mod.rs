@@ -11,6 +11,7 @@ pub mod summary;
 pub mod survey;
 pub mod table;
 pub mod tree;
+pub mod why;
 
 mod blocked;
 mod branches;

@@ -483,7 +483,7 @@ pub(super) fn location(file: &str, line: u32) -> String {
 }
 
 /// What a chain ends in; nothing where the tasks below say it all.
-fn wait_line(on: &WaitsOn, has_children: bool) -> Option<String> {
+pub(super) fn wait_line(on: &WaitsOn, has_children: bool) -> Option<String> {
     let type_name = fitted(&on.type_name, FUNCTION_WIDTH);
     let tasks = plural(on.tasks.len(), "task", "tasks");
     Some(match on.kind {

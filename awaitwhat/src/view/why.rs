@@ -1,0 +1,476 @@
+//! Why tasks do not go on: from each to what it waits for, through other tasks and through those who hold what it wants.
+//!
+//! A line says what one task waits for. The lines below it are about the tasks that this depends on, indented where they are several. The
+//! last one is the cause, or says where knowledge ends.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use super::escape::fitted;
+use super::style::{FAINT, TASK, WARNING, styled};
+use super::tree::location;
+use super::{findings, names, tree, waits};
+use crate::findings::Finding;
+use crate::graph::AwaitGraph;
+use crate::memory::Address;
+use crate::origin;
+use crate::resource::{Holding, Resource, ResourceKind};
+use crate::snapshot::{Snapshot, Task, TaskState, WaitKind, WaitsOn};
+
+/// Lines about one task that was asked for.
+const MAX_LINES: usize = 200;
+/// Different looking tasks, of those that one waits for, that are told.
+const MAX_BRANCHES: usize = 4;
+/// Indentations inside each other.
+const MAX_INDENT: usize = 12;
+/// Columns that the name of a function may take.
+const FUNCTION_WIDTH: usize = 80;
+
+/// Writes why the tasks at `positions` of a snapshot do not go on, one after the other.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write(snapshot: &Snapshot, positions: &[usize], output: &mut impl Write) -> io::Result<()> {
+    let graph = AwaitGraph::new(&snapshot.tasks);
+    for (number, position) in positions.iter().enumerate() {
+        if number > 0 {
+            writeln!(output)?;
+        }
+        let mut why = Why::new(snapshot, &graph);
+        why.tell_from(*position, positions.len() > 1);
+        for line in why.lines {
+            writeln!(output, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Where knowledge ends.
+const UNKNOWN_END: &str = "No task is known that it depends on.";
+
+/// How a task comes to be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    AskedFor,
+    Awaited,
+    Holds,
+}
+
+/// A task, or several that look the same, still to be told.
+struct Ahead {
+    position: usize,
+    /// How many look like it.
+    others: usize,
+    lead: Lead,
+    indent: usize,
+    /// The place among those told of the one that depends on it.
+    parent: Option<usize>,
+}
+
+struct Why<'a> {
+    snapshot: &'a Snapshot,
+    graph: &'a AwaitGraph,
+    by_id: waits::ById<'a>,
+    positions: HashMap<Address, usize>,
+    /// What was told, in order: the position of the task, and the place here of the one that depends on it.
+    told: Vec<(usize, Option<usize>)>,
+    lines: Vec<String>,
+}
+
+impl<'a> Why<'a> {
+    fn new(snapshot: &'a Snapshot, graph: &'a AwaitGraph) -> Self {
+        let tasks = &snapshot.tasks;
+        Self {
+            snapshot,
+            graph,
+            by_id: tasks.iter().map(|task| (task.id, task)).collect(),
+            positions: (0..)
+                .zip(tasks)
+                .map(|(position, task)| (task.id, position))
+                .collect(),
+            told: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    fn tell_from(&mut self, position: usize, is_one_of_several: bool) {
+        let mut stack = vec![Ahead {
+            position,
+            others: 0,
+            lead: Lead::AskedFor,
+            indent: 0,
+            parent: None,
+        }];
+        while let Some(ahead) = stack.pop() {
+            if self.lines.len() >= MAX_LINES {
+                self.say(ahead.indent, "… and so on: `awaitwhat tree` shows all of it.");
+                return;
+            }
+            let id = is_one_of_several && ahead.lead == Lead::AskedFor;
+            let next = self.tell(&ahead, id);
+            stack.extend(next.into_iter().rev());
+        }
+    }
+
+    fn say(&mut self, indent: usize, text: &str) {
+        let indent = "  ".repeat(indent.min(MAX_INDENT));
+        self.lines.push(format!("{indent}{text}"));
+    }
+
+    /// Says what one task waits for. Returns the tasks that this depends on.
+    fn tell(&mut self, ahead: &Ahead, with_id: bool) -> Vec<Ahead> {
+        let snapshot = self.snapshot;
+        let Some(task) = snapshot.tasks.get(ahead.position) else {
+            return Vec::new();
+        };
+        let mut who = styled(TASK, names::name(task)).to_string();
+        if with_id {
+            who += &format!(" ({})", task.id);
+        }
+        if ahead.others > 0 {
+            who += &format!(" (and {} like it)", ahead.others);
+        }
+        if ahead.lead == Lead::Holds {
+            who += " holds it, and";
+        }
+        if let Some(before) = self.told.iter().position(|(told, _)| *told == ahead.position) {
+            let text = if !self.leads_to(before, ahead.parent) {
+                "is told of above".to_owned()
+            } else if self.is_stuck(ahead.position) {
+                styled(WARNING, "closes the circle: none of its tasks can go on").to_string()
+            } else {
+                "closes the circle".to_owned()
+            };
+            self.say(ahead.indent, &format!("{who} {text}."));
+            return Vec::new();
+        }
+        self.told.push((ahead.position, ahead.parent));
+        let place = place(task).map(|place| format!(", in {}", styled(FAINT, place)));
+        let does = self.does(task);
+        self.say(
+            ahead.indent,
+            &format!("{who} {does}{}.", place.unwrap_or_default()),
+        );
+        let next = self.next(task, ahead);
+        if next.is_empty() {
+            for line in self.end(task) {
+                self.say(ahead.indent, &line);
+            }
+        }
+        next
+    }
+
+    /// Whether what was told at `place` leads to what was told at `from`.
+    fn leads_to(&self, place: usize, from: Option<usize>) -> bool {
+        let mut at = from;
+        while let Some(here) = at {
+            if here == place {
+                return true;
+            }
+            at = self.told.get(here).and_then(|(_, parent)| *parent);
+        }
+        false
+    }
+
+    /// Whether a task belongs to a deadlock that was found, or to a cycle of tasks that await each other.
+    fn is_stuck(&self, position: usize) -> bool {
+        let id = self.snapshot.tasks.get(position).map(|task| task.id);
+        let is_in = |finding: &Finding| match finding {
+            Finding::Deadlock(deadlock) => deadlock.tasks.iter().any(|it| Some(it.task) == id),
+            Finding::BlockedLoop(_) => false,
+        };
+        self.snapshot.findings.iter().any(is_in)
+            || self.graph.cycles().iter().any(|cycle| cycle.contains(&position))
+    }
+
+    /// What a task does, in words.
+    fn does(&self, task: &Task) -> String {
+        match (task.state, &task.waits_on) {
+            (TaskState::Running, _) => "is running".to_owned(),
+            (TaskState::Ready, _) => "could go on, and waits for its turn".to_owned(),
+            (TaskState::Pending, None) => "waits for something that could not be told".to_owned(),
+            (TaskState::Pending, Some(on)) => {
+                let resource = on.resource.as_deref();
+                let what = resource.and_then(|it| waits::describe(&[it], &self.by_id));
+                match what {
+                    Some(what) => format!("waits for {what}"),
+                    None => self.awaits(on),
+                }
+            }
+        }
+    }
+
+    /// What a task waits for, where no rule says so.
+    fn awaits(&self, on: &WaitsOn) -> String {
+        let known = on.tasks.iter().filter_map(|id| self.by_id.get(id).copied());
+        match (on.kind, names::names(known)) {
+            (WaitKind::Task, name) if !name.is_empty() => format!("waits for task {name}"),
+            _ => tree::wait_line(on, false).unwrap_or_else(|| "waits".to_owned()),
+        }
+    }
+
+    /// The tasks that a task depends on.
+    fn next(&self, task: &Task, ahead: &Ahead) -> Vec<Ahead> {
+        let Some(on) = task
+            .waits_on
+            .as_ref()
+            .filter(|_| task.state == TaskState::Pending)
+        else {
+            return Vec::new();
+        };
+        let holding = on.resource.as_ref().map(|resource| &resource.holding);
+        let (ids, lead) = match holding {
+            Some(Holding::Tasks { tasks, .. }) => (tasks, Lead::Holds),
+            _ => (&on.tasks, Lead::Awaited),
+        };
+        let mut groups: Vec<(usize, usize)> = Vec::new();
+        for position in ids.iter().filter_map(|id| self.positions.get(id).copied()) {
+            let shape = self.graph.shape(position);
+            let known = groups
+                .iter()
+                .position(|(first, _)| self.graph.shape(*first) == shape);
+            match known {
+                Some(known) => groups[known].1 += 1,
+                None if groups.len() < MAX_BRANCHES => groups.push((position, 0)),
+                None => {}
+            }
+        }
+        let indent = ahead.indent + usize::from(groups.len() > 1);
+        let parent = self.told.len().checked_sub(1);
+        let ahead = |(position, others)| Ahead {
+            position,
+            others,
+            lead,
+            indent,
+            parent,
+        };
+        groups.into_iter().map(ahead).collect()
+    }
+
+    /// What is to be said where a task depends on no other.
+    fn end(&self, task: &Task) -> Vec<String> {
+        match task.state {
+            TaskState::Running => Vec::new(),
+            TaskState::Ready => {
+                let holds_up = |finding: &&Finding| match finding {
+                    Finding::BlockedLoop(blocked) => Some(blocked.tid) == task.tid,
+                    Finding::Deadlock(_) => false,
+                };
+                let found = self.snapshot.findings.iter().filter(holds_up);
+                found.map(|it| format!("{}.", findings::describe(it))).collect()
+            }
+            TaskState::Pending => {
+                let resource = task.waits_on.as_ref().and_then(|on| on.resource.as_deref());
+                vec![resource.map_or(UNKNOWN_END, end_of).to_owned()]
+            }
+        }
+    }
+}
+
+/// The innermost frame of the program itself.
+fn place(task: &Task) -> Option<String> {
+    let frame = task.stack.get(origin::await_point(&task.stack))?;
+    let function = fitted(&frame.function, FUNCTION_WIDTH);
+    Some(format!(
+        "{function} ({})",
+        location(frame.shown_file(), frame.line)
+    ))
+}
+
+/// How a wait that depends on no task ends.
+fn end_of(resource: &Resource) -> &'static str {
+    match (&resource.holding, resource.deadline_ns) {
+        (Holding::Unknown, _) => {
+            "Who holds it is not known: no task that could be read is inside of its `async with` block."
+        }
+        (Holding::OnlyWaiters, _) => "No task is left that could let go of it.",
+        (_, Some(0..)) => "It goes on when that time is over.",
+        (_, Some(_)) => "That time is over: its event loop has not come to it yet.",
+        _ => match resource.kind {
+            ResourceKind::Event => "Which task will set it cannot be told.",
+            ResourceKind::Condition => "Which task will notify it cannot be told.",
+            ResourceKind::Queue | ResourceKind::Channel => "Which task is at its other end cannot be told.",
+            ResourceKind::Stream
+            | ResourceKind::Socket
+            | ResourceKind::Connect
+            | ResourceKind::Dns
+            | ResourceKind::Listener
+            | ResourceKind::Process
+            | ResourceKind::Pipe
+            | ResourceKind::Signal
+            | ResourceKind::Thread => "That comes from outside of the event loop.",
+            _ => UNKNOWN_END,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Holder, HolderKind};
+    use crate::testing::{HOSTILE, frame, snapshot, task};
+
+    fn said(tasks: Vec<Task>, positions: &[usize], findings: Vec<Finding>) -> String {
+        let mut snapshot = snapshot(tasks);
+        snapshot.findings = findings;
+        let mut output = Vec::new();
+        write(&snapshot, positions, &mut output).unwrap();
+        anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
+    }
+
+    fn at(id: u64, name: &str, line: u32) -> Task {
+        task(id, name, &[frame("work", "/srv/app.py", line)])
+    }
+
+    fn wants(mut task: Task, resource: Resource) -> Task {
+        if let Some(on) = &mut task.waits_on {
+            on.resource = Some(Box::new(resource));
+        }
+        task
+    }
+
+    fn lock(label: &str, holding: Holding) -> Resource {
+        Resource {
+            id: Some(Address(0xa0)),
+            label: Some(label.into()),
+            held: Some(true),
+            holding,
+            ..Resource::of_kind(ResourceKind::Lock)
+        }
+    }
+
+    fn by(tasks: &[u64]) -> Holding {
+        Holding::Tasks {
+            tasks: tasks.iter().map(|id| Address(*id)).collect(),
+            are_all: true,
+        }
+    }
+
+    #[test]
+    fn from_a_task_to_the_one_that_holds_what_it_wants() {
+        let sleep = Resource {
+            words: "sleep".into(),
+            deadline_ns: Some(3_541_000_000_000),
+            ..Resource::of_kind(ResourceKind::Timer)
+        };
+        let tasks = vec![
+            at(1, "main", 3).waiting_for(&[2, 3, 4]),
+            wants(at(2, "handler-3", 61), lock("self.pool_lock", by(&[5]))),
+            wants(at(3, "handler-4", 61), lock("self.pool_lock", by(&[5]))),
+            wants(at(4, "other", 70), lock("self.log", Holding::Unknown)),
+            wants(at(5, "forgetful", 12), sleep),
+        ];
+        insta::assert_snapshot!(said(tasks.clone(), &[1], Vec::new()), @"
+        handler-3 waits for lock self.pool_lock (held by forgetful), in work (/srv/app.py:61).
+        forgetful holds it, and waits for sleep (3541 s left), in work (/srv/app.py:12).
+        It goes on when that time is over.
+        ");
+        insta::assert_snapshot!(said(tasks, &[0, 4], Vec::new()), @"
+        main (0x1) waits for all of 3 tasks (gather), in work (/srv/app.py:3).
+          handler-3 (and 1 like it) waits for lock self.pool_lock (held by forgetful), in work (/srv/app.py:61).
+          forgetful holds it, and waits for sleep (3541 s left), in work (/srv/app.py:12).
+          It goes on when that time is over.
+          other waits for lock self.log (held, holder unknown), in work (/srv/app.py:70).
+          Who holds it is not known: no task that could be read is inside of its `async with` block.
+
+        forgetful (0x5) waits for sleep (3541 s left), in work (/srv/app.py:12).
+        It goes on when that time is over.
+        ");
+    }
+
+    fn deadlock(tasks: &[u64]) -> Finding {
+        let deadlocked = |id: &u64| Deadlocked {
+            task: Address(*id),
+            name: None,
+            waits_for: None,
+        };
+        Finding::Deadlock(Deadlock {
+            tasks: tasks.iter().map(deadlocked).collect(),
+            behind: 0,
+        })
+    }
+
+    #[test]
+    fn circles_are_closed_and_ends_are_named() {
+        let tasks = vec![
+            wants(at(1, "left", 1), lock("b", by(&[2]))),
+            wants(at(2, "right", 2), lock("a", by(&[1]))),
+            wants(at(3, "nested", 3), lock("c", by(&[3]))),
+            wants(at(4, "last", 4), lock("d", Holding::OnlyWaiters)),
+            at(5, "plain", 5),
+            at(6, "awaits", 6).waiting(WaitKind::Task, "Task", &[5]),
+            at(7, "gone", 7).waiting(WaitKind::Task, "Task", &[99]),
+            Task {
+                waits_on: None,
+                ..at(8, "unknown", 8)
+            },
+        ];
+        let one_by_one: Vec<String> = [0, 2, 3, 5, 6, 7]
+            .iter()
+            .map(|position| said(tasks.clone(), &[*position], vec![deadlock(&[1, 2])]))
+            .collect();
+        insta::assert_snapshot!(one_by_one.join("\n"), @"
+        left waits for lock b (held by right), in work (/srv/app.py:1).
+        right holds it, and waits for lock a (held by left), in work (/srv/app.py:2).
+        left holds it, and closes the circle: none of its tasks can go on.
+
+        nested waits for lock c (held by nested), in work (/srv/app.py:3).
+        nested holds it, and closes the circle.
+
+        last waits for lock d (held by nobody: only waiters are left), in work (/srv/app.py:4).
+        No task is left that could let go of it.
+
+        awaits waits for task plain, in work (/srv/app.py:6).
+        plain waits for Future, in work (/srv/app.py:5).
+        No task is known that it depends on.
+
+        gone waits for a task that is not shown (0xf00), in work (/srv/app.py:7).
+        No task is known that it depends on.
+
+        unknown waits for something that could not be told, in work (/srv/app.py:8).
+        No task is known that it depends on.
+        ");
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_told_what_holds_its_loop() {
+        let blocked = Finding::BlockedLoop(BlockedLoop {
+            tid: 100,
+            seconds: 2.0,
+            holder: Holder {
+                kind: HolderKind::Task(Address(2)),
+                name: Some("hog".into()),
+                stack: [frame("crunch", "/srv/app.py", 9)].into(),
+                seconds: 2.0,
+            },
+            ready: 1,
+            overdue_timers: None,
+        });
+        let ready = Task {
+            state: TaskState::Ready,
+            ..at(1, "ready", 1)
+        };
+        let hog = Task {
+            state: TaskState::Running,
+            waits_on: None,
+            ..at(2, "hog", 9)
+        };
+        insta::assert_snapshot!(said(vec![ready, hog], &[0, 1], vec![blocked]), @"
+        ready (0x1) could go on, and waits for its turn, in work (/srv/app.py:1).
+        The event loop of thread 100 has not turned for 2.0 s at least: task hog is in crunch (/srv/app.py:9); 1 task is ready to go on.
+
+        hog (0x2) is running, in work (/srv/app.py:9).
+        ");
+    }
+
+    #[test]
+    fn hostile_names_stay_harmless_and_output_is_bounded() {
+        let hostile = wants(at(1, HOSTILE, 1), lock(HOSTILE, by(&[1])));
+        let text = said(vec![hostile], &[0], Vec::new());
+        assert!(!text.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}']), "{text}");
+        assert_eq!(text.lines().count(), 2);
+        let in_row = (1..5000).map(|id| at(id, "t", 1).waiting(WaitKind::Task, "Task", &[id + 1]));
+        let text = said(in_row.collect(), &[0], Vec::new());
+        assert_eq!(text.lines().count(), MAX_LINES + 1);
+    }
+}
