@@ -18,6 +18,7 @@ mod branches;
 mod deadlock;
 pub(crate) mod findings;
 mod held;
+mod jobs;
 mod merged;
 mod names;
 mod rows;

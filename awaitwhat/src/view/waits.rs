@@ -3,17 +3,13 @@
 use std::collections::HashMap;
 
 use super::escape::fitted;
-use super::names;
+use super::{jobs, names};
 use crate::memory::Address;
-use crate::origin::Rank;
-use crate::resource::{Detail, Holding, Resource, ResourceKind, WorkerThread};
-use crate::snapshot::{Frame, Task};
+use crate::resource::{Detail, Holding, Resource, ResourceKind};
+use crate::snapshot::Task;
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
-/// Details with words of their own: what a job calls, and how far it is.
-const FUNCTION: &str = "function";
-const STATE: &str = "state";
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
@@ -23,17 +19,15 @@ pub(super) type ById<'a> = HashMap<Address, &'a Task>;
 /// Says what tasks of one shape wait for: what they have in common, and from where to where they differ.
 pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
     let first = resources.first()?;
+    if first.kind == ResourceKind::Thread {
+        return Some(jobs::describe(resources));
+    }
     let mut text = first.words.to_string();
     let different = different(resources);
     match (&first.label, different) {
         (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
         (None, 2..) => text += &format!(", {different} different ones"),
         (None, _) => {}
-    }
-    if first.kind == ResourceKind::Thread
-        && let Some(function) = common(resources, |it| detail(it, FUNCTION))
-    {
-        text += &format!(" {}", fitted(function, NAME_WIDTH));
     }
     if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
         text += &format!(" {}", fitted(peer, NAME_WIDTH));
@@ -88,21 +82,16 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if different <= 1 {
         facts.extend(line(resources));
     }
+    // What is asked of the system runs in a thread.
+    let is_job = resources[0].kind == ResourceKind::Dns;
     for (name, value) in &resources[0].detail {
         let is_common = resources.iter().all(|it| {
             it.detail
                 .iter()
                 .any(|(other, detail)| (other, detail) == (name, value))
         });
-        if resources[0].kind == ResourceKind::Thread && &**name == FUNCTION {
-            continue;
-        }
-        if let (true, STATE, Detail::Text(text)) = (is_common, &**name, value) {
-            facts.push(fitted(text, NAME_WIDTH));
-            continue;
-        }
         // How long a sleep lasts is less than how long it still does.
-        if is_common && resources[0].deadline_ns.is_none() {
+        if is_common && resources[0].deadline_ns.is_none() && !(is_job && jobs::is_told_apart(name)) {
             facts.push(format!(
                 "{} {}",
                 name.replace('_', " "),
@@ -113,8 +102,8 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
             ));
         }
     }
-    if let Some(thread) = common(resources, |it| it.thread.as_deref()) {
-        facts.push(thread_in_words(thread));
+    if is_job {
+        facts.extend(jobs::facts(resources));
     }
     if let Some(fd) = common(resources, |it| it.fd) {
         facts.push(format!("fd {fd}"));
@@ -126,35 +115,6 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
         facts.push(fitted(command, NAME_WIDTH));
     }
     facts
-}
-
-/// `in thread reports_0 (12345) at Report.render (report.py:12)`: the innermost function of the application's own, or else of any.
-fn thread_in_words(thread: &WorkerThread) -> String {
-    let mut text = "in thread".to_owned();
-    if let Some(name) = &thread.name {
-        text += &format!(" {}", fitted(name, NAME_WIDTH));
-    }
-    match thread.tid {
-        Some(tid) if thread.name.is_some() => text += &format!(" ({tid})"),
-        Some(tid) => text += &format!(" {tid}"),
-        None => {}
-    }
-    let is_own = |frame: &&Frame| frame.origin.rank == Rank::Application;
-    let Some(frame) = thread.stack.iter().find(is_own).or(thread.stack.first()) else {
-        return text;
-    };
-    text += &format!(" at {}", fitted(&frame.function, NAME_WIDTH));
-    if frame.line > 0 {
-        text += &format!(" ({}:{})", fitted(frame.shown_file(), NAME_WIDTH), frame.line);
-    }
-    text
-}
-
-fn detail<'a>(resource: &'a Resource, wanted: &str) -> Option<&'a str> {
-    resource.detail.iter().find_map(|(name, value)| match value {
-        Detail::Text(text) if **name == *wanted => Some(&**text),
-        _ => None,
-    })
 }
 
 /// Who has a thing; `None` where nobody was asked for.
@@ -215,7 +175,7 @@ fn line(resources: &[&Resource]) -> Option<String> {
 }
 
 /// What all have, where it is the same.
-fn common<'a, T: PartialEq>(
+pub(super) fn common<'a, T: PartialEq>(
     resources: &[&'a Resource],
     fact: impl Fn(&'a Resource) -> Option<T>,
 ) -> Option<T> {
