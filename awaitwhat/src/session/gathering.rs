@@ -164,7 +164,7 @@ impl Gathering {
     pub(super) fn has_named(&self) -> bool {
         self.visits
             .values()
-            .any(|visit| matches!(visit.named, Named::As(_)))
+            .any(|visit| matches!(visit.named, Named::As(_)) || !visit.job.is_null())
     }
 
     /// Takes back what was read of tasks of which it is not proven that they had no turn meanwhile.
@@ -173,6 +173,7 @@ impl Gathering {
         let moved = self.visits.values_mut().filter(waits);
         for visit in moved {
             visit.held.clear();
+            visit.job = Address::NULL;
             if visit.named != Named::ByNoRule {
                 visit.named = Named::Changed;
             }

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use awaitwhat_common::event::TaskState as RawState;
 
 use super::assemble::readable;
-use super::gathering::{Gathering, Named};
+use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::process::ThreadIds;
 use super::rests::Runs;
-use crate::memory::{Address, Fault};
+use crate::memory::{Address, Fault, Memory as _};
 use crate::processes::Processes;
+use crate::python::ReadError;
 use crate::python::executor::JobState;
 use crate::resource::{Detail, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::Frame;
@@ -22,41 +23,12 @@ use crate::target::{MAX_THREADS, Pool, QueuedJob, RunningJob, Workers};
 /// Times that threads are looked at which do not rest. A thread may be in the middle of a change each time.
 const MAX_LOOKS: usize = 6;
 
-/// Has what the tasks of `pass` wait for be told that wait for jobs: those that no rule knows, and those that rules say so of. What was read of
-/// the target's memory before is forgotten.
+/// Finds the jobs that tasks of `pass` wait for: those whose functions no rule knows, or one that says so.
 ///
 /// As with [`super::waits::read`], it holds once it is proven that the tasks had no turn meanwhile.
-pub(super) fn read(observer: &mut Observer, pass: &mut Gathering) -> Result<(), Fault> {
-    let waiting = waiting(observer, pass)?;
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let jobs = Jobs::look(observer, waiting.iter().map(|(_, job)| *job))?;
-    for (task, job) in waiting {
-        let Some(visit) = pass.visits.get_mut(&task) else {
-            continue;
-        };
-        visit.job = job;
-        let mut resource = match std::mem::take(&mut visit.named) {
-            Named::As(resource) => resource,
-            Named::No | Named::ByNoRule | Named::Unfit | Named::Changed => {
-                Box::new(Resource::of_kind(ResourceKind::Thread))
-            }
-        };
-        jobs.tell(observer, job, &mut resource)?;
-        visit.named = Named::As(resource);
-    }
-    Ok(())
-}
-
-/// Tasks, and the futures of `concurrent.futures` that they wait for.
-fn waiting(observer: &Observer, pass: &Gathering) -> Result<Vec<(Address, Address)>, Fault> {
+pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
     let objects = observer.interpreter.objects(&observer.memory);
-    let mut waiting = Vec::new();
-    for id in &pass.order {
-        let Some(visit) = pass.visits.get(id) else {
-            continue;
-        };
+    for visit in pass.visits.values_mut() {
         let may_be_job = match &visit.named {
             Named::ByNoRule | Named::Unfit => true,
             Named::As(resource) => resource.kind == ResourceKind::Dns,
@@ -65,15 +37,81 @@ fn waiting(observer: &Observer, pass: &Gathering) -> Result<Vec<(Address, Addres
         let Some(types) = observer.interpreter.future_types(visit.layout) else {
             continue;
         };
-        if visit.state != RawState::Waiting || !may_be_job {
-            continue;
-        }
-        let future = visit.suspension.awaited();
-        if let Some(job) = readable(objects.job_behind(future, types))?.flatten() {
-            waiting.push((*id, job));
+        if visit.state == RawState::Waiting && may_be_job {
+            let future = visit.suspension.awaited();
+            visit.job = readable(objects.job_behind(future, types))?
+                .flatten()
+                .unwrap_or_default();
         }
     }
-    Ok(waiting)
+    Ok(())
+}
+
+/// Has what is known of the jobs be told that tasks of `pass` wait for, and returns whether there are any. What was read of the target's memory
+/// before is forgotten.
+///
+/// It holds once it is proven that the tasks still wait for them: see [`doubt`].
+pub(super) fn tell(observer: &mut Observer, pass: &mut Gathering) -> Result<bool, Fault> {
+    let wanted: Vec<Address> = pass
+        .visits
+        .values()
+        .map(|visit| visit.job)
+        .filter(|job| !job.is_null())
+        .collect();
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let jobs = Jobs::look(observer, &wanted)?;
+    for visit in pass.visits.values_mut().filter(|visit| !visit.job.is_null()) {
+        let mut resource = match std::mem::take(&mut visit.named) {
+            Named::As(resource) => resource,
+            _ => Box::new(Resource::of_kind(ResourceKind::Thread)),
+        };
+        jobs.tell(observer, visit.job, &mut resource)?;
+        visit.named = Named::As(resource);
+    }
+    Ok(true)
+}
+
+/// Takes back what is told of the jobs of tasks that may have moved since they were visited. What was read of the target's memory before is
+/// forgotten.
+pub(super) fn doubt(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
+    observer.memory.forget();
+    for (id, visit) in &mut pass.visits {
+        if !visit.job.is_null() && !waits_still(observer, *id, visit)? {
+            visit.job = Address::NULL;
+            visit.named = Named::Changed;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a task waits for the same job as when it was visited. What tells it from another one that has its address is what it is called.
+fn waits_still(observer: &Observer, task: Address, visit: &Visit) -> Result<bool, Fault> {
+    let (interpreter, memory) = (&observer.interpreter, &observer.memory);
+    let Some(types) = interpreter.future_types(visit.layout) else {
+        return Ok(false);
+    };
+    let mut name = vec![0; visit.name_bytes.len()];
+    let now = readable(
+        memory
+            .read(visit.name, &mut name)
+            .map_err(ReadError::from)
+            .and_then(|()| {
+                let fields = interpreter.task_fields(memory, visit.layout, task)?;
+                let job = interpreter
+                    .objects(memory)
+                    .job_behind(visit.suspension.awaited(), types)?;
+                Ok((fields, job))
+            }),
+    )?;
+    Ok(now.is_some_and(|(fields, job)| {
+        job == Some(visit.job)
+            && !name.is_empty()
+            && *name == *visit.name_bytes
+            && (fields.name, fields.fut_waiter) == (visit.name, visit.suspension.fut_waiter)
+            && (fields.task_type, fields.event_loop) == (visit.suspension.task_type, visit.event_loop)
+    }))
 }
 
 /// The jobs of one process, and its threads.
@@ -113,7 +151,7 @@ impl Still {
 
 impl Jobs {
     /// Looks at all threads of the process, until it is known which of them work at those of `wanted` that are at work.
-    fn look(observer: &Observer, wanted: impl Iterator<Item = Address> + Clone) -> Result<Self, Fault> {
+    fn look(observer: &Observer, wanted: &[Address]) -> Result<Self, Fault> {
         let threads = observer.process.thread_ids().ok();
         let tids: Vec<u32> = threads.iter().flat_map(ThreadIds::all_outer).collect();
         let before = Still::of_all(observer.pid, &tids);
@@ -199,11 +237,7 @@ impl Jobs {
 }
 
 /// What two of several looks agree about.
-fn look_until_agreed(
-    observer: &Observer,
-    first: Workers,
-    wanted: impl Iterator<Item = Address> + Clone,
-) -> Result<Workers, Fault> {
+fn look_until_agreed(observer: &Observer, first: Workers, wanted: &[Address]) -> Result<Workers, Fault> {
     let mut looks = vec![first];
     let mut agreed = Workers::default();
     while looks.len() < MAX_LOOKS {
@@ -213,10 +247,10 @@ fn look_until_agreed(
         looks.push(next);
         let objects = observer.interpreter.objects(&observer.memory);
         let mut is_missing = false;
-        for job in wanted.clone() {
-            is_missing |= match readable(objects.job_state(job))? {
-                Some(JobState::Running) => !agreed.running.contains_key(&job),
-                Some(JobState::Queued) => looks.len() == 2 && !agreed.queued.contains_key(&job),
+        for job in wanted {
+            is_missing |= match readable(objects.job_state(*job))? {
+                Some(JobState::Running) => !agreed.running.contains_key(job),
+                Some(JobState::Queued) => looks.len() == 2 && !agreed.queued.contains_key(job),
                 Some(JobState::Done | JobState::Unknown) | None => false,
             };
         }

@@ -263,11 +263,12 @@ async fn named_pass(
         let reads = observer.memory.reads();
         let Some(first) = passes.complete() else { continue };
         waits::read(observer, first, turns).map_err(FindError::from)?;
-        jobs::read(observer, first).map_err(FindError::from)?;
+        jobs::find(observer, first).map_err(FindError::from)?;
         let is_of_one_turn = !first.is_of_several_turns();
         let is_all = is_proven && observer.memory.reads() == reads;
         if is_of_one_turn && (is_all || passes.is_still_so(capture, observer, plan)?) {
-            return Ok((passes.fuller(), true));
+            let is_proven = tell_jobs(capture, observer, plan, &mut passes)?;
+            return Ok((passes.fuller(), is_proven));
         }
         pages = observer.memory.remembered();
         let Some(first) = passes
@@ -279,12 +280,32 @@ async fn named_pass(
         if !is_of_one_turn || Instant::now() >= give_up {
             second_pass(capture, observer, plan, first, end).await?;
             first.doubt_waits();
+            tell_jobs(capture, observer, plan, &mut passes)?;
             return Ok((passes.fuller(), false));
         }
         // It has worked meanwhile: all is read anew.
         capture.set_plan(plan)?;
         observer.losses = losses.clone();
     }
+}
+
+/// Has be told what threads do of which the tasks of a pass wait. Also tells whether the loop's thread has provably not run since the pass.
+fn tell_jobs(
+    capture: &mut Capture,
+    observer: &mut Observer,
+    plan: &ThreadPlan,
+    passes: &mut Passes,
+) -> Result<bool, AttachError> {
+    let Some(pass) = passes.complete() else {
+        return Ok(false);
+    };
+    if !jobs::tell(observer, pass).map_err(FindError::from)? || passes.is_still_so(capture, observer, plan)? {
+        return Ok(true);
+    }
+    if let Some(pass) = passes.complete() {
+        jobs::doubt(observer, pass).map_err(FindError::from)?;
+    }
+    Ok(false)
 }
 
 /// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.
