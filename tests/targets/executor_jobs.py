@@ -1,6 +1,7 @@
 """Tasks that wait for jobs in threads, some of which have begun; what each job is at, the target says itself.
 
-With the argument `python`, futures are written in Python; with `busy`, there is one job more, which computes.
+With the argument `python`, futures are written in Python; with `busy`, there is one job more, which computes; with `working`, the loop has work
+all the time.
 """
 
 import sys
@@ -89,6 +90,12 @@ async def remote():
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(inner(), other["loop"]))
 
 
+async def work():
+    while True:
+        sum(range(1000))
+        await asyncio.sleep(0)
+
+
 def begin(coroutine, label):
     labels[truth.create_task(coroutine, label)] = label
 
@@ -116,7 +123,7 @@ async def main():
     if "busy" in sys.argv[1:]:
         begin(in_pool(pools["busy"], compute), "busy")
     settle(None)
-    await truth.never()
+    await (work() if "working" in sys.argv[1:] else truth.never())
 
 
 # What each job was given to call, by label.

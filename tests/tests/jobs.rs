@@ -29,6 +29,7 @@ fn list() -> Result<Vec<Trial>> {
             ("in_threads", &[] as &[&str]),
             ("of_python_futures", &["python"]),
             ("that_compute", &["busy"]),
+            ("of_a_loop_at_work", &["working"]),
         ] {
             for (way, check) in [("read", reads as Check), ("shown", shows)] {
                 let python = python.clone();
@@ -166,6 +167,15 @@ fn shows(python: &Python, arguments: &[&str]) -> Result<()> {
         let tasks = snapshot["tasks"].as_array().context("no tasks")?;
         let task = tasks.iter().find(|task| task["id"] == *truth.task);
         let waits_on = &task.with_context(|| format!("{} is not shown", truth.label))?["waits_on"];
+        if arguments == ["working"] && truth.inner.is_empty() && waits_on["resource"].is_null() {
+            // 3.7 has no names, which tell tasks of different turns apart.
+            ensure!(python.version < (3, 8) && snapshot["lost"]["waits"] != 0, "{truth:?}");
+            continue;
+        }
+        if arguments == ["working"] && !truth.inner.is_empty() {
+            // Both loops would have to rest.
+            continue;
+        }
         is_shown(waits_on, truth).with_context(|| format!("{truth:#?}\nis shown as {waits_on:#}"))?;
     }
     Ok(())
