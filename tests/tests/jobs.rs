@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use awaitwhat::memory::Address;
-use awaitwhat::python::executor::JobState;
+use awaitwhat::python::executor::{Chained, JobState};
 use awaitwhat::session::own_thread_ids;
 use awaitwhat::symbolize::CodeCache;
 use awaitwhat::target::{Interpreter, RunningJob, Workers, find_interpreter};
@@ -103,9 +103,11 @@ fn reads(python: &Python, arguments: &[&str]) -> Result<()> {
     let jobs: Vec<Truth> = serde_json::from_value(target.announced["jobs"].clone())?;
     ensure!(jobs.len() >= 9 && workers.queued.len() == 3, "{workers:?}");
     for truth in &jobs {
-        let behind = interpreter
-            .objects(&memory)
-            .job_behind(address(&truth.waiter)?, types)?;
+        let behind = interpreter.objects(&memory).job_behind(
+            address(&truth.waiter)?,
+            types,
+            &mut Chained::default(),
+        )?;
         let job = behind.with_context(|| format!("no job behind {truth:?}"))?;
         check(&memory, &interpreter, &workers, job, truth).with_context(|| format!("{truth:#?}"))?;
     }
@@ -126,7 +128,7 @@ fn check(
         JobState::Done | JobState::Unknown => "other",
     };
     ensure!(state == truth.state, "it is {state}");
-    let inner = objects.task_behind(job)?;
+    let inner = objects.task_behind(job, &mut Chained::default())?;
     let expected = truth.inner.first().map(|it| address(it)).transpose()?;
     ensure!(inner == expected, "{inner:?} is behind it");
     ensure!(workers.queued.get(&job).map(|it| it.before) == truth.queued_before);
@@ -169,7 +171,10 @@ fn shows(python: &Python, arguments: &[&str]) -> Result<()> {
         let waits_on = &task.with_context(|| format!("{} is not shown", truth.label))?["waits_on"];
         if arguments == ["working"] && truth.inner.is_empty() && waits_on["resource"].is_null() {
             // 3.7 has no names, which tell tasks of different turns apart.
-            ensure!(python.version < (3, 8) && snapshot["lost"]["waits"] != 0, "{truth:?}");
+            ensure!(
+                python.version < (3, 8) && snapshot["lost"]["waits"] != 0,
+                "{truth:?}"
+            );
             continue;
         }
         if arguments == ["working"] && !truth.inner.is_empty() {

@@ -4,6 +4,7 @@
 //! `processes`; and that of a whole process in `target/fuzz_tests`.
 
 pub(crate) mod hostile;
+mod jobs;
 mod objects;
 mod readers;
 mod world;

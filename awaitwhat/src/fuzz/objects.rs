@@ -58,12 +58,13 @@ impl Planter {
         this.plant_slots();
         this.plant_coroutines();
         this.plant_awaitables();
+        this.plant_jobs();
         this.plant_threads();
         this.plant_trio();
         this
     }
 
-    fn plant(&mut self, kind: Kind, address: Address) -> Address {
+    pub(super) fn plant(&mut self, kind: Kind, address: Address) -> Address {
         self.planted.push((kind, address));
         address
     }
@@ -82,7 +83,7 @@ impl Planter {
         self.plant(Kind::Class, type_object);
     }
 
-    fn new_type(&mut self, name: &str, flags: u64, basic_size: u64, bases: &[Address]) -> Address {
+    pub(super) fn new_type(&mut self, name: &str, flags: u64, basic_size: u64, bases: &[Address]) -> Address {
         let type_object = self.heap.new_type(name, flags, basic_size);
         self.complete_type(type_object, name, bases);
         type_object
@@ -256,7 +257,7 @@ impl Planter {
     }
 
     /// An instance of a class made by `class`, with an ordinary dict behind its header.
-    fn instance(&mut self, class: Address, items: &[(&str, Address)]) -> Address {
+    pub(super) fn instance(&mut self, class: Address, items: &[(&str, Address)]) -> Address {
         let place = self.heap.offsets.header_bytes();
         let offset = self.heap.offsets.type_object.dict_offset;
         self.heap.set(class, offset, place);
@@ -290,7 +291,7 @@ impl Planter {
         self.plant(Kind::Instance, instance);
     }
 
-    fn code(&mut self, name: &str, file: &str, locals: &[&str]) -> Address {
+    pub(super) fn code(&mut self, name: &str, file: &str, locals: &[&str]) -> Address {
         let names: Vec<Address> = locals.iter().map(|name| self.heap.text(name)).collect();
         let heap = &mut self.heap;
         let offsets = heap.offsets.code;

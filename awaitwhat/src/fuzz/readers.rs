@@ -27,7 +27,7 @@ const INNERMOST: [(&str, &str); 7] = [
 ];
 
 /// Runs a target over the memory of every version.
-fn run(
+pub(super) fn run(
     name: &'static str,
     executions: u64,
     places: &[Place],

@@ -43,31 +43,37 @@ impl Objects<'_> {
         Ok(None)
     }
 
-    /// The value of the variable `name` that a function shares with those around it; `None` where it has none, or it is not bound.
-    ///
-    /// # Errors
-    /// When the function or its code object cannot be read.
-    pub fn closure_variable(&self, function: Address, name: &str) -> Result<Option<Address>, ReadError> {
+    /// The place of the variable `name` among those that a function shares with those around it; `None` where it has none of that name.
+    pub(super) fn closure_place(&self, function: Address, name: &str) -> Result<Option<usize>, ReadError> {
         let offsets = &self.offsets.function;
         let closure = self.memory.read_address(function.offset(offsets.closure))?;
-        if closure.is_null() {
-            return Ok(None);
-        }
-        let cells = self.tuple_items(closure, MAX_CELLS)?;
+        let count = self.tuple_items(closure, MAX_CELLS)?.len();
         let code = self.memory.read_address(function.offset(offsets.code))?;
         // Names of cells from outside come last, in the order of the closure.
         let names = self.local_names(code)?;
-        let own = names.len().saturating_sub(cells.len());
-        for (known, cell) in names.into_iter().skip(own).zip(cells) {
+        let own = names.len().saturating_sub(count);
+        for (place, known) in names.into_iter().skip(own).enumerate() {
             if self.str_equals(known, name)? {
-                return if self.is_exactly(cell, self.types.cell)? {
-                    self.cell_contents(cell)
-                } else {
-                    Ok(None)
-                };
+                return Ok(Some(place));
             }
         }
         Ok(None)
+    }
+
+    /// The value of a variable by its place, as [`Objects::closure_place`] tells it; `None` where it is not bound.
+    pub(super) fn closure_value(
+        &self,
+        function: Address,
+        place: usize,
+    ) -> Result<Option<Address>, ReadError> {
+        let closure = function.offset(self.offsets.function.closure);
+        let cells = self.tuple_items(self.memory.read_address(closure)?, MAX_CELLS)?;
+        match cells.get(place) {
+            Some(&cell) if !cell.is_null() && self.is_exactly(cell, self.types.cell)? => {
+                self.cell_contents(cell)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether the object is the function of this qualified name, from a file that ends so.

@@ -6,6 +6,8 @@
 //! Facts: `Lib/asyncio/futures.py` (`_chain_future`), `Lib/asyncio/tasks.py` (`run_coroutine_threadsafe`), `Lib/concurrent/futures/_base.py`
 //! (`Future`), `Lib/concurrent/futures/thread.py` (`_WorkItem`, `_worker`), `Modules/_queuemodule.c` (`simplequeueobject`), of 3.7 to 3.15.
 
+use std::collections::HashMap;
+
 use super::future::FutureTypes;
 use super::{Objects, ReadError};
 use crate::layout::SimpleQueue;
@@ -30,17 +32,29 @@ pub enum JobState {
     Unknown,
 }
 
+/// Which functions are the callbacks of chained futures, and where these refer to the other future, by their code.
+#[derive(Debug, Default)]
+pub struct Chained(HashMap<Address, Option<usize>>);
+
+impl Chained {
+    /// Functions that are remembered.
+    const MAX: usize = 4096;
+}
+
 impl Objects<'_> {
     /// The future of `concurrent.futures` that a future of asyncio is chained to: when that one is done, this one will be. `None` where it is
     /// chained to none.
     ///
     /// # Errors
     /// When the future or one of its callbacks cannot be read.
-    pub fn job_behind(&self, future: Address, types: &FutureTypes) -> Result<Option<Address>, ReadError> {
+    pub fn job_behind(
+        &self,
+        future: Address,
+        types: &FutureTypes,
+        known: &mut Chained,
+    ) -> Result<Option<Address>, ReadError> {
         for callback in self.future_callbacks(future, types)? {
-            if self.is_function(callback, CHAINED.0, CHAINED.1)?
-                && let Some(source) = self.closure_variable(callback, "source")?
-            {
+            if let Some(source) = self.source_of(callback, known)? {
                 return Ok(Some(source));
             }
         }
@@ -51,7 +65,7 @@ impl Objects<'_> {
     ///
     /// # Errors
     /// As [`Objects::job_behind`].
-    pub fn task_behind(&self, job: Address) -> Result<Option<Address>, ReadError> {
+    pub fn task_behind(&self, job: Address, known: &mut Chained) -> Result<Option<Address>, ReadError> {
         let Some(callbacks) = self.attribute(job, "_done_callbacks")? else {
             return Ok(None);
         };
@@ -59,11 +73,36 @@ impl Objects<'_> {
             return Ok(None);
         }
         for callback in self.first_list_items(callbacks, MAX_CALLBACKS)? {
-            if self.is_function(callback, CHAINED.0, CHAINED.1)? {
-                return self.closure_variable(callback, "source");
+            if let Some(source) = self.source_of(callback, known)? {
+                return Ok(Some(source));
             }
         }
         Ok(None)
+    }
+
+    /// The other future, where a callback is that of a chained one.
+    fn source_of(&self, callback: Address, known: &mut Chained) -> Result<Option<Address>, ReadError> {
+        if callback.is_null() || !self.is_exactly(callback, self.types.function)? {
+            return Ok(None);
+        }
+        let code = callback.offset(self.offsets.function.code);
+        let code = self.memory.read_address(code)?;
+        let place = match known.0.get(&code) {
+            Some(place) => *place,
+            None => {
+                let place = if self.is_function(callback, CHAINED.0, CHAINED.1)? {
+                    self.closure_place(callback, "source")?
+                } else {
+                    None
+                };
+                if known.0.len() >= Chained::MAX {
+                    known.0.clear();
+                }
+                known.0.insert(code, place);
+                place
+            }
+        };
+        place.map_or(Ok(None), |place| self.closure_value(callback, place))
     }
 
     /// How far a job has come, by its future of `concurrent.futures`.
@@ -210,7 +249,7 @@ mod tests {
             .chain(closure.iter().map(|(name, _)| *name))
             .map(|name| heap.text(name))
             .collect();
-        let names = typed_tuple(heap, &names);
+        let names = heap.tuple(&names);
         heap.set(code, offsets.code.local_names, names.0);
         let file = heap.text(file);
         heap.set(code, offsets.code.filename, file.0);
@@ -222,19 +261,13 @@ mod tests {
                 cell
             })
             .collect();
-        let cells = typed_tuple(heap, &cells);
+        let cells = heap.tuple(&cells);
         let name = heap.text(name);
         let function = heap.object(heap.types.function, 128);
         heap.set(function, offsets.function.qualified_name, name.0);
         heap.set(function, offsets.function.code, code.0);
         heap.set(function, offsets.function.closure, cells.0);
         function
-    }
-
-    fn typed_tuple(heap: &mut Heap, items: &[Address]) -> Address {
-        let tuple = heap.tuple(items);
-        heap.set(tuple, heap.offsets.object_type, heap.types.tuple.0);
-        tuple
     }
 
     fn instance(heap: &mut Heap, name: &str, attributes: &[(&str, Address)]) -> Address {
@@ -272,12 +305,12 @@ mod tests {
             &variables,
         );
         let future = heap.object(future_type, 128);
-        let behind = |heap: &Heap| heap.objects().job_behind(future, &types);
+        let behind = |heap: &Heap| heap.objects().job_behind(future, &types, &mut Chained::default());
         assert_eq!(behind(&heap), Ok(None), "it has no callbacks");
         heap.set(future, heap.offsets.future.callback0, foreign.0);
         assert_eq!(behind(&heap), Ok(None));
         let context = heap.allocate(32);
-        let pairs = [other, chained].map(|it| typed_tuple(&mut heap, &[it, context]));
+        let pairs = [other, chained].map(|it| heap.tuple(&[it, context]));
         let list = heap.list(&pairs);
         heap.set(future, heap.offsets.future.callbacks, list.0);
         assert_eq!(behind(&heap), Ok(Some(source)));
@@ -311,11 +344,17 @@ mod tests {
                 &[("_state", text), ("_done_callbacks", callbacks)],
             );
             assert_eq!(heap.objects().job_state(job), Ok(state));
-            assert_eq!(heap.objects().task_behind(job), Ok(Some(task)));
+            assert_eq!(
+                heap.objects().task_behind(job, &mut Chained::default()),
+                Ok(Some(task))
+            );
         }
         let nothing = instance(&mut heap, "Future", &[]);
         assert_eq!(heap.objects().job_state(nothing), Ok(JobState::Unknown));
-        assert_eq!(heap.objects().task_behind(nothing), Ok(None));
+        assert_eq!(
+            heap.objects().task_behind(nothing, &mut Chained::default()),
+            Ok(None)
+        );
     }
 
     #[test]
@@ -334,7 +373,7 @@ mod tests {
         heap.set(run, 16, definition.0);
         heap.set(run, 24, context.0);
         let partial = |heap: &mut Heap, function: Address, arguments: &[Address]| {
-            let arguments = typed_tuple(heap, arguments);
+            let arguments = heap.tuple(arguments);
             let partial = heap.object(partial_type, 48);
             heap.set(partial, 16, function.0);
             heap.set(partial, 24, arguments.0);
@@ -344,7 +383,7 @@ mod tests {
         let wrapped = partial(&mut heap, in_thread, &[]);
         let endless = partial(&mut heap, work, &[]);
         heap.set(endless, 16, endless.0);
-        let arguments = typed_tuple(&mut heap, &[wrapped]);
+        let arguments = heap.tuple(&[wrapped]);
         let of_3_14 = instance(&mut heap, "_WorkItem", &[("task", arguments)]);
         let before = instance(&mut heap, "_WorkItem", &[("fn", work)]);
         let hostile = instance(&mut heap, "_WorkItem", &[("fn", endless)]);

@@ -15,7 +15,7 @@ use super::rests::Runs;
 use crate::memory::{Address, Fault, Memory as _};
 use crate::processes::Processes;
 use crate::python::ReadError;
-use crate::python::executor::JobState;
+use crate::python::executor::{Chained, JobState};
 use crate::resource::{Detail, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::Frame;
 use crate::target::{MAX_THREADS, Pool, QueuedJob, RunningJob, Workers};
@@ -28,6 +28,7 @@ const MAX_LOOKS: usize = 6;
 /// As with [`super::waits::read`], it holds once it is proven that the tasks had no turn meanwhile.
 pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
     let objects = observer.interpreter.objects(&observer.memory);
+    let mut chained = Chained::default();
     for visit in pass.visits.values_mut() {
         let may_be_job = match &visit.named {
             Named::ByNoRule | Named::Unfit => true,
@@ -39,7 +40,7 @@ pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Faul
         };
         if visit.state == RawState::Waiting && may_be_job {
             let future = visit.suspension.awaited();
-            visit.job = readable(objects.job_behind(future, types))?
+            visit.job = readable(objects.job_behind(future, types, &mut chained))?
                 .flatten()
                 .unwrap_or_default();
         }
@@ -62,12 +63,13 @@ pub(super) fn tell(observer: &mut Observer, pass: &mut Gathering) -> Result<bool
         return Ok(false);
     }
     let jobs = Jobs::look(observer, &wanted)?;
+    let mut chained = Chained::default();
     for visit in pass.visits.values_mut().filter(|visit| !visit.job.is_null()) {
         let mut resource = match std::mem::take(&mut visit.named) {
             Named::As(resource) => resource,
             _ => Box::new(Resource::of_kind(ResourceKind::Thread)),
         };
-        jobs.tell(observer, visit.job, &mut resource)?;
+        jobs.tell(observer, visit.job, &mut chained, &mut resource)?;
         visit.named = Named::As(resource);
     }
     Ok(true)
@@ -77,8 +79,9 @@ pub(super) fn tell(observer: &mut Observer, pass: &mut Gathering) -> Result<bool
 /// forgotten.
 pub(super) fn doubt(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
     observer.memory.forget();
+    let mut chained = Chained::default();
     for (id, visit) in &mut pass.visits {
-        if !visit.job.is_null() && !waits_still(observer, *id, visit)? {
+        if !visit.job.is_null() && !waits_still(observer, *id, visit, &mut chained)? {
             visit.job = Address::NULL;
             visit.named = Named::Changed;
         }
@@ -87,7 +90,12 @@ pub(super) fn doubt(observer: &Observer, pass: &mut Gathering) -> Result<(), Fau
 }
 
 /// Whether a task waits for the same job as when it was visited. What tells it from another one that has its address is what it is called.
-fn waits_still(observer: &Observer, task: Address, visit: &Visit) -> Result<bool, Fault> {
+fn waits_still(
+    observer: &Observer,
+    task: Address,
+    visit: &Visit,
+    chained: &mut Chained,
+) -> Result<bool, Fault> {
     let (interpreter, memory) = (&observer.interpreter, &observer.memory);
     let Some(types) = interpreter.future_types(visit.layout) else {
         return Ok(false);
@@ -99,9 +107,10 @@ fn waits_still(observer: &Observer, task: Address, visit: &Visit) -> Result<bool
             .map_err(ReadError::from)
             .and_then(|()| {
                 let fields = interpreter.task_fields(memory, visit.layout, task)?;
-                let job = interpreter
-                    .objects(memory)
-                    .job_behind(visit.suspension.awaited(), types)?;
+                let job =
+                    interpreter
+                        .objects(memory)
+                        .job_behind(visit.suspension.awaited(), types, chained)?;
                 Ok((fields, job))
             }),
     )?;
@@ -174,7 +183,13 @@ impl Jobs {
     }
 
     /// Says of `resource` what is known of the job whose future of `concurrent.futures` is at `job`.
-    fn tell(&self, observer: &mut Observer, job: Address, resource: &mut Resource) -> Result<(), Fault> {
+    fn tell(
+        &self,
+        observer: &mut Observer,
+        job: Address,
+        chained: &mut Chained,
+        resource: &mut Resource,
+    ) -> Result<(), Fault> {
         let objects = observer.interpreter.objects(&observer.memory);
         if resource.kind == ResourceKind::Thread {
             resource.id = Some(job);
@@ -194,7 +209,7 @@ impl Jobs {
             tell_state(JobState::Queued, resource);
             return Ok(());
         }
-        if let Some(task) = readable(objects.task_behind(job))?.flatten() {
+        if let Some(task) = readable(objects.task_behind(job, chained))?.flatten() {
             // What another loop runs (`asyncio.run_coroutine_threadsafe`).
             resource.kind = ResourceKind::Task;
             resource.words = "task of another loop".into();

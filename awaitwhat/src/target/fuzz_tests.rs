@@ -97,6 +97,8 @@ fn fuzz_process() {
             ("check", 1),
             ("loops", 0),
             ("loops", 1),
+            ("workers", 0),
+            ("workers", 1),
             ("slice", SliceStatus::PassComplete as u32),
             ("slice", SliceStatus::Budget as u32),
             ("slice", SliceStatus::RegistryTorn as u32),
@@ -115,6 +117,8 @@ fn fuzz_process() {
         if choices.once_in(16) {
             find(&process.planted, &memory, reached);
         }
+        let workers = memory.bounded(|| process.interpreter.workers(&memory));
+        reached.note_result("workers", &workers);
         walk(process, &memory, choices, reached);
     });
 }

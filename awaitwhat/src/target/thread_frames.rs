@@ -32,31 +32,31 @@ impl Interpreter {
         thread: Address,
         limit: usize,
     ) -> Result<Vec<(Address, Address)>, ReadError> {
-        let frames = self.frames_of_thread(memory, thread, limit)?;
+        let frames = self.frames_of_thread(memory, thread, &mut limit.min(MAX_FRAMES))?;
         Ok(frames.into_iter().map(|it| (it.code, it.instruction)).collect())
     }
 
-    /// The same, with the addresses of the frames.
+    /// The same, with the addresses of the frames. What is read is taken off the limit, also where it cannot be read to the end.
     pub(super) fn frames_of_thread(
         &self,
         memory: &dyn Memory,
         thread: Address,
-        limit: usize,
+        limit: &mut usize,
     ) -> Result<Vec<ThreadFrame>, ReadError> {
         let walk = &self.walk;
-        let limit = limit.min(MAX_FRAMES);
         let mut frame = memory.read_address(thread.offset(walk.thread_current_frame.into()))?;
         if walk.quirks & quirks::CFRAME != 0 && !frame.is_null() {
             frame = memory.read_address(frame.offset(walk.cframe_current_frame.into()))?;
         }
         let mut found = Vec::new();
         // Below each frame that was called from C there is one of the interpreter's own.
-        for _ in 0..=2 * limit {
-            if frame.is_null() || found.len() >= limit {
+        for _ in 0..=2 * *limit {
+            if frame.is_null() || *limit == 0 {
                 break;
             }
             if walk.has_heap_frames() || self.owner_of(memory, frame)? < walk.owner_internal {
                 let code = memory.read_u64(frame.offset(walk.frame_code.into()))?;
+                *limit -= 1;
                 found.push(ThreadFrame {
                     frame,
                     code: Address(code & !walk.tag_mask),

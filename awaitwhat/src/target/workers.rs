@@ -19,9 +19,11 @@ use crate::python::{Objects, ReadError};
 pub const MAX_THREADS: usize = 4096;
 /// Frames of one thread, and of all threads together, that are looked at.
 const MAX_FRAMES: usize = 4096;
-const MAX_ALL_FRAMES: usize = 1 << 17;
+const MAX_ALL_FRAMES: usize = 1 << 16;
 /// Times that a thread is looked at which is just changing.
 const MAX_TRIES: u32 = 4;
+/// Times that this happens at one look, before what is left of the threads is given up: each time, all is read anew.
+const MAX_ALL_TRIES: u32 = 256;
 /// Of the frames of a job, how many are kept: the innermost and the outermost.
 const MAX_KEPT: usize = 64;
 /// Items of all queues that are looked at.
@@ -178,6 +180,7 @@ struct Look<'a> {
     frames: Frames<'a>,
     roles: HashMap<Address, Role>,
     frames_left: usize,
+    tries_left: u32,
     queues: HashSet<Address>,
     queued_left: usize,
     found: Workers,
@@ -198,6 +201,7 @@ impl Interpreter {
             },
             roles: HashMap::new(),
             frames_left: MAX_ALL_FRAMES,
+            tries_left: MAX_ALL_TRIES,
             queues: HashSet::new(),
             queued_left: MAX_ALL_QUEUED,
             found: Workers::default(),
@@ -273,10 +277,16 @@ impl Look<'_> {
         names: &mut Option<HashMap<u64, Address>>,
     ) -> Result<(), Fault> {
         for _ in 0..MAX_TRIES {
+            if self.tries_left == 0 {
+                break;
+            }
             match self.try_note(state, thread, names) {
                 Ok(()) => return Ok(()),
                 Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                Err(_) => self.objects().memory.forget(),
+                Err(_) => {
+                    self.tries_left -= 1;
+                    self.objects().memory.forget();
+                }
             }
         }
         self.found.torn += 1;
@@ -324,11 +334,15 @@ impl Look<'_> {
 
     /// The frames of a thread, if it is a worker.
     fn worker(&mut self, thread: &ThreadId) -> Result<Option<Worker>, ReadError> {
-        let limit = MAX_FRAMES.min(self.frames_left);
+        let mut limit = MAX_FRAMES.min(self.frames_left);
+        let reserve = self.frames_left - limit;
         let memory = self.frames.objects.memory;
-        let mut frames = self.interpreter.frames_of_thread(memory, thread.state, limit)?;
-        self.frames_left -= frames.len();
-        self.found.is_cut |= frames.len() >= limit;
+        let frames = self
+            .interpreter
+            .frames_of_thread(memory, thread.state, &mut limit);
+        self.frames_left = reserve + limit;
+        self.found.is_cut |= limit == 0;
+        let mut frames = frames?;
         let mut last_item = None;
         let mut worker = None;
         for (at, frame) in frames.iter().enumerate() {
