@@ -66,6 +66,13 @@ impl Processes {
         )
     }
 
+    /// Whether a path means the same file to the process as it does here: both see the same mounts, each of which has a number of its own.
+    pub fn sees_our_files(&self, pid: u32) -> bool {
+        let mounts = |process: &str| fs::read(self.root.join(process).join("mountinfo")).ok();
+        let own = mounts("self").filter(|mounts| !mounts.is_empty());
+        own.is_some() && mounts(&pid.to_string()) == own
+    }
+
     /// The program and its arguments, separated by spaces, or what the process has put in their place: the first 64 KiB of that. Empty for
     /// what runs no program: threads of the kernel, and processes that have ended.
     pub fn command_line(&self, pid: u32) -> Vec<u8> {

@@ -53,6 +53,9 @@ pub enum Command {
     Tree(SnapshotArgs),
     /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
     Why(WhyArgs),
+    /// Show the stack of a task as a traceback, what it waits for, and who awaits it.
+    #[command(allow_missing_positional = true)]
+    Stack(StackArgs),
     /// Look at processes for a while: which await points dominate?
     #[command(
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
@@ -128,6 +131,23 @@ pub struct WhyArgs {
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct StackArgs {
+    /// The task: its name, or its id as `ps --json` has it (0x...). Of several with this name, each is shown.
+    #[arg(
+        value_name = "TASK",
+        required_unless_present = "all_tasks",
+        conflicts_with = "all_tasks"
+    )]
+    pub task: Option<String>,
+    /// The process that the task belongs to.
+    #[arg(value_name = "PID", value_parser = process_ids())]
+    pub process: u32,
+    /// Show every task.
+    #[arg(long)]
+    pub all_tasks: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,10 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use super::asked_task::NoSuchTask;
 use super::config;
 use super::output::NotWritten;
 use super::program::NotStarted;
-use super::why::NoSuchTask;
 use crate::session;
 
 /// The part of `--help` that documents the codes.

@@ -9,6 +9,7 @@ use clap::Parser;
 use crate::privileges;
 
 pub mod args;
+mod asked_task;
 pub mod config;
 mod demo;
 mod descriptors;
@@ -22,6 +23,7 @@ mod probe;
 mod program;
 mod signals;
 mod snapshot;
+mod stack;
 mod trace;
 mod why;
 
@@ -65,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
         Command::Ps(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Table)),
         Command::Tree(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Tree)),
+        Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
         Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),
         Command::Doctor(args) => doctor::run(&args),

@@ -6,6 +6,7 @@
 pub mod doctor;
 pub mod escape;
 pub mod losses;
+pub mod stack;
 pub mod style;
 pub mod summary;
 pub mod survey;

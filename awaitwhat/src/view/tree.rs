@@ -393,7 +393,7 @@ impl<'a, W: Write> Tree<'a, W> {
         let resources: Vec<_> = members
             .filter_map(|task| task.waits_on.as_ref()?.resource.as_deref())
             .collect();
-        let end = waits::describe(&resources, &self.by_id).map(|what| format!("waits for {what}"));
+        let end = waits::sentence(&resources, &self.by_id);
         let on = task.waits_on.as_ref();
         if let Some(end) = end.or_else(|| on.and_then(|on| wait_line(on, has_children))) {
             writeln!(self.output, "{before}{}", styled(FAINT, end))?;

@@ -39,6 +39,15 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     Some(text)
 }
 
+/// As [`describe`], as a sentence about those that wait.
+pub(super) fn sentence(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
+    let what = describe(resources, by_id)?;
+    Some(match what.strip_prefix("sleep") {
+        Some(rest) if resources.iter().all(|it| it.kind == ResourceKind::Timer) => format!("sleeps{rest}"),
+        _ => format!("waits for {what}"),
+    })
+}
+
 /// What a thing is called: by the code, or else by its address.
 pub(super) fn name(resource: &Resource) -> String {
     match (&resource.label, resource.id) {

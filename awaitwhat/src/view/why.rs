@@ -191,11 +191,8 @@ impl<'a> Why<'a> {
             (TaskState::Pending, None) => "waits for something that could not be told".to_owned(),
             (TaskState::Pending, Some(on)) => {
                 let resource = on.resource.as_deref();
-                let what = resource.and_then(|it| waits::describe(&[it], &self.by_id));
-                match what {
-                    Some(what) => format!("waits for {what}"),
-                    None => self.awaits(on),
-                }
+                let what = resource.and_then(|it| waits::sentence(&[it], &self.by_id));
+                what.unwrap_or_else(|| self.awaits(on))
             }
         }
     }

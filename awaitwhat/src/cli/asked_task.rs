@@ -1,0 +1,123 @@
+//! The task that was asked for, by its name or its id.
+
+use crate::memory::Address;
+use crate::snapshot::Task;
+use crate::view::escape::fitted;
+
+/// Names that are offered in place of one that no task has.
+const MAX_OFFERED: usize = 5;
+/// Columns that such a name may take, and characters of names that are compared.
+const NAME_WIDTH: usize = 60;
+
+/// No task has the name or id that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("process {pid} has no task \"{}\"{}", fitted(.task, NAME_WIDTH), offered(.close, *.count))]
+pub(super) struct NoSuchTask {
+    task: String,
+    pid: u32,
+    /// Names that are not far from it.
+    close: Vec<String>,
+    /// How many tasks there are.
+    count: usize,
+}
+
+fn offered(close: &[String], count: usize) -> String {
+    if count == 0 {
+        return ": it has no tasks".to_owned();
+    }
+    let names: Vec<String> = close.iter().map(|name| fitted(name, NAME_WIDTH)).collect();
+    let names = match names.as_slice() {
+        [] => String::new(),
+        names => format!("; close to it are: {}", names.join(", ")),
+    };
+    format!("{names} (`awaitwhat ps` lists all; a task without a name has an id, as `ps --json` shows it)")
+}
+
+/// Where the tasks are that have this id or name.
+pub(super) fn positions(tasks: &[Task], wanted: &str) -> Vec<usize> {
+    let id = wanted
+        .strip_prefix("0x")
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .map(Address);
+    let is_it = |task: &Task| Some(task.id) == id || task.name.as_deref() == Some(wanted);
+    let found = tasks.iter().enumerate().filter(|(_, task)| is_it(task));
+    found.map(|(position, _)| position).collect()
+}
+
+/// That no task of process `pid` has the id or name `wanted`.
+pub(super) fn no_such_task(wanted: &str, pid: u32, tasks: &[Task]) -> NoSuchTask {
+    NoSuchTask {
+        task: wanted.to_owned(),
+        pid,
+        close: closest(tasks, wanted),
+        count: tasks.len(),
+    }
+}
+
+/// The names of tasks that differ least from `wanted`, but by no more than half of it.
+fn closest(tasks: &[Task], wanted: &str) -> Vec<String> {
+    let wanted: Vec<char> = characters(wanted);
+    let mut names: Vec<&str> = tasks.iter().filter_map(|task| task.name.as_deref()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut close: Vec<(usize, &str)> = names
+        .into_iter()
+        .map(|name| (distance(&wanted, &characters(name)), name))
+        .filter(|(distance, _)| *distance <= wanted.len().div_ceil(2))
+        .collect();
+    close.sort_unstable();
+    let close = close.into_iter().take(MAX_OFFERED);
+    close.map(|(_, name)| name.to_owned()).collect()
+}
+
+fn characters(name: &str) -> Vec<char> {
+    name.chars()
+        .take(NAME_WIDTH)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// How many characters have to be put in, left out or replaced to make the one of the other.
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (position, character) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = position + 1;
+        for (column, known) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(character != known);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{HOSTILE, task};
+
+    fn error(tasks: &[Task], wanted: &str) -> String {
+        no_such_task(wanted, 42, tasks).to_string()
+    }
+
+    #[test]
+    fn a_task_is_found_by_name_and_by_id() {
+        let tasks = [task(0x10, "a", &[]), task(0x20, "b", &[]), task(0x30, "a", &[])];
+        assert_eq!(positions(&tasks, "a"), [0, 2]);
+        assert_eq!(positions(&tasks, "0x20"), [1]);
+        for nothing in ["A", "", "0x", "0x99", "0xfffffffffffffffff", "20"] {
+            assert!(positions(&tasks, nothing).is_empty(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_close_are_offered() {
+        let names = ["handler-3", "handler-33", "Handler-4", "main", HOSTILE];
+        let tasks: Vec<Task> = (1..).zip(names).map(|(id, name)| task(id, name, &[])).collect();
+        insta::assert_snapshot!(error(&tasks, "handler3"), @r#"process 42 has no task "handler3"; close to it are: handler-3, Handler-4, handler-33 (`awaitwhat ps` lists all; a task without a name has an id, as `ps --json` shows it)"#);
+        insta::assert_snapshot!(error(&tasks, "something else"), @r#"process 42 has no task "something else" (`awaitwhat ps` lists all; a task without a name has an id, as `ps --json` shows it)"#);
+        insta::assert_snapshot!(error(&[], HOSTILE), @r#"process 42 has no task "a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7": it has no tasks"#);
+        assert!(!error(&tasks, "a;b").contains('\x1b'));
+    }
+}
