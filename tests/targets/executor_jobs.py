@@ -1,7 +1,7 @@
 """Tasks that wait for jobs in threads, some of which have begun; what each job is at, the target says itself.
 
 With the argument `python`, futures are written in Python; with `busy`, there is one job more, which computes; with `working`, the loop has work
-all the time.
+all the time; with `anyio`, there is one job more, in a thread of anyio's.
 """
 
 import sys
@@ -122,10 +122,16 @@ async def main():
         begin(asyncio.to_thread(held, "to_thread"), "to_thread")
     if "busy" in sys.argv[1:]:
         begin(in_pool(pools["busy"], compute), "busy")
+    if "anyio" in sys.argv[1:]:
+        import anyio.to_thread
+
+        begin(anyio.to_thread.run_sync(held, "anyio"), "anyio")
     settle(None)
     await (work() if "working" in sys.argv[1:] else truth.never())
 
 
+# Where threads wait for jobs.
+WORKER_FILES = ("/concurrent/futures/thread.py", "/anyio/_backends/_asyncio.py")
 # What each job was given to call, by label.
 FUNCTIONS = {"partial": Clerk.file, "host.test": resolve, "wrapped": lock.acquire, "busy": compute}
 
@@ -133,7 +139,7 @@ FUNCTIONS = {"partial": Clerk.file, "host.test": resolve, "wrapped": lock.acquir
 def stack_of(thread):
     """The frames of the job that a thread is at, innermost first."""
     frame, frames = sys._current_frames()[thread.ident], []
-    while frame is not None and not frame.f_code.co_filename.endswith("/concurrent/futures/thread.py"):
+    while frame is not None and not frame.f_code.co_filename.endswith(WORKER_FILES):
         frames.append(truth.frame_entry(frame))
         frame = frame.f_back
     return frames

@@ -37,6 +37,10 @@ fn list() -> Result<Vec<Trial>> {
                 list.push(trials::trial(name, move || check(&python, arguments)));
             }
         }
+        if python.has_package("anyio") {
+            let name = format!("{}::shown_of_anyio", python.label);
+            list.push(trials::trial(name, move || shows(&python, &["anyio"])));
+        }
     }
     Ok(list)
 }

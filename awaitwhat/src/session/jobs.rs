@@ -40,12 +40,25 @@ pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Faul
         };
         if visit.state == RawState::Waiting && may_be_job {
             let future = visit.suspension.awaited();
-            visit.job = readable(objects.job_behind(future, types, &mut chained))?
-                .flatten()
-                .unwrap_or_default();
+            let chain = observer.names.chains.get(visit.chain);
+            visit.job = if is_in_worker_of_anyio(&chain.stack) {
+                future
+            } else {
+                let behind = objects.job_behind(future, types, &mut chained);
+                readable(behind)?.flatten().unwrap_or_default()
+            };
         }
     }
     Ok(())
+}
+
+/// Whether a chain ends where anyio waits for one of its worker threads.
+fn is_in_worker_of_anyio(stack: &[Frame]) -> bool {
+    // A future that is written in Python has a frame of its own.
+    stack.iter().take(2).any(|frame| {
+        frame.file.ends_with("/anyio/_backends/_asyncio.py")
+            && frame.function.rsplit('.').next() == Some("run_sync_in_worker_thread")
+    })
 }
 
 /// Has what is known of the jobs be told that tasks of `pass` wait for, and returns whether there are any. What was read of the target's memory

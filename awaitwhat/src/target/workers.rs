@@ -2,11 +2,12 @@
 //!
 //! A worker is in `_worker` (`Lib/concurrent/futures/thread.py` of 3.7 to 3.15), which takes items from the queue that all of its pool share, and
 //! calls `_WorkItem.run` of each. So the frames of a thread tell the job, the queue and the pool. Every thread is looked at once, for all tasks
-//! that wait for jobs together.
+//! that wait for jobs together. Workers of anyio (`WorkerThread.run`, `anyio/_backends/_asyncio.py` of 3 and 4) have a queue and a future of asyncio each.
 
 use std::collections::{HashMap, HashSet};
 
 use super::event_loops::ThreadId;
+use super::jobs::{Pool, QueuedJob, RunningJob, Workers};
 use super::thread_frames::ThreadFrame;
 use super::{Interpreter, thread_id};
 use crate::layout::NativeId;
@@ -28,131 +29,10 @@ const MAX_ALL_TRIES: u32 = 256;
 const MAX_KEPT: usize = 64;
 /// Items of all queues that are looked at.
 const MAX_ALL_QUEUED: usize = 1 << 16;
-/// Where workers are written.
+/// Where workers are written, anyio's workers, and the queue that these wait at.
 const FILE: &str = "/concurrent/futures/thread.py";
-
-/// A pool of threads, as far as it tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pool {
-    /// How many threads it may have.
-    pub size: Option<u64>,
-    /// What its threads' names begin with.
-    pub prefix: Option<String>,
-}
-
-/// A job that a thread works at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunningJob {
-    /// Address of the thread's `PyThreadState`.
-    pub thread: Address,
-    /// What the thread calls itself; 0 where that is not known.
-    pub tid: u32,
-    /// What the program calls it (`threading.Thread.name`).
-    pub thread_name: Option<String>,
-    /// What it was given to call.
-    pub function: Option<String>,
-    /// The job's frames, innermost first; empty of one that runs no Python code.
-    pub frames: Vec<ThreadFrame>,
-    /// Frames in the middle that are left out.
-    pub left_out: u32,
-    /// The thread went on while it was read: further frames, or where the innermost one is, are not known.
-    pub is_moving: bool,
-    pub pool: Option<Pool>,
-}
-
-/// A job that no thread has begun.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuedJob {
-    /// Address of its `_WorkItem`.
-    pub item: Address,
-    /// How many that nobody has cancelled come before it, and how many there are in all.
-    pub before: u64,
-    pub in_line: u64,
-    pub pool: Option<Pool>,
-}
-
-/// What one look at all threads has found, by the futures of `concurrent.futures`.
-#[derive(Clone, Debug, Default)]
-pub struct Workers {
-    pub running: HashMap<Address, RunningJob>,
-    pub queued: HashMap<Address, QueuedJob>,
-    /// Threads that could not be read.
-    pub torn: u64,
-    /// A bound was hit: there may be more.
-    pub is_cut: bool,
-}
-
-impl Workers {
-    /// What this look and a later one agree about: true of threads that run, too. Of a thread that went on, the outer frames that are the same.
-    #[must_use]
-    pub fn agreeing(mut self, later: &Self) -> Self {
-        self.running.retain(|job, running| match later.running.get(job) {
-            Some(other) if running.thread == other.thread => {
-                running.agree(other);
-                true
-            }
-            _ => false,
-        });
-        self.queued
-            .retain(|job, queued| later.queued.get(job) == Some(queued));
-        self.is_cut |= later.is_cut;
-        self
-    }
-}
-
-impl Workers {
-    /// Adds what others have found that is not known yet.
-    pub fn add(&mut self, other: Self) {
-        for (job, running) in other.running {
-            self.running.entry(job).or_insert(running);
-        }
-        for (job, queued) in other.queued {
-            self.queued.entry(job).or_insert(queued);
-        }
-        self.is_cut |= other.is_cut;
-    }
-}
-
-impl RunningJob {
-    fn agree(&mut self, later: &Self) {
-        keep_equal(&mut self.function, &later.function);
-        keep_equal(&mut self.thread_name, &later.thread_name);
-        keep_equal(&mut self.pool, &later.pool);
-        if (&self.frames, self.left_out) == (&later.frames, later.left_out) {
-            return;
-        }
-        self.is_moving = true;
-        if self.left_out > 0 || later.left_out > 0 {
-            self.frames.clear();
-            self.left_out = 0;
-            return;
-        }
-        let from_outside = self.frames.iter().rev().zip(later.frames.iter().rev());
-        let mut kept: Vec<ThreadFrame> = Vec::new();
-        for (one, other) in from_outside {
-            if one == other {
-                kept.push(*one);
-                continue;
-            }
-            if (one.frame, one.code) == (other.frame, other.code) {
-                kept.push(ThreadFrame {
-                    instruction: Address::NULL,
-                    ..*one
-                });
-            }
-            break;
-        }
-        kept.reverse();
-        self.frames = kept;
-    }
-}
-
-/// Leaves nothing of what a later look says otherwise.
-fn keep_equal<T: PartialEq>(one: &mut Option<T>, later: &Option<T>) {
-    if one != later {
-        *one = None;
-    }
-}
+const ANYIO_FILE: &str = "/anyio/_backends/_asyncio.py";
+const QUEUE_FILE: &str = "/queue.py";
 
 /// Which function of a worker a code object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,15 +43,26 @@ enum Role {
     Item,
     /// `WorkerContext.run` (3.14+), which calls the job's function.
     Context,
+    /// `WorkerThread.run` of anyio, which takes jobs from a queue of its own.
+    Anyio,
     Other,
 }
 
-/// A thread that is in a `_worker`.
+/// A thread that is a worker.
 struct Worker {
-    /// The frame of `_worker`.
+    role: Role,
+    /// The frame of `_worker`, or of anyio's `WorkerThread.run`.
     frame: FrameAddress,
-    /// That of `_WorkItem.run` and those above, where it is at a job.
+    /// That of `_WorkItem.run`, or the same, and those above, where it is at a job.
     job: Option<(FrameAddress, Vec<ThreadFrame>)>,
+}
+
+/// What a worker works at.
+struct Job {
+    /// The future that waits for it.
+    future: Address,
+    function: Option<String>,
+    pool: Option<Pool>,
 }
 
 /// One look.
@@ -302,17 +193,21 @@ impl Look<'_> {
         let Some(worker) = self.worker(thread)? else {
             return Ok(());
         };
-        let pool = self.pool(worker.frame)?;
-        self.note_queue(worker.frame, pool.as_ref())?;
+        let pool = match worker.role {
+            Role::Anyio => None,
+            _ => self.pool(worker.frame)?,
+        };
+        if worker.role == Role::Worker {
+            self.note_queue(worker.frame, pool.as_ref())?;
+        }
         let Some((at, frames)) = worker.job else {
             return Ok(());
         };
-        let Some(item) = self.frames.local(at, "self")? else {
-            return Ok(());
+        let found = match worker.role {
+            Role::Anyio => self.job_of_anyio(at, frames.last())?,
+            _ => self.job_of_item(at, pool)?,
         };
-        let Some(job) = self.objects().work_item_future(item)? else {
-            return Ok(());
-        };
+        let Some(job) = found else { return Ok(()) };
         if names.is_none() {
             let found = self.interpreter.thread_names(self.objects().memory, state);
             *names = Some(found.unwrap_or_default());
@@ -322,14 +217,62 @@ impl Look<'_> {
             thread: thread.state,
             tid: thread.tid,
             thread_name: self.thread_name(thread, names.as_ref()).unwrap_or_default(),
-            function: self.objects().work_item_function(item).unwrap_or_default(),
+            function: job.function,
             frames,
             left_out,
             is_moving: false,
-            pool,
+            pool: job.pool,
         };
-        self.found.running.insert(job, running);
+        self.found.running.insert(job.future, running);
         Ok(())
+    }
+
+    /// What `_WorkItem.run` is called for.
+    fn job_of_item(&self, at: FrameAddress, pool: Option<Pool>) -> Result<Option<Job>, ReadError> {
+        let Some(item) = self.frames.local(at, "self")? else {
+            return Ok(None);
+        };
+        let future = self.objects().work_item_future(item)?;
+        Ok(future.map(|future| Job {
+            future,
+            function: self.objects().work_item_function(item).unwrap_or_default(),
+            pool,
+        }))
+    }
+
+    /// What a worker of anyio is at. The variables of the last job may still be there while it waits for the next one.
+    fn job_of_anyio(
+        &mut self,
+        at: FrameAddress,
+        called: Option<&ThreadFrame>,
+    ) -> Result<Option<Job>, ReadError> {
+        if let Some(called) = called
+            && self.is_queue(called.code)?
+        {
+            return Ok(None);
+        }
+        let objects = self.frames.objects;
+        let (Some(own), Some(future), Some(function)) = (
+            self.frames.local(at, "self")?,
+            self.frames.local(at, "future")?,
+            self.frames.local(at, "func")?,
+        ) else {
+            return Ok(None);
+        };
+        let is_worker = objects.type_name(objects.type_of(own)?)? == "WorkerThread";
+        Ok(is_worker.then(|| Job {
+            future,
+            function: objects.callable_name(function).unwrap_or_default(),
+            pool: None,
+        }))
+    }
+
+    /// Whether a code object is of the module `queue`.
+    fn is_queue(&self, code: Address) -> Result<bool, ReadError> {
+        let objects = self.objects();
+        let file = code.offset(objects.offsets.code.filename);
+        let file = objects.memory.read_address(file)?;
+        Ok(objects.text(file)?.into_shown().ends_with(QUEUE_FILE))
     }
 
     /// The frames of a thread, if it is a worker.
@@ -348,17 +291,21 @@ impl Look<'_> {
         for (at, frame) in frames.iter().enumerate() {
             match self.role(frame.code)? {
                 Role::Item => last_item = Some(at),
-                Role::Worker => {
-                    worker = Some(FrameAddress {
+                role @ (Role::Worker | Role::Anyio) => {
+                    let frame = FrameAddress {
                         frame: frame.frame,
                         code: frame.code,
-                    });
+                    };
+                    if role == Role::Anyio {
+                        last_item = Some(at);
+                    }
+                    worker = Some((role, frame));
                     break;
                 }
                 Role::Context | Role::Other => {}
             }
         }
-        let Some(worker) = worker else {
+        let Some((role, frame_of_worker)) = worker else {
             return Ok(None);
         };
         let mut job = None;
@@ -373,7 +320,11 @@ impl Look<'_> {
             }
             job = Some((FrameAddress { frame, code }, frames));
         }
-        Ok(Some(Worker { frame: worker, job }))
+        Ok(Some(Worker {
+            role,
+            frame: frame_of_worker,
+            job,
+        }))
     }
 
     fn role(&mut self, code: Address) -> Result<Role, ReadError> {
@@ -481,14 +432,21 @@ fn role_of(objects: &Objects<'_>, code: Address) -> Result<Role, ReadError> {
         let text = objects.memory.read_address(code.offset(offset))?;
         Ok(objects.text(text)?.into_shown())
     };
-    let role = match &*text(objects.offsets.code.qualified_name)? {
-        "_worker" => Role::Worker,
-        "_WorkItem.run" | "run" => Role::Item,
-        "WorkerContext.run" => Role::Context,
-        _ => return Ok(Role::Other),
-    };
+    let name = text(objects.offsets.code.qualified_name)?;
+    if !matches!(
+        &*name,
+        "_worker" | "_WorkItem.run" | "WorkerContext.run" | "WorkerThread.run" | "run"
+    ) {
+        return Ok(Role::Other);
+    }
     let file = text(objects.offsets.code.filename)?;
-    Ok(if file.ends_with(FILE) { role } else { Role::Other })
+    Ok(match &*name {
+        "_worker" if file.ends_with(FILE) => Role::Worker,
+        "_WorkItem.run" | "run" if file.ends_with(FILE) => Role::Item,
+        "WorkerContext.run" if file.ends_with(FILE) => Role::Context,
+        "WorkerThread.run" | "run" if file.ends_with(ANYIO_FILE) => Role::Anyio,
+        _ => Role::Other,
+    })
 }
 
 /// Of many frames the innermost and the outermost, and how many are left out between them.
@@ -506,83 +464,17 @@ fn both_ends(mut frames: Vec<ThreadFrame>) -> (Vec<ThreadFrame>, u32) {
 mod tests {
     use super::*;
 
-    fn frame(number: u64, instruction: u64) -> ThreadFrame {
+    fn frame(number: u64) -> ThreadFrame {
         ThreadFrame {
             frame: Address(number),
             code: Address(number + 1),
-            instruction: Address(instruction),
+            instruction: Address::NULL,
         }
-    }
-
-    fn job(frames: &[ThreadFrame]) -> RunningJob {
-        RunningJob {
-            thread: Address(0x10),
-            tid: 7,
-            thread_name: Some("reports_0".to_owned()),
-            function: Some("work".to_owned()),
-            frames: frames.to_vec(),
-            left_out: 0,
-            is_moving: false,
-            pool: None,
-        }
-    }
-
-    fn look(job: RunningJob) -> Workers {
-        Workers {
-            running: HashMap::from([(Address(1), job)]),
-            ..Workers::default()
-        }
-    }
-
-    fn agreed(one: RunningJob, other: RunningJob) -> Option<RunningJob> {
-        look(one).agreeing(&look(other)).running.remove(&Address(1))
-    }
-
-    #[test]
-    fn of_a_thread_that_goes_on_the_outer_frames_are_told() {
-        let same = job(&[frame(0x20, 5), frame(0x30, 6)]);
-        assert_eq!(agreed(same.clone(), same.clone()), Some(same.clone()));
-        // It has called on, and come to another place of a function that it is still in.
-        let later = job(&[frame(0x50, 1), frame(0x20, 9), frame(0x30, 6)]);
-        let both = agreed(same.clone(), later).expect("it is the same job");
-        assert!(both.is_moving);
-        assert_eq!(both.frames, [frame(0x20, 0), frame(0x30, 6)]);
-        let elsewhere = job(&[frame(0x60, 5)]);
-        let both = agreed(same.clone(), elsewhere).expect("it is the same job");
-        assert!(both.is_moving && both.frames.is_empty());
-        let of_another_thread = RunningJob {
-            thread: Address(0x18),
-            ..same.clone()
-        };
-        assert_eq!(agreed(same.clone(), of_another_thread), None);
-        let renamed = RunningJob {
-            thread_name: None,
-            ..same.clone()
-        };
-        assert_eq!(agreed(same, renamed).and_then(|job| job.thread_name), None);
-    }
-
-    #[test]
-    fn a_place_in_the_line_is_told_where_it_is_the_same_twice() {
-        let queued = |before| Workers {
-            queued: HashMap::from([(
-                Address(1),
-                QueuedJob {
-                    item: Address(8),
-                    before,
-                    in_line: 4,
-                    pool: None,
-                },
-            )]),
-            ..Workers::default()
-        };
-        assert_eq!(queued(3).agreeing(&queued(3)).queued.len(), 1);
-        assert!(queued(3).agreeing(&queued(2)).queued.is_empty());
     }
 
     #[test]
     fn of_a_deep_stack_both_ends_are_kept() {
-        let frames = |count| (0..count).map(|number| frame(number, 0)).collect::<Vec<_>>();
+        let frames = |count| (0..count).map(frame).collect::<Vec<_>>();
         assert_eq!(both_ends(frames(10)), (frames(10), 0));
         assert_eq!(both_ends(frames(64)).1, 0);
         let (kept, left_out) = both_ends(frames(100));
