@@ -7,7 +7,7 @@ use super::{profile_json, snapshot_json, survey_json};
 use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
 use crate::memory::Address;
 use crate::profile::{Hold, HoldPlace, Profile};
-use crate::resource::{Holding, Resource, ResourceKind};
+use crate::resource::{Holding, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
@@ -127,6 +127,13 @@ fn held_lock() -> Resource {
             tasks: vec![Address(16)],
             are_all: true,
         },
+        thread: Some(Box::new(WorkerThread {
+            tid: Some(4711),
+            name: Some(HOSTILE.into()),
+            state: Some(ThreadState::Sleeping),
+            stack: [frame("render", "/srv/report.py", 12)].into(),
+            is_moving: false,
+        })),
         ..Resource::of_kind(ResourceKind::Lock)
     }
 }
@@ -240,7 +247,9 @@ fn every_key_is_described() {
     let deadlock = &document["findings"][3];
     described(deadlock, &schema["$defs"]["finding"]);
     described(&deadlock["tasks"][0], &schema["$defs"]["deadlocked"]);
-    described(&deadlock["tasks"][0]["waits_for"], &schema["$defs"]["resource"]);
+    let resource = &deadlock["tasks"][0]["waits_for"];
+    described(resource, &schema["$defs"]["resource"]);
+    described(&resource["thread"], &schema["$defs"]["thread"]);
     assert_eq!(
         document["lost"].as_object().unwrap().len(),
         serde_json::to_value(Losses::default())
