@@ -3,6 +3,7 @@
 //! Those of a single format lie beside what reads it: `decode`, `symbolize/line_table`, `target/elf`, `capture/kernel_types`,
 //! `processes`; and that of a whole process in `target/fuzz_tests`.
 
+mod blocks;
 pub(crate) mod hostile;
 mod jobs;
 mod objects;

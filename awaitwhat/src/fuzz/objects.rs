@@ -17,7 +17,7 @@ const INLINE: u64 = MANAGED | 1 << 2;
 const FUTURE_DICT: u64 = 104;
 const FUTURE_BYTES: u64 = 192;
 /// Where a class has the dict of what it declares, before `tp_dictoffset`.
-const NAMESPACE_BEFORE: u64 = 24;
+pub(super) const NAMESPACE_BEFORE: u64 = 24;
 /// `threading_local_key` of a thread state of 3.13.
 const DUMMY_OF_THREAD: u64 = 288;
 /// Kind of a keys object whose entries are hash, key and value.
@@ -57,6 +57,7 @@ impl Planter {
         this.plant_instances();
         this.plant_slots();
         this.plant_coroutines();
+        this.plant_blocks();
         this.plant_awaitables();
         this.plant_jobs();
         this.plant_threads();
@@ -325,7 +326,16 @@ impl Planter {
     }
 
     /// A coroutine that awaits something, and has one variable.
-    fn coroutine(&mut self, code: Address, local: Address, awaited: Address) -> Address {
+    pub(super) fn coroutine(&mut self, code: Address, local: Address, awaited: Address) -> Address {
+        self.suspended(code, local, &[], awaited)
+    }
+
+    /// A coroutine with these values on its stack.
+    pub(super) fn inside(&mut self, code: Address, values: &[Address], awaited: Address) -> Address {
+        self.suspended(code, Address::NULL, values, awaited)
+    }
+
+    fn suspended(&mut self, code: Address, local: Address, values: &[Address], awaited: Address) -> Address {
         let (heap, layout) = (&mut self.heap, self.layout);
         let coroutine = heap.object(heap.types.coroutine, 512);
         let state = [layout.state_awaiting.cast_unsigned()];
@@ -342,8 +352,14 @@ impl Planter {
         };
         let locals = frame.offset(layout.frame_locals.into());
         heap.set(frame, layout.frame_code.into(), code.0 | layout.tag_mask & 1);
-        heap.image.write_words(locals.0, &[local.0, awaited.0]);
-        let top = locals.0 + 8 + u64::from(layout.frame_awaited);
+        let words: Vec<u64> = [local]
+            .iter()
+            .chain(values)
+            .chain([&awaited])
+            .map(|value| value.0)
+            .collect();
+        heap.image.write_words(locals.0, &words);
+        let top = locals.0 + (words.len() as u64 - 1) * 8 + u64::from(layout.frame_awaited);
         let stack = frame.0 + u64::from(layout.frame_stack);
         if layout.quirks & quirks::STACK_POINTER != 0 {
             heap.image.write_words(stack, &[top]);

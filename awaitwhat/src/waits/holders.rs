@@ -15,7 +15,7 @@ impl Reader<'_> {
     /// When its frames cannot be read, or are others than those that its chain was read with.
     pub fn held(&mut self, task: &Waiting<'_>, wanted: &HashSet<Address>) -> Result<Vec<Address>, ReadError> {
         // The outermost first, as against the chain that is known.
-        let frames = self.frames().chain_frames(task.coroutine)?;
+        let frames = self.chain(task.coroutine)?;
         let codes = frames.iter().rev().map(|frame| frame.code);
         if !codes.eq(task.codes.iter().map(|known| known.0)) {
             return Err(changed(task.coroutine));

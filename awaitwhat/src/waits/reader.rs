@@ -20,6 +20,9 @@ const MAX_FRAMES: usize = 8;
 /// Facts about types and code objects that are remembered.
 const MAX_KNOWN: usize = 1 << 16;
 
+/// Chains whose frames are remembered.
+const MAX_CHAINS: usize = 1 << 15;
+
 /// A suspended task.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting<'a> {
@@ -48,6 +51,8 @@ pub struct Reader<'a> {
     types: HashMap<Address, Rc<Kind>>,
     /// The futures in a line and their places, by the address of the container.
     lines: HashMap<Address, Rc<Line>>,
+    /// The frames of a coroutine's chain, outermost first.
+    chains: HashMap<Address, Rc<[FrameAddress]>>,
     blocks: Blocks<'a>,
 }
 
@@ -74,6 +79,7 @@ impl<'a> Reader<'a> {
             slots: HashMap::new(),
             types: HashMap::new(),
             lines: HashMap::new(),
+            chains: HashMap::new(),
             blocks: Blocks::new(frames),
         }
     }
@@ -107,8 +113,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The frames of a task, outermost first: the innermost ones have to be of the code that its chain was read with.
-    fn chain_of(&self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
-        let frames = self.frames.chain_frames(task.coroutine)?;
+    fn chain_of(&mut self, task: &Waiting<'_>) -> Result<Rc<[FrameAddress]>, ReadError> {
+        let frames = self.chain(task.coroutine)?;
         let codes = frames.iter().rev().map(|frame| frame.code).take(MAX_FRAMES);
         let is_same = codes.zip(task.codes).all(|(code, known)| code == known.0);
         if is_same {
@@ -439,6 +445,19 @@ impl<'a> Reader<'a> {
         });
         self.lines.insert(container, Rc::clone(&line));
         Ok(line)
+    }
+
+    /// The frames of a chain, outermost first, which are followed once.
+    pub(super) fn chain(&mut self, coroutine: Address) -> Result<Rc<[FrameAddress]>, ReadError> {
+        if let Some(chain) = self.chains.get(&coroutine) {
+            return Ok(Rc::clone(chain));
+        }
+        let chain: Rc<[FrameAddress]> = self.frames.chain_frames(coroutine)?.into();
+        if self.chains.len() >= MAX_CHAINS {
+            self.chains.clear();
+        }
+        self.chains.insert(coroutine, Rc::clone(&chain));
+        Ok(chain)
     }
 
     pub(super) const fn rules(&self) -> &'static Rules {
