@@ -1,5 +1,6 @@
 //! Tasks that wait for what others of them hold, in words.
 
+use super::blocked::duration;
 use super::escape::fitted;
 use super::tree::plural;
 use super::waits;
@@ -29,6 +30,9 @@ pub(super) fn describe(deadlock: &Deadlock) -> String {
     if let more @ 1.. = tasks.len().saturating_sub(MAX_TASKS) {
         text += &format!("; and so on through {}", plural(more, "task more", "tasks more"));
     }
+    if let Some(left) = waits_left(deadlock) {
+        text += &format!("; a timeout ends it in {}", duration(left));
+    }
     if deadlock.behind > 0 {
         let behind = plural(deadlock.behind, "task waits", "tasks wait");
         text += &format!(
@@ -37,6 +41,13 @@ pub(super) fn describe(deadlock: &Deadlock) -> String {
         );
     }
     text
+}
+
+/// In how many seconds the first of the waits ends by itself; `None` where none does.
+fn waits_left(deadlock: &Deadlock) -> Option<f64> {
+    let waits = deadlock.tasks.iter().filter_map(|task| task.waits_for.as_ref());
+    let first = waits.filter_map(|wait| wait.deadline_ns).min()?;
+    Some(first.max(0) as f64 / 1e9)
 }
 
 fn hop(task: &Deadlocked, next: &Deadlocked) -> String {
@@ -107,6 +118,15 @@ mod tests {
         Deadlock: nested waits for lock lock, which it holds itself; 1 task waits behind it
         Deadlock: t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; and so on through 1 task more
         ");
+    }
+
+    #[test]
+    fn a_timeout_is_told() {
+        let mut first = task(Some("first"), Some("a"));
+        if let Some(wait) = &mut first.waits_for {
+            wait.deadline_ns = Some(2_500_000_000);
+        }
+        insta::assert_snapshot!(said(vec![first], 0), @"Deadlock: first waits for lock a, which it holds itself; a timeout ends it in 2.5 s");
     }
 
     #[test]

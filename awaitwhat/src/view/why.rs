@@ -176,7 +176,12 @@ impl<'a> Why<'a> {
     fn is_stuck(&self, position: usize) -> bool {
         let id = self.snapshot.tasks.get(position).map(|task| task.id);
         let is_in = |finding: &Finding| match finding {
-            Finding::Deadlock(deadlock) => deadlock.tasks.iter().any(|it| Some(it.task) == id),
+            Finding::Deadlock(deadlock) => {
+                let mut waits = deadlock.tasks.iter().filter_map(|it| it.waits_for.as_ref());
+                // A timeout may still end it.
+                let is_for_good = waits.all(|wait| wait.deadline_ns.is_none());
+                is_for_good && deadlock.tasks.iter().any(|it| Some(it.task) == id)
+            }
             Finding::BlockedLoop(_) => false,
         };
         self.snapshot.findings.iter().any(is_in)

@@ -14,7 +14,7 @@ impl Reader<'_> {
     /// When a frame or a block cannot be read.
     pub(super) fn deadline_of(&mut self, chain: &[FrameAddress]) -> Result<Option<f64>, ReadError> {
         let mut first: Option<f64> = None;
-        for block in self.blocks().of_chain(chain)? {
+        for block in self.blocks_of(chain)?.iter() {
             let Some(rule) = self.deadline_rule(block.object)? else {
                 continue;
             };

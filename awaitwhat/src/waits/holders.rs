@@ -21,7 +21,7 @@ impl Reader<'_> {
             return Err(changed(task.coroutine));
         }
         let mut held = Vec::new();
-        for block in self.blocks().of_chain(&frames)? {
+        for block in self.blocks_of(&frames)?.iter() {
             if wanted.contains(&block.object) {
                 held.push(block.object);
             } else if let Some(object) = self.had_by(block.object, task, &frames)?

@@ -11,7 +11,7 @@ use crate::memory::Address;
 use crate::origin::{self, Rank};
 use crate::python::ReadError;
 use crate::python::frame::{FrameAddress, Frames};
-use crate::python::inside::Blocks;
+use crate::python::inside::{Blocks, Inside};
 use crate::resource::{Detail, Holding, Resource};
 use crate::snapshot::{Frame, FrameKind};
 
@@ -53,6 +53,8 @@ pub struct Reader<'a> {
     lines: HashMap<Address, Rc<Line>>,
     /// The frames of a coroutine's chain, outermost first.
     chains: HashMap<Address, Rc<[FrameAddress]>>,
+    /// What the frames of a chain are inside of, by the first of them.
+    inside: HashMap<Address, Rc<[Inside]>>,
     blocks: Blocks<'a>,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Reader<'a> {
             types: HashMap::new(),
             lines: HashMap::new(),
             chains: HashMap::new(),
+            inside: HashMap::new(),
             blocks: Blocks::new(frames),
         }
     }
@@ -464,8 +467,18 @@ impl<'a> Reader<'a> {
         self.rules
     }
 
-    pub(super) const fn blocks(&mut self) -> &mut Blocks<'a> {
-        &mut self.blocks
+    /// What the frames of a chain are inside of, which is looked for once.
+    pub(super) fn blocks_of(&mut self, chain: &[FrameAddress]) -> Result<Rc<[Inside]>, ReadError> {
+        let first = chain.first().map(|first| first.frame).unwrap_or_default();
+        if let Some(inside) = self.inside.get(&first) {
+            return Ok(Rc::clone(inside));
+        }
+        let inside: Rc<[Inside]> = self.blocks.of_chain(chain)?.into();
+        if self.inside.len() >= MAX_CHAINS {
+            self.inside.clear();
+        }
+        self.inside.insert(first, Rc::clone(&inside));
+        Ok(inside)
     }
 
     pub(super) const fn frames(&self) -> Frames<'a> {

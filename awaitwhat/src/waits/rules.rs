@@ -217,12 +217,17 @@ mod tests {
     fn what_is_no_rule_is_refused() {
         let refused = |text: &str| {
             let error = Rules::default().add(text).expect_err(text).to_string();
-            error.lines().last().unwrap_or_default().to_owned()
+            let line = error.lines().last().unwrap_or_default();
+            // What there is instead is a long list, which grows.
+            line.split(", expected one of")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         };
         let rule =
             |line: &str| format!("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"lock\"\n{line}");
         insta::assert_snapshot!(refused(&rule("held = \"self.\"")), @r#""self." is no path: an attribute, `[0]` or `['key']` was expected behind "self""#);
-        insta::assert_snapshot!(refused(&rule("keeper = \"self\"")), @"unknown field `keeper`, expected one of `file`, `function`, `over`, `kind`, `words`, `operation`, `object`, `awaited`, `line`, `waiters`, `held`, `holders`, `size`, `limit`, `free`, `deadline`, `fd`, `local`, `peer`, `host`, `port`, `pid`, `command`, `detail`");
-        insta::assert_snapshot!(refused("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"padlock\"\n"), @"unknown variant `padlock`, expected one of `timer`, `lock`, `semaphore`, `event`, `condition`, `barrier`, `queue`, `stream`, `socket`, `connect`, `dns`, `listener`, `process`, `pipe`, `signal`, `thread`, `gather`, `group`, `task`, `pool`, `query`, `request`, `channel`, `future`, `unknown`");
+        insta::assert_snapshot!(refused(&rule("keeper = \"self\"")), @"unknown field `keeper`");
+        insta::assert_snapshot!(refused("[[wait]]\nfile = \"a.py\"\nfunction = \"f\"\nkind = \"padlock\"\n"), @"unknown variant `padlock`");
     }
 }
