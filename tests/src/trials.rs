@@ -14,6 +14,7 @@ const OTHERS: &[&str] = &[
     "io_waits.py",
     "named_library_waits.py",
     "named_waits.py",
+    "labels.py",
     "blocked_loop.py",
     "churning.py",
     "executor_jobs.py",

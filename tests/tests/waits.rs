@@ -41,6 +41,8 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 trials::skipped(name, &format!("it has no {library}"))
             });
         }
+        let (name, own) = (format!("{}::labels", python.label), python.clone());
+        list.push(trials::trial(name, move || labels(&own)));
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
             let name = format!("{}::at_work", python.label);
             list.push(trials::trial(name, move || at_work(&python)));
@@ -75,6 +77,25 @@ fn at_rest(python: &Python, file: &str, arguments: &[&str], least: usize) -> any
         "{met} of {} tasks are shown",
         expected.len()
     );
+    Ok(())
+}
+
+/// What the code calls what each task waits for.
+fn labels(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start(python, "labels.py", &[""; 0])?;
+    let expected: BTreeMap<String, Value> = serde_json::from_value(target.announced["expected"].clone())?;
+    let snapshot = look(&target)?;
+    let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+    let mut wrong = Vec::new();
+    for (id, label) in &expected {
+        let task = tasks.iter().find(|task| task["id"] == *id);
+        let task = task.context("a task is not shown")?;
+        let found = &task["waits_on"]["resource"];
+        if found.is_null() || found["label"] != *label {
+            wrong.push(format!("not {label}, but {}: {task}", found["label"]));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 

@@ -335,7 +335,7 @@ impl Objects<'_> {
     }
 
     /// The names of local variables, in the order of their places in a frame.
-    pub(super) fn local_names(&self, code: Address) -> Result<Vec<Address>, ReadError> {
+    pub(crate) fn local_names(&self, code: Address) -> Result<Vec<Address>, ReadError> {
         let offsets = &self.offsets.code;
         let mut names = Vec::new();
         for offset in [offsets.local_names]

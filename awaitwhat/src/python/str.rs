@@ -5,6 +5,8 @@ use crate::memory::Address;
 
 /// Characters of a string that are read; the rest is cut.
 pub const MAX_CHARACTERS: u64 = 4096;
+/// Characters of what is believed to be a name in code.
+const MAX_NAME: usize = 64;
 
 /// Bits of `PyASCIIObject.state`, from `kind` on.
 mod state {
@@ -75,6 +77,24 @@ impl Objects<'_> {
             text,
             is_cut: header.length > length,
         })
+    }
+
+    /// The text of a `str` that is a name as code has them: what the compiler made up (`.0`) is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn identifier(&self, object: Address) -> Result<Option<String>, ReadError> {
+        if !self.is_exactly(object, self.types.unicode)? {
+            return Ok(None);
+        }
+        let Text { text, is_cut } = self.text(object)?;
+        let is_inside = |character: char| character == '_' || character.is_alphanumeric();
+        let is_name = !is_cut
+            && !text.is_empty()
+            && text.chars().count() <= MAX_NAME
+            && text.chars().all(is_inside)
+            && !text.starts_with(char::is_numeric);
+        Ok(is_name.then_some(text))
     }
 
     /// Whether the object is a `str` with this ASCII text.

@@ -5,6 +5,7 @@
 
 mod deadlines;
 mod holders;
+mod label;
 mod path;
 mod reader;
 mod rules;

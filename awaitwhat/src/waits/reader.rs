@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::label::Names;
 use super::path::{Path, Step};
 use super::rules::{Places, Rule, Rules};
 use super::values::Kind;
@@ -56,6 +57,8 @@ pub struct Reader<'a> {
     /// What the frames of a chain are inside of, by the first of them.
     inside: HashMap<Address, Rc<[Inside]>>,
     blocks: Blocks<'a>,
+    /// What code calls things.
+    names: Names,
 }
 
 /// Those that wait for one thing, in order.
@@ -84,6 +87,7 @@ impl<'a> Reader<'a> {
             chains: HashMap::new(),
             inside: HashMap::new(),
             blocks: Blocks::new(frames),
+            names: Names::new(&frames.objects),
         }
     }
 
@@ -101,6 +105,9 @@ impl<'a> Reader<'a> {
         if let (None, Some(now)) = (resource.deadline_ns, task.now) {
             let deadline = self.deadline_of(&chain)?;
             resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
+        }
+        if let Some(object) = resource.id {
+            resource.label = self.label(rule, frame, &frames, task, object)?;
         }
         Ok(Some(resource))
     }
@@ -379,7 +386,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a variable.
-    fn variable(&mut self, at: FrameAddress, name: &'static str) -> Result<Option<Address>, ReadError> {
+    pub(super) fn variable(
+        &mut self,
+        at: FrameAddress,
+        name: &'static str,
+    ) -> Result<Option<Address>, ReadError> {
         let places = self.places(at.code, name)?;
         self.frames.local_in(at, &places)
     }
@@ -484,6 +495,10 @@ impl<'a> Reader<'a> {
     pub(super) const fn frames(&self) -> Frames<'a> {
         self.frames
     }
+
+    pub(super) const fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
 }
 
 /// A time in seconds as nanoseconds, the longest where it is longer.
@@ -506,7 +521,7 @@ fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
 }
 
 /// Whether the frame is one of Python's, that is in its place.
-const fn is_plain(frame: &Frame) -> bool {
+pub(super) const fn is_plain(frame: &Frame) -> bool {
     !matches!(
         frame.kind,
         FrameKind::LeftOut | FrameKind::Opaque | FrameKind::Unknown

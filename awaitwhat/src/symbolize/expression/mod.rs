@@ -49,6 +49,17 @@ pub struct Awaited {
     /// What stands behind `await`: `self.locks[k].acquire()`, `asyncio.sleep(3)`, `future`. Arguments that are neither names nor small
     /// numbers are `…`.
     pub expression: Option<String>,
+    /// Calls of methods among the arguments, as in `asyncio.wait_for(self.lock.acquire(), 3)`.
+    pub calls: Vec<Called>,
+    /// Arguments that are names, or attributes of what these name: `self.lock`, of `await stack.enter_async_context(self.lock)`.
+    pub names: Vec<String>,
+}
+
+/// A call of a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    pub receiver: String,
+    pub method: String,
 }
 
 /// What code says at each place, of one interpreter: remembered, as code stays what it is.
@@ -164,7 +175,7 @@ fn tell(teller: &mut Teller<'_>, nodes: &Nodes, id: Id) -> Result<Awaited, ReadE
     let of = |way, receiver| Awaited {
         way: Some(way),
         receiver,
-        expression: None,
+        ..Awaited::default()
     };
     match nodes.get(id) {
         Node::Entering(object) => Ok(of(Way::AsyncWith, teller.whole(object)?)),
@@ -182,10 +193,14 @@ fn tell(teller: &mut Teller<'_>, nodes: &Nodes, id: Id) -> Result<Awaited, ReadE
                 _ => None,
             };
             let expression = teller.whole(id)?;
-            Ok(Awaited {
-                expression,
-                ..of(Way::Await, receiver)
-            })
+            let mut awaited = of(Way::Await, receiver);
+            awaited.expression = expression;
+            if let Node::Call(_, arguments, _) = node {
+                for argument in arguments.told() {
+                    tell_argument(teller, nodes, *argument, &mut awaited)?;
+                }
+            }
+            Ok(awaited)
         }
     }
 }
@@ -197,4 +212,27 @@ fn receiver(teller: &mut Teller<'_>, nodes: &Nodes, callable: Id) -> Result<Opti
         Node::SuperAttribute(_) => Ok(Some("super()".to_owned())),
         _ => Ok(None),
     }
+}
+
+/// What an argument of what is awaited is, if it is a call of a method or has a name.
+fn tell_argument(
+    teller: &mut Teller<'_>,
+    nodes: &Nodes,
+    argument: Id,
+    awaited: &mut Awaited,
+) -> Result<(), ReadError> {
+    match nodes.get(argument) {
+        Node::Call(callable, ..) | Node::CallWithMany(callable) => {
+            if let Node::Attribute(object, name) = nodes.get(callable)
+                && let (Some(receiver), Some(method)) = (teller.whole(object)?, teller.name(name)?)
+            {
+                awaited.calls.push(Called { receiver, method });
+            }
+        }
+        Node::Local(_) | Node::Shared(_) | Node::Name(_) | Node::Attribute(..) => {
+            awaited.names.extend(teller.whole(argument)?);
+        }
+        _ => {}
+    }
+    Ok(())
 }

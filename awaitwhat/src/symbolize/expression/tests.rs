@@ -1,7 +1,7 @@
 use awaitwhat_fuzz::{Choices, Target};
 
 use super::machine::{Instructions, Machine};
-use super::{Awaited, Expressions, Way};
+use super::{Awaited, Called, Expressions, Way};
 use crate::layout::opcodes::{ALL, Opcodes};
 use crate::layout::{Table, Version};
 use crate::memory::Address;
@@ -97,7 +97,7 @@ fn tells_what_is_entered() {
     let expected = Awaited {
         way: Some(Way::AsyncWith),
         receiver: Some("self.locks[key]".to_owned()),
-        expression: None,
+        ..Awaited::default()
     };
     assert_eq!(found, expected);
 }
@@ -116,6 +116,28 @@ fn tells_what_is_called() {
     assert_eq!(found.receiver.as_deref(), Some("self"));
     // A text is somebody's.
     assert_eq!(found.expression.as_deref(), Some("self.acquire(…, locks=7)"));
+}
+
+#[test]
+fn tells_what_is_called_among_arguments() {
+    let found = awaited(&[
+        ("PUSH_NULL", 0),
+        ("LOAD_NAME", 2),
+        ("LOAD_FAST", 0),
+        ("LOAD_ATTR", 0),
+        ("LOAD_ATTR", 1 << 1 | 1),
+        ("CALL", 0),
+        ("LOAD_FAST", 1),
+        ("CALL", 2),
+        ("GET_AWAITABLE", 0),
+    ]);
+    assert_eq!(
+        found.expression.as_deref(),
+        Some("run(self.locks.acquire(), key)")
+    );
+    let (receiver, method) = ("self.locks".to_owned(), "acquire".to_owned());
+    assert_eq!(found.names, ["key"]);
+    assert_eq!(found.calls, [Called { receiver, method }]);
 }
 
 #[test]

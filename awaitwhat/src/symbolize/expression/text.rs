@@ -9,8 +9,7 @@ use crate::python::{Objects, ReadError};
 const LEFT_OUT: &str = "…";
 /// Parts of one expression that are told.
 const MAX_PARTS: u32 = 64;
-/// Characters of a name, and of an expression.
-const MAX_NAME: usize = 64;
+/// Characters of an expression.
 const MAX_TEXT: usize = 80;
 /// Numbers from here on are left out: they may be of somebody, as texts are.
 const LARGE: i64 = 1_000_000;
@@ -145,7 +144,7 @@ impl<'a> Teller<'a> {
         for offset in [offsets.local_names].into_iter().chain(shared) {
             let names = self.objects.memory.read_address(self.code.offset(offset))?;
             if let Some(name) = self.objects.tuple_item(names, index)? {
-                return self.identifier(name);
+                return self.objects.identifier(name);
             }
             index = index.saturating_sub(self.objects.tuple_length(names)?);
         }
@@ -165,9 +164,10 @@ impl<'a> Teller<'a> {
         self.local(index.saturating_add(self.objects.tuple_length(names)?))
     }
 
-    fn name(&self, index: u32) -> Result<Option<String>, ReadError> {
+    /// `co_names` at an index.
+    pub(super) fn name(&self, index: u32) -> Result<Option<String>, ReadError> {
         match self.field_item(self.objects.offsets.code.names, index)? {
-            Some(name) => self.identifier(name),
+            Some(name) => self.objects.identifier(name),
             None => Ok(None),
         }
     }
@@ -214,24 +214,9 @@ impl<'a> Teller<'a> {
 
     fn item_text(&self, tuple: Address, index: u64) -> Result<Option<String>, ReadError> {
         match self.objects.tuple_item(tuple, index)? {
-            Some(name) => self.identifier(name),
+            Some(name) => self.objects.identifier(name),
             None => Ok(None),
         }
-    }
-
-    /// A `str` that is a name as code has them: what the compiler made up (`.0`) is none.
-    fn identifier(&self, name: Address) -> Result<Option<String>, ReadError> {
-        if !self.objects.is_exactly(name, self.objects.types.unicode)? {
-            return Ok(None);
-        }
-        let name = self.objects.text(name)?;
-        let is_inside = |character: char| character == '_' || character.is_alphanumeric();
-        let is_name = !name.is_cut
-            && name.text.chars().count() <= MAX_NAME
-            && name.text.chars().all(is_inside)
-            && !name.text.starts_with(|first: char| first.is_numeric())
-            && !name.text.is_empty();
-        Ok(is_name.then_some(name.text))
     }
 }
 

@@ -1,0 +1,260 @@
+//! What the code calls the thing that a task waits for.
+//!
+//! The frames outside of the rule's own say it: `async with self.lock`, `await self.jobs.get()`. Where that is not to be told, what one of them was
+//! given (`stack.enter_async_context(self.lock)`) or has in a variable is the object, and tells its name. A name that leads
+//! to another object is none of it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::path::Path;
+use super::reader::{Reader, Waiting, is_plain};
+use super::rules::Rule;
+use crate::memory::Address;
+use crate::origin::Rank;
+use crate::python::Objects;
+use crate::python::ReadError;
+use crate::python::frame::FrameAddress;
+use crate::symbolize::expression::{Awaited, Expressions};
+
+/// What methods call their own object, and a part of it.
+const OWN: [&str; 2] = ["self", "super()"];
+/// Variables of a frame that are looked at.
+const MAX_VARIABLES: usize = 64;
+/// Attributes that a name leads through.
+const MAX_ATTRIBUTES: usize = 8;
+
+/// Names whose places are remembered; then all are forgotten.
+const MAX_KNOWN: usize = 1 << 16;
+
+/// What code says, and where things of these names are.
+pub(super) struct Names {
+    expressions: Expressions,
+    /// The places of variables, by code object and name.
+    variables: HashMap<(Address, String), Rc<[usize]>>,
+    /// Where objects of a type have a slot, by type and name.
+    slots: HashMap<(Address, String), Option<u16>>,
+}
+
+impl Names {
+    pub(super) fn new(objects: &Objects<'_>) -> Self {
+        Self {
+            expressions: Expressions::new(objects.offsets.opcodes),
+            variables: HashMap::new(),
+            slots: HashMap::new(),
+        }
+    }
+
+    fn places(&mut self, objects: &Objects<'_>, code: Address, name: &str) -> Result<Rc<[usize]>, ReadError> {
+        let key = (code, name.to_owned());
+        if let Some(places) = self.variables.get(&key) {
+            return Ok(Rc::clone(places));
+        }
+        let places: Rc<[usize]> = objects.local_indices(code, name)?.into();
+        if self.variables.len() >= MAX_KNOWN {
+            self.variables.clear();
+        }
+        self.variables.insert(key, Rc::clone(&places));
+        Ok(places)
+    }
+
+    /// What an object has under a name: in a slot, or else in its `__dict__`.
+    fn attribute(
+        &mut self,
+        objects: &Objects<'_>,
+        object: Address,
+        name: &str,
+    ) -> Result<Option<Address>, ReadError> {
+        let key = (objects.type_of(object)?, name.to_owned());
+        let slot = match self.slots.get(&key) {
+            Some(slot) => *slot,
+            None => {
+                let slot = objects.inherited_slot(key.0, name)?;
+                if self.slots.len() >= MAX_KNOWN {
+                    self.slots.clear();
+                }
+                self.slots.insert(key, slot);
+                slot
+            }
+        };
+        let Some(offset) = slot else {
+            return objects.attribute(object, name);
+        };
+        let value = objects.memory.read_address(object.offset(offset.into()))?;
+        Ok((!value.is_null()).then_some(value))
+    }
+}
+
+impl Reader<'_> {
+    /// What the code calls `object`, which the rule for the frame at the place `own` has found. Where that is a part of what the frame's function
+    /// is a method of (the state that both ends of a stream share), it is the whole that code has a name for.
+    ///
+    /// # Errors
+    /// Only where nothing can be read any more: code that cannot be read says nothing.
+    pub(super) fn label(
+        &mut self,
+        rule: &'static Rule,
+        own: usize,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+        object: Address,
+    ) -> Result<Option<Arc<str>>, ReadError> {
+        let is_of_its_method = |path: &Path| path.local == OWN[0] && !path.is_length;
+        let subject = match frames.get(own) {
+            Some(at) if rule.object.as_ref().is_some_and(is_of_its_method) => self.variable(*at, OWN[0])?,
+            _ => None,
+        };
+        let mut label = None;
+        if let Some(subject) = subject {
+            label = told(self.receiver(own, frames, task, subject))?;
+        }
+        if label.is_none() {
+            label = told(self.name_of(subject.unwrap_or(object), own + 1, frames, task))?;
+        }
+        Ok(label.map(Arc::from))
+    }
+
+    /// What the first function outside calls the object, of which those inside are methods.
+    fn receiver(
+        &mut self,
+        own: usize,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+        object: Address,
+    ) -> Result<Option<String>, ReadError> {
+        for (place, at) in frames.iter().enumerate().skip(own + 1) {
+            let Some(awaited) = self.awaited(place, task)? else {
+                return Ok(None);
+            };
+            match awaited.receiver {
+                // One method of the object calls another.
+                Some(text) if OWN.contains(&&*text) => {
+                    if self.variable(*at, OWN[0])? != Some(object) {
+                        return Ok(None);
+                    }
+                }
+                Some(text) => {
+                    let found = self.evaluate(&text, *at)?;
+                    return Ok(Some(text).filter(|_| found.is_none_or(|found| found == object)));
+                }
+                None => return self.handed_over(place, frames, task, object),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a function awaits what it was given (`asyncio.wait_for`): the object is that of the call among the arguments in the frame
+    /// outside, if there is one such call of the method.
+    fn handed_over(
+        &mut self,
+        place: usize,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+        object: Address,
+    ) -> Result<Option<String>, ReadError> {
+        let method = place.checked_sub(1).and_then(|inner| task.stack.get(inner));
+        let method = method.and_then(|frame| frame.function.rsplit('.').next());
+        let (Some(method), Some(awaited), Some(at)) =
+            (method, self.awaited(place + 1, task)?, frames.get(place + 1))
+        else {
+            return Ok(None);
+        };
+        let mut calls = awaited.calls.into_iter().filter(|call| call.method == method);
+        let (Some(call), None) = (calls.next(), calls.next()) else {
+            return Ok(None);
+        };
+        let found = self.evaluate(&call.receiver, *at)?;
+        let is_it = !OWN.contains(&&*call.receiver) && found.is_none_or(|found| found == object);
+        Ok(is_it.then_some(call.receiver))
+    }
+
+    /// What the code says at the place where a frame waits; `None` where there is no such frame.
+    fn awaited(&mut self, place: usize, task: &Waiting<'_>) -> Result<Option<Awaited>, ReadError> {
+        let frame = task.stack.get(place).filter(|frame| is_plain(frame));
+        let (Some(_), Some((code, instruction))) = (frame, task.codes.get(place)) else {
+            return Ok(None);
+        };
+        let objects = self.frames().objects;
+        self.names_mut()
+            .expressions
+            .awaited(&objects, *code, *instruction)
+            .map(Some)
+    }
+
+    /// What one of the frames from a place on was given, or has in a variable, that is the object. In a library's functions variables are
+    /// called after what they are for.
+    fn name_of(
+        &mut self,
+        object: Address,
+        first: usize,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+    ) -> Result<Option<String>, ReadError> {
+        for (place, at) in frames.iter().enumerate().skip(first) {
+            let Some(awaited) = self.awaited(place, task)? else {
+                break;
+            };
+            let is_own = task
+                .stack
+                .get(place)
+                .is_some_and(|frame| frame.origin.rank == Rank::Application);
+            if !is_own {
+                continue;
+            }
+            for text in awaited.names {
+                if !OWN.contains(&&*text) && self.evaluate(&text, *at)? == Some(object) {
+                    return Ok(Some(text));
+                }
+            }
+            if let Some(name) = self.variable_for(object, *at)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The variable of a frame that refers to an object.
+    fn variable_for(&self, object: Address, at: FrameAddress) -> Result<Option<String>, ReadError> {
+        let reading = self.frames();
+        let names = reading.objects.local_names(at.code)?;
+        for (index, name) in names.into_iter().enumerate().take(MAX_VARIABLES) {
+            if reading.local_in(at, &[index])? == Some(object)
+                && let Some(name) = reading.objects.identifier(name)?
+                && !OWN.contains(&&*name)
+            {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The object that a variable, or an attribute of what it refers to, is in a frame. `None` where it is anything else, or a property.
+    fn evaluate(&mut self, text: &str, at: FrameAddress) -> Result<Option<Address>, ReadError> {
+        let is_part = |character: char| character == '_' || character.is_alphanumeric();
+        let is_path = text
+            .chars()
+            .all(|character| character == '.' || is_part(character));
+        if !is_path || text.split('.').count() > MAX_ATTRIBUTES + 1 {
+            return Ok(None);
+        }
+        let reading = self.frames();
+        let names = self.names_mut();
+        let mut parts = text.split('.');
+        let places = names.places(&reading.objects, at.code, parts.next().unwrap_or_default())?;
+        let mut object = reading.local_in(at, &places)?;
+        for name in parts {
+            let Some(from) = object else { break };
+            object = names.attribute(&reading.objects, from, name)?;
+        }
+        Ok(object)
+    }
+}
+
+/// Nothing, where what was read makes no sense: it is about names only.
+fn told(result: Result<Option<String>, ReadError>) -> Result<Option<String>, ReadError> {
+    match result {
+        Err(error @ ReadError::Fault(fault)) if !fault.is_of_place() => Err(error),
+        result => Ok(result.unwrap_or_default()),
+    }
+}
