@@ -11,6 +11,7 @@ use awaitwhat_common::kernel::{
 use awaitwhat_common::reads::{Place, Refusal};
 use aya::maps::{Array, MapData};
 use bytes::Buf as _;
+use foldhash::fast::RandomState;
 
 use super::error::CaptureError;
 use super::iterator::TaskIterator;
@@ -174,7 +175,7 @@ pub struct LiveMemory {
     mappings: Vec<Mapping>,
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
     address_space: Cell<u64>,
-    pages: RefCell<HashMap<u64, Result<Page, Unread>>>,
+    pages: RefCell<HashMap<u64, Result<Page, Unread>, RandomState>>,
     /// Pages that were read so far.
     reads: Cell<u64>,
 }
@@ -249,6 +250,19 @@ impl LiveMemory {
     pub fn read_anew(&self, pages: &[u64]) -> Result<(), Fault> {
         self.forget();
         self.fetch_all(pages.iter().copied())
+    }
+
+    /// Reads the pages that these addresses are in, as far as they are not remembered: all of them are going to be read from.
+    ///
+    /// # Errors
+    /// When nothing can be read any more.
+    pub fn fetch_ahead(&self, addresses: impl Iterator<Item = Address>) -> Result<(), Fault> {
+        let end = awaitwhat_common::limits::USER_ADDRESSES.end;
+        let pages = addresses.filter(|it| !it.is_null() && it.0 < end);
+        let mut pages: Vec<u64> = pages.map(|it| it.0 & !(PAGE - 1)).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        self.fetch_all(pages.into_iter())
     }
 
     /// Fills `buffer` where all of it, up to the byte at `last`, is in one page that is remembered: that is what nearly all reads are.

@@ -29,7 +29,11 @@ const MAX_LOOKS: usize = 6;
 pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
     let objects = observer.interpreter.objects(&observer.memory);
     let mut chained = Chained::default();
-    for visit in pass.visits.values_mut() {
+    // In the order of the registry, in which tasks lie near each other.
+    for id in &pass.order {
+        let Some(visit) = pass.visits.get_mut(id) else {
+            continue;
+        };
         let may_be_job = match &visit.named {
             Named::ByNoRule | Named::Unfit => true,
             Named::As(resource) => resource.kind == ResourceKind::Dns,

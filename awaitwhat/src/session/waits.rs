@@ -12,6 +12,9 @@ use crate::memory::{Address, Fault};
 use crate::resource::Holding;
 use crate::waits::{Reader, Waiting};
 
+/// Tasks whose pages are asked for at a time.
+const AHEAD: usize = 256;
+
 /// Reads what the suspended tasks of `pass` wait for, and which of them have what others do, of memory as far as it is not remembered.
 ///
 /// Nothing of it holds before it is proven that the tasks had no turn meanwhile: see [`Gathering::doubt_waits`].
@@ -19,7 +22,10 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     let mut wanted = HashSet::new();
-    for id in &pass.order {
+    for (number, id) in pass.order.iter().enumerate() {
+        if number % AHEAD == 0 {
+            fetch_ahead(observer, pass, number)?;
+        }
         let Some(visit) = pass.visits.get_mut(id).filter(|visit| is_suspended(visit)) else {
             continue;
         };
@@ -47,7 +53,11 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     if wanted.is_empty() {
         return Ok(());
     }
-    for visit in pass.visits.values_mut().filter(|visit| is_suspended(visit)) {
+    // In the order of the registry, in which tasks lie near each other.
+    for id in &pass.order {
+        let Some(visit) = pass.visits.get_mut(id).filter(|visit| is_suspended(visit)) else {
+            continue;
+        };
         if let Some(reader) = reader(&mut readers, observer, visit.layout) {
             // Of one that cannot be read it is not known what it has.
             let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
@@ -55,6 +65,19 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         }
     }
     Ok(())
+}
+
+/// Has the pages be read of some tasks that follow, as it takes less time to ask for several at a time.
+fn fetch_ahead(observer: &Observer, pass: &Gathering, from: usize) -> Result<(), Fault> {
+    let next = pass.order.iter().skip(from).take(AHEAD);
+    let of_visit = |visit: &Visit| {
+        let suspension = &visit.suspension;
+        [visit.coroutine, suspension.awaited()]
+    };
+    let visits = next
+        .filter_map(|id| pass.visits.get(id))
+        .filter(|visit| is_suspended(visit));
+    observer.memory.fetch_ahead(visits.flat_map(of_visit))
 }
 
 /// Readers by layout.
