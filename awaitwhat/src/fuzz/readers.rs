@@ -196,7 +196,7 @@ fn fuzz_types() {
         ("is_type", 0),
         ("object_members", 0),
     ];
-    run("types", 4000, &places, |world, memory, choices, reached| {
+    run("types", 16_000, &places, |world, memory, choices, reached| {
         let objects = world.objects(memory);
         let (class, base) = (world.pick(choices, Kind::Class), world.pick(choices, Kind::Class));
         memory.call(reached, "full_type_name", || objects.full_type_name(class));

@@ -184,34 +184,34 @@ mod tests {
         tasks.push(task(20, "awaited", &[]).waiting(WaitKind::Task, "Task", &[1]));
         insta::assert_snapshot!(shown(&snapshot(tasks), 12), @r#"
         ● awaited  0x14  waits
-          waits for a task that is not shown (0xf00)
+          waits for awaiter-1
           awaited by:
             ● awaiter-1  0x1  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
               awaited by:
                 ● awaited  (see above)
             ● awaiter-2  0x2  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-3  0x3  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-4  0x4  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-5  0x5  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-6  0x6  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-7  0x7  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             ● awaiter-8  0x8  waits
               File "/srv/app.py", line 1, in f
-              waits for a task that is not shown (0xf00)
+              waits for awaited
             … and 4 other tasks
         "#);
     }

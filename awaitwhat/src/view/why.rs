@@ -364,18 +364,18 @@ mod tests {
         ];
         insta::assert_snapshot!(said(tasks.clone(), &[1], Vec::new()), @"
         handler-3 waits for lock self.pool_lock (held by forgetful), in work (/srv/app.py:61).
-        forgetful holds it, and waits for sleep (3541 s left), in work (/srv/app.py:12).
+        forgetful holds it, and sleeps (3541 s left), in work (/srv/app.py:12).
         It goes on when that time is over.
         ");
         insta::assert_snapshot!(said(tasks, &[0, 4], Vec::new()), @"
         main (0x1) waits for all of 3 tasks (gather), in work (/srv/app.py:3).
           handler-3 (and 1 like it) waits for lock self.pool_lock (held by forgetful), in work (/srv/app.py:61).
-          forgetful holds it, and waits for sleep (3541 s left), in work (/srv/app.py:12).
+          forgetful holds it, and sleeps (3541 s left), in work (/srv/app.py:12).
           It goes on when that time is over.
           other waits for lock self.log (held, holder unknown), in work (/srv/app.py:70).
           Who holds it is not known: no task that could be read is inside of its `async with` block.
 
-        forgetful (0x5) waits for sleep (3541 s left), in work (/srv/app.py:12).
+        forgetful (0x5) sleeps (3541 s left), in work (/srv/app.py:12).
         It goes on when that time is over.
         ");
     }
