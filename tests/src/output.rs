@@ -17,19 +17,24 @@ pub struct Snapshot {
     pub lost: BTreeMap<String, Value>,
 }
 
-/// An event loop that does not turn.
+/// What is to be known besides. Only an event loop that does not turn (`blocked_loop`) has all of this.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Finding {
     pub id: String,
     pub text: String,
+    #[serde(default)]
     pub tid: u32,
+    #[serde(default)]
     pub seconds: f64,
+    #[serde(default)]
     pub holder: Holder,
+    #[serde(default)]
     pub ready: usize,
+    #[serde(default)]
     pub overdue_timers: Option<u64>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Holder {
     pub kind: String,
     pub task: Option<String>,
