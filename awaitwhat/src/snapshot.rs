@@ -153,7 +153,7 @@ pub struct TrioTask {
     pub nurseries: Vec<Nursery>,
 }
 
-/// A nursery of trio.
+/// A nursery of trio, or a task group of asyncio's or anyio's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nursery {
     pub id: Address,
@@ -181,6 +181,8 @@ pub struct Task {
     /// How many cancellations of the task were asked for and not taken back (`Task.cancelling()`). Before 3.11: 1 where one was asked for
     /// that the task will get in its next turn. 0 of a task of trio, whose state says it, and of one that is written in Python.
     pub cancellations: u32,
+    /// The task groups that it has open without waiting for them, outermost first, with their children; of trio's see [`TrioTask`].
+    pub open_groups: Vec<Nursery>,
     /// What only a task of trio has; none where it is asyncio's.
     pub trio: Option<Box<TrioTask>>,
 }

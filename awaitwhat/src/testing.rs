@@ -49,6 +49,7 @@ pub fn task(id: u64, name: &str, frames: &[Frame]) -> Task {
         awaited_by: Vec::new(),
         truncated: false,
         cancellations: 0,
+        open_groups: Vec::new(),
         trio: None,
     }
 }

@@ -524,6 +524,7 @@ impl<'a> Look<'a> {
                     _ => Some(edges::End::Future(end.object)),
                 }),
             group: ends::group(stack, record.first_variables).filter(|_| is_waiting),
+            open_groups: Box::default(),
             links: record.links.iter().collect(),
             cut_callbacks: record.cut_callbacks,
         });

@@ -33,6 +33,20 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let name = format!("{}::{way}", python.label);
             list.push(trials::trial(name, move || at_rest(&python, file, &[], 15)));
         }
+        for library in ["asyncio", "anyio"] {
+            let (own, name) = (
+                python.clone(),
+                format!("{}::open_groups_of_{library}", python.label),
+            );
+            // In anyio 3, which 3.7 has, nothing leads from a task to its group.
+            let first = if library == "asyncio" { (3, 11) } else { (3, 8) };
+            let is_there = library == "asyncio" || python.has_package(library);
+            list.push(if is_there && python.version >= first {
+                trials::trial(name, move || open_groups(&own, library))
+            } else {
+                trials::skipped(name, &format!("its {library} has no task groups that tell"))
+            });
+        }
         for library in ["anyio", "trio"] {
             let (own, name) = (python.clone(), format!("{}::of_{library}", python.label));
             list.push(if python.has_package(library) {
@@ -96,6 +110,40 @@ fn labels(python: &Python) -> anyhow::Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Whose children stand below whom while nobody waits for them.
+fn open_groups(python: &Python, library: &str) -> anyhow::Result<()> {
+    let target = Target::start(python, "open_groups.py", &[library])?;
+    let expected: BTreeMap<String, Vec<Vec<String>>> =
+        serde_json::from_value(target.announced["expected"].clone())?;
+    let snapshot = look(&target)?;
+    let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+    let mut met = 0;
+    for task in tasks {
+        let id = task["id"].as_str().context("no id")?;
+        let groups = task["open_groups"].as_array().context("no groups")?;
+        let found: Vec<&Value> = groups.iter().map(|group| &group["tasks"]).collect();
+        let known = expected.get(id);
+        met += usize::from(known.is_some());
+        let known = serde_json::to_value(known.cloned().unwrap_or_default())?;
+        ensure!(
+            serde_json::to_value(&found)? == known,
+            "{task}: {known} was expected"
+        );
+    }
+    ensure!(
+        met == expected.len(),
+        "{met} of {} tasks are shown",
+        expected.len()
+    );
+    let tree = tool::run(&["tree", "--color", "never", "--pid", &target.pid.to_string()])?;
+    ensure!(
+        tree.stdout.contains("TaskGroup of 2 tasks, still open"),
+        "{}",
+        tree.stdout
+    );
     Ok(())
 }
 

@@ -47,7 +47,7 @@ struct TaskDocument<'a>(&'a Task);
 impl Serialize for TaskDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let task = self.0;
-        let mut document = serializer.serialize_struct("Task", 10)?;
+        let mut document = serializer.serialize_struct("Task", 11)?;
         document.serialize_field("id", &Shown(task.id))?;
         document.serialize_field("name", &task.name)?;
         document.serialize_field("tid", &task.tid)?;
@@ -57,6 +57,7 @@ impl Serialize for TaskDocument<'_> {
         document.serialize_field("awaited_by", &Each(&task.awaited_by, |id: &Address| Shown(*id)))?;
         document.serialize_field("truncated", &task.truncated)?;
         document.serialize_field("cancelling", &task.cancellations)?;
+        document.serialize_field("open_groups", &Each(&task.open_groups, NurseryDocument))?;
         document.serialize_field("trio", &task.trio.as_deref().map(TrioDocument))?;
         document.end()
     }
@@ -156,10 +157,10 @@ mod tests {
         let one_task_a_line = written(&small_service()).replace("{\"id\":\"0x", "\n{\"id\":\"0x");
         insta::assert_snapshot!(one_task_a_line, @r#"
         {"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[
-        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"],"resource":null},"awaited_by":[],"truncated":false,"cancelling":0,"trio":null},
-        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null},
-        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null},
-        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"trio":null}],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
+        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"],"resource":null},"awaited_by":[],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null}],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Several tasks may wait for one (a diamond), and tasks may wait for each other (a cycle): both are data. Edges are those of
 //! [`WaitsOn::tasks`](crate::snapshot::WaitsOn::tasks) and nothing else: being the child of a `TaskGroup` that is still open is no wait,
-//! nor is being that of a nursery. But trio's nurseries are its structure, so these are here too, apart from the waits.
+//! nor is being that of a nursery. But both are the structure of a program, so they are here too, apart from the waits, and are called nurseries.
 
 use std::collections::HashMap;
 
@@ -155,7 +155,8 @@ fn edges(tasks: &[Task]) -> Vec<Vec<usize>> {
 
 /// The children of each nursery that its task does not wait for, by task.
 fn open_nurseries(tasks: &[Task]) -> Vec<Vec<Vec<usize>>> {
-    if tasks.iter().all(|task| task.trio.is_none()) {
+    let has_none = |task: &Task| task.trio.is_none() && task.open_groups.is_empty();
+    if tasks.iter().all(has_none) {
         return vec![Vec::new(); tasks.len()];
     }
     let index = index_by_id(tasks);
@@ -171,7 +172,9 @@ fn open_nurseries(tasks: &[Task]) -> Vec<Vec<Vec<usize>>> {
     let of_task = |task: &Task| {
         let waited_for = task.waits_on.as_ref().map(|on| on.id);
         let nurseries = task.trio.iter().flat_map(|trio| &trio.nurseries);
+        let groups = task.open_groups.iter().filter(|group| !group.tasks.is_empty());
         nurseries
+            .chain(groups)
             .filter(|nursery| Some(nursery.id) != waited_for)
             .map(children)
             .collect()

@@ -62,6 +62,8 @@ pub struct Side {
     pub end: Option<End>,
     /// The object whose method it waits in for several others, a `TaskGroup` say.
     pub group: Option<Address>,
+    /// Others of that kind that it has open, outermost first, without waiting for those that belong to them.
+    pub open_groups: Box<[Address]>,
     /// What its callbacks lead to.
     pub links: Box<[Address]>,
     /// How many callbacks it has, where that is not all that they lead to; else 0.
@@ -78,6 +80,13 @@ pub struct Again {
 }
 
 impl Side {
+    /// Whether it was inside of what it has open when `awaited` was read: as long as it does not move it is.
+    fn is_open_for(&self, awaited: &Self) -> bool {
+        let again = self.again.as_ref();
+        self.turn == awaited.turn
+            || again.is_some_and(|again| (self.time..=again.time).contains(&awaited.time))
+    }
+
     /// Whether it waited for `link` all the while when callbacks of `awaited` led there, and on to itself.
     fn waits_meanwhile(&self, awaited: &Self, link: Option<Address>) -> bool {
         let Some(again) = &self.again else { return false };
@@ -95,6 +104,8 @@ impl Side {
 pub struct Waits {
     pub tasks: Vec<Address>,
     pub is_incomplete: bool,
+    /// The groups that it has open, outermost first, and the tasks that belong to each, in ascending order.
+    pub open: Vec<(Address, Vec<Address>)>,
 }
 
 /// What all tasks wait for.
@@ -149,9 +160,52 @@ pub fn join(sides: &[Side]) -> Joined {
         waits.tasks.sort_unstable();
         waits.tasks.dedup();
     }
+    join_open(sides, &mut waits);
     Joined {
         waits,
         unknown_awaiters,
+    }
+}
+
+/// Says which tasks belong to the groups that others have open.
+fn join_open(sides: &[Side], waits: &mut [Waits]) {
+    let mut openers: HashMap<Address, Vec<usize>> = HashMap::new();
+    for (position, side) in sides.iter().enumerate() {
+        for group in side
+            .open_groups
+            .iter()
+            .filter(|group| Some(**group) != side.group)
+        {
+            openers.entry(*group).or_default().push(position);
+            waits[position].open.push((*group, Vec::new()));
+        }
+    }
+    if openers.is_empty() {
+        return;
+    }
+    for awaited in sides {
+        for link in &awaited.links {
+            for opener in awaiters(&openers, *link).filter(|opener| sides[*opener].task != awaited.task) {
+                let is_proven = sides[opener].is_open_for(awaited);
+                let open = &mut waits[opener];
+                open.is_incomplete |= !is_proven;
+                let group = open.open.iter_mut().find(|(group, _)| group == link);
+                if let (true, Some((_, tasks))) = (is_proven, group) {
+                    tasks.push(awaited.task);
+                }
+            }
+        }
+    }
+    for Waits {
+        tasks: awaited, open, ..
+    } in waits
+    {
+        for (_, tasks) in open.iter_mut() {
+            tasks.sort_unstable();
+            tasks.dedup();
+        }
+        // Some releases wait for all of a group's tasks by another function's future.
+        open.retain(|(_, tasks)| !tasks.iter().all(|task| awaited.binary_search(task).is_ok()));
     }
 }
 
@@ -188,6 +242,7 @@ mod tests {
                 }
             }),
             group: None,
+            open_groups: Box::default(),
             links: links.iter().copied().map(Address).collect(),
             cut_callbacks: 0,
         }
@@ -206,6 +261,44 @@ mod tests {
         let sides = [side(0x10, 1, Some(0x20), &[]), side(0x20, 1, Some(0xf), &[0x10])];
         assert_eq!(found(&sides)[0], (0x10, vec![0x20], false));
         assert_eq!(found(&sides)[1], (0x20, vec![], false));
+    }
+
+    #[test]
+    fn a_group_that_is_open_has_its_tasks_below_it() {
+        let opener = |mark, again: Option<u64>| Side {
+            open_groups: [0x9, 0x8].map(Address).into(),
+            again: again.map(|time| Again {
+                time,
+                links: Box::default(),
+            }),
+            ..side(0x10, mark, Some(0xa), &[])
+        };
+        let open = |sides: &[Side]| join(sides).waits.swap_remove(0).open;
+        let child = |task, mark| side(task, mark, Some(0xf), &[0x9]);
+        let group = |tasks: &[u64]| {
+            vec![(
+                Address(0x9),
+                tasks.iter().copied().map(Address).collect::<Vec<_>>(),
+            )]
+        };
+        // Of one turn; and of another one, where it did not move meanwhile, or else may have.
+        assert_eq!(
+            open(&[opener(1, None), child(0x30, 1), child(0x20, 1)]),
+            group(&[0x20, 0x30])
+        );
+        assert_eq!(
+            open(&[opener(1, Some(3)), child(0x20, 2), child(0x30, 4)]),
+            group(&[0x20])
+        );
+        assert!(join(&[opener(1, None), child(0x20, 2)]).waits[0].is_incomplete);
+        // It waits for all of them, by the group itself or by something else.
+        let waiting = Side {
+            group: Some(Address(0x9)),
+            ..opener(1, None)
+        };
+        assert!(open(&[waiting, child(0x20, 1)]).is_empty());
+        let by_future = side(0x20, 1, Some(0xf), &[0x9, 0xa]);
+        assert!(open(&[opener(1, None), by_future]).is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::python::trio::{TrioReading, TrioVisit};
 use crate::reading::edges::{self, Side};
 use crate::reading::ends;
 use crate::resource::ResourceKind;
-use crate::snapshot::{Frame, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{Frame, Nursery, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Frames of the main thread that are read where no thread runs a loop.
 const MAX_THREAD_FRAMES: usize = 32;
@@ -160,6 +160,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFuture
         awaited_by: Vec::new(),
         truncated: visit.is_truncated,
         cancellations: visit.cancellations,
+        open_groups: Vec::new(),
         trio,
     })
 }
@@ -260,6 +261,11 @@ fn join_waits(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) {
                 _ => Some(edges::End::Future(on.id)),
             }),
             group: waits_on.and_then(|_| ends::group(&task.stack, visit.first_variables)),
+            open_groups: if task.trio.is_none() {
+                visit.groups.clone().into()
+            } else {
+                Box::default()
+            },
             links: visit.links.clone(),
             cut_callbacks: visit.cut_callbacks,
         }
@@ -268,6 +274,8 @@ fn join_waits(observer: &mut Observer, tasks: &mut [Task], visits: &[Visit]) {
     let joined = edges::join(&sides);
     observer.losses.edges += joined.unknown_awaiters;
     for (task, found) in tasks.iter_mut().zip(joined.waits) {
+        let group = |(id, tasks)| Nursery { id, tasks };
+        task.open_groups = found.open.into_iter().map(group).collect();
         if let Some(waits_on) = &mut task.waits_on {
             waits_on.tasks = found.tasks;
             observer.losses.edges += u64::from(found.is_incomplete);

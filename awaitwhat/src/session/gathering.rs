@@ -48,6 +48,8 @@ pub(super) struct Visit {
     pub(super) job: Address,
     /// Those of the things that others wait for that it is inside of, each as often as it is.
     pub(super) held: Vec<Address>,
+    /// The task groups that it is inside of, outermost first.
+    pub(super) groups: Vec<Address>,
 }
 
 /// What is known of the name of what a task waits for.
@@ -130,6 +132,7 @@ impl Gathering {
             named: Named::No,
             job: Address::NULL,
             held: Vec::new(),
+            groups: Vec::new(),
         };
         if self.visits.insert(record.address, visit).is_none() {
             self.order.push(record.address);
@@ -173,6 +176,7 @@ impl Gathering {
         let moved = self.visits.values_mut().filter(waits);
         for visit in moved {
             visit.held.clear();
+            visit.groups.clear();
             visit.job = Address::NULL;
             if visit.named != Named::ByNoRule {
                 visit.named = Named::Changed;
@@ -246,6 +250,7 @@ mod tests {
             named: Named::No,
             job: Address::NULL,
             held: Vec::new(),
+            groups: Vec::new(),
         }
     }
 

@@ -12,6 +12,8 @@ use crate::memory::{Address, Fault};
 use crate::resource::Holding;
 use crate::waits::{Reader, Waiting};
 
+/// Objects that callbacks lead to, of which it is asked whether they are task groups.
+const MAX_LINKS: usize = 1 << 17;
 /// Tasks whose pages are asked for at a time.
 const AHEAD: usize = 256;
 
@@ -50,6 +52,8 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             None => Named::Changed,
         };
     }
+    let groups = groups(observer, pass, &mut readers)?;
+    wanted.extend(&groups);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -61,10 +65,35 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         if let Some(reader) = reader(&mut readers, observer, visit.layout) {
             // Of one that cannot be read it is not known what it has.
             let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
-            visit.held = held.unwrap_or_default();
+            let inside = held.unwrap_or_default().into_iter();
+            (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
         }
     }
     Ok(())
+}
+
+/// The task groups that callbacks of tasks lead to.
+fn groups<'a>(
+    observer: &'a Observer,
+    pass: &Gathering,
+    readers: &mut Readers<'a>,
+) -> Result<HashSet<Address>, Fault> {
+    let mut asked = HashSet::new();
+    let mut groups = HashSet::new();
+    for visit in pass.order.iter().filter_map(|id| pass.visits.get(id)) {
+        let Some(reader) = reader(readers, observer, visit.layout) else {
+            continue;
+        };
+        for link in &visit.links {
+            if asked.len() < MAX_LINKS
+                && asked.insert(*link)
+                && readable(reader.is_group(*link))? == Some(true)
+            {
+                groups.insert(*link);
+            }
+        }
+    }
+    Ok(groups)
 }
 
 /// Has the pages be read of some tasks that follow, as it takes less time to ask for several at a time.

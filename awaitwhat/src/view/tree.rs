@@ -4,7 +4,7 @@
 //! tasks that it waits for. Equal subtrees are one entry with a count. A task that several wait for is drawn once and referred to
 //! afterwards; so is the task that closes a cycle.
 //!
-//! trio's nurseries are drawn too, with broken lines: their children stand below the task that has the nursery open, also where it does
+//! trio's nurseries, and task groups, are drawn too, with broken lines: their children stand below the task that has the nursery open, also where it does
 //! not wait for them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -285,10 +285,13 @@ impl<'a, W: Write> Tree<'a, W> {
     fn draw_nurseries(&mut self, count: usize, children: Vec<usize>) -> io::Result<()> {
         let place = self.place();
         let before = self.branches.before_open_entry(place);
-        let nurseries = if count == 1 {
-            "nursery".to_owned()
-        } else {
-            format!("{count} nurseries")
+        let opener = self.levels.last().and_then(|level| level.awaiters.first());
+        let is_trio = opener.is_some_and(|opener| self.tasks[*opener].trio.is_some());
+        let nurseries = match (is_trio, count) {
+            (true, 1) => "nursery".to_owned(),
+            (true, _) => format!("{count} nurseries"),
+            (false, 1) => "TaskGroup".to_owned(),
+            (false, _) => format!("{count} TaskGroups"),
         };
         let text = format!(
             "{before}{nurseries} of {}, still open",

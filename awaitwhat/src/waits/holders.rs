@@ -33,6 +33,16 @@ impl Reader<'_> {
         Ok(held)
     }
 
+    /// Whether an object is a task group.
+    ///
+    /// # Errors
+    /// When its type cannot be read.
+    pub fn is_group(&mut self, object: Address) -> Result<bool, ReadError> {
+        let kind = self.kind_of(object)?;
+        let mut rules = self.rules().of_groups().iter();
+        Ok(rules.any(|rule| kind.names.iter().any(|name| **name == rule.class)))
+    }
+
     /// What a task has while it is inside of another object's block, where a rule says so.
     fn had_by(
         &mut self,

@@ -80,6 +80,14 @@ pub struct DeadlineRule {
     pub when: Places,
 }
 
+/// Objects in whose block tasks are started that belong to it, and whose callbacks lead to it.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRule {
+    /// The name of the class, or of one that it is derived from.
+    pub class: String,
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
@@ -122,6 +130,8 @@ struct RuleFile {
     holder: Vec<HolderRule>,
     #[serde(default)]
     deadline: Vec<DeadlineRule>,
+    #[serde(default)]
+    group: Vec<GroupRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
@@ -130,6 +140,7 @@ pub struct Rules {
     waits: HashMap<String, Vec<Rule>>,
     holders: Vec<HolderRule>,
     deadlines: Vec<DeadlineRule>,
+    groups: Vec<GroupRule>,
 }
 
 impl Rules {
@@ -159,6 +170,7 @@ impl Rules {
         }
         self.holders.extend(file.holder);
         self.deadlines.extend(file.deadline);
+        self.groups.extend(file.group);
         Ok(())
     }
 
@@ -170,6 +182,11 @@ impl Rules {
     /// The rules for blocks that end by themselves.
     pub fn of_deadlines(&self) -> &[DeadlineRule] {
         &self.deadlines
+    }
+
+    /// The rules for task groups.
+    pub fn of_groups(&self) -> &[GroupRule] {
+        &self.groups
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
