@@ -27,7 +27,6 @@ const MAX_LOOKS: usize = 6;
 ///
 /// As with [`super::waits::read`], it holds once it is proven that the tasks had no turn meanwhile.
 pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Fault> {
-    let objects = observer.interpreter.objects(&observer.memory);
     let mut chained = Chained::default();
     // In the order of the registry, in which tasks lie near each other.
     for id in &pass.order {
@@ -39,21 +38,25 @@ pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Faul
             Named::As(resource) => resource.kind == ResourceKind::Dns,
             Named::No | Named::Changed => false,
         };
-        let Some(types) = observer.interpreter.future_types(visit.layout) else {
-            continue;
-        };
         if visit.state == RawState::Waiting && may_be_job {
-            let future = visit.suspension.awaited();
-            let chain = observer.names.chains.get(visit.chain);
-            visit.job = if is_in_worker_of_anyio(&chain.stack) {
-                future
-            } else {
-                let behind = objects.job_behind(future, types, &mut chained);
-                readable(behind)?.flatten().unwrap_or_default()
-            };
+            let job = readable(job_of(observer, visit, &mut chained))?;
+            visit.job = job.flatten().unwrap_or_default();
         }
     }
     Ok(())
+}
+
+/// The future of the job that a task waits for, if it waits for one: that of `concurrent.futures`, or, of anyio's, its own.
+fn job_of(observer: &Observer, visit: &Visit, chained: &mut Chained) -> Result<Option<Address>, ReadError> {
+    let future = visit.suspension.awaited();
+    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+        return Ok(None);
+    };
+    if is_in_worker_of_anyio(&observer.names.chains.get(visit.chain).stack) {
+        return Ok(Some(future));
+    }
+    let objects = observer.interpreter.objects(&observer.memory);
+    objects.job_behind(future, types, chained)
 }
 
 /// Whether a chain ends where anyio waits for one of its worker threads.
@@ -114,9 +117,6 @@ fn waits_still(
     chained: &mut Chained,
 ) -> Result<bool, Fault> {
     let (interpreter, memory) = (&observer.interpreter, &observer.memory);
-    let Some(types) = interpreter.future_types(visit.layout) else {
-        return Ok(false);
-    };
     let mut name = vec![0; visit.name_bytes.len()];
     let now = readable(
         memory
@@ -124,11 +124,7 @@ fn waits_still(
             .map_err(ReadError::from)
             .and_then(|()| {
                 let fields = interpreter.task_fields(memory, visit.layout, task)?;
-                let job =
-                    interpreter
-                        .objects(memory)
-                        .job_behind(visit.suspension.awaited(), types, chained)?;
-                Ok((fields, job))
+                Ok((fields, job_of(observer, visit, chained)?))
             }),
     )?;
     Ok(now.is_some_and(|(fields, job)| {
