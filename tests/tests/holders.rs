@@ -51,6 +51,9 @@ fn list() -> Result<Vec<Trial>> {
         let beside_python = python.clone();
         let name = format!("{}::beside", python.label);
         list.push(trials::trial(name, move || beside(&beside_python)));
+        let own = python.clone();
+        let name = format!("{}::graph_and_stack", python.label);
+        list.push(trials::trial(name, move || graph_and_stack(&own)));
         let name = format!("{}::why", python.label);
         list.push(trials::trial(name, move || why(&python)));
     }
@@ -186,6 +189,29 @@ fn beside(python: &Python) -> Result<()> {
         return Ok(());
     }
     anyhow::bail!("it was in none of {SNAPSHOTS} snapshots")
+}
+
+/// A deadlock is drawn in red, and the stack of a task ends in what it waits for, and goes on with who awaits it.
+fn graph_and_stack(python: &Python) -> Result<()> {
+    let target = Target::start(python, "lock_deadlock.py", &["crossed"])?;
+    let pid = target.pid.to_string();
+    let said = |arguments: &[&str]| -> Result<String> {
+        let outcome = tool::run(arguments)?;
+        ensure!(outcome.status.success(), "{}", outcome.stderr);
+        Ok(outcome.stdout)
+    };
+    let dot = said(&["graph", &pid])?;
+    let red = dot.lines().filter(|line| line.contains("color=red"));
+    // Two tasks, and from each to what it waits for, and from there to who holds that.
+    ensure!(red.count() == 6 && dot.contains("held by"), "{dot}");
+    let svg = said(&["graph", &pid, "--format", "svg"])?;
+    ensure!(svg.trim_end().ends_with("</svg>") && svg.contains("red"), "{svg}");
+    let stacks = said(&["--color", "never", "stack", "--all-tasks", &pid])?;
+    ensure!(
+        stacks.contains("waits for lock") && stacks.contains("  File \""),
+        "{stacks}"
+    );
+    Ok(())
 }
 
 /// `why` leads from a task to the cause, and offers names where there is no such task.

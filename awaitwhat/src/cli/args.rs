@@ -56,6 +56,8 @@ pub enum Command {
     /// Show the stack of a task as a traceback, what it waits for, and who awaits it.
     #[command(allow_missing_positional = true)]
     Stack(StackArgs),
+    /// Draw who waits for what as a graph, with what is held and by whom; deadlocks are red.
+    Graph(GraphArgs),
     /// Look at processes for a while: which await points dominate?
     #[command(
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
@@ -131,6 +133,28 @@ pub struct WhyArgs {
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct GraphArgs {
+    /// The process to look at.
+    #[arg(value_name = "PID", value_parser = process_ids())]
+    pub process: u32,
+    /// How to write it, to standard output. Equal tasks are one box.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "dot")]
+    pub format: GraphFormat,
+    /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
+    #[arg(long, value_name = "PATTERN")]
+    pub mine: Vec<String>,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// The language of Graphviz: `awaitwhat graph 4711 | dot -Tpng -o waits.png`
+    Dot,
+    /// A picture that is laid out already, without Graphviz.
+    Svg,
 }
 
 #[derive(Args, Debug)]

@@ -17,6 +17,7 @@ mod diagnostics;
 mod doctor;
 pub mod exit;
 mod family;
+mod graph;
 mod memory_limit;
 mod output;
 mod probe;
@@ -67,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
         Command::Ps(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Table)),
         Command::Tree(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Tree)),
+        Command::Graph(args) => runtime.block_on(graph::run(&args, &global)),
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
         Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),

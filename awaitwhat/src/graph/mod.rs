@@ -14,9 +14,11 @@ use crate::snapshot::{Nursery, Task};
 
 mod deadlock;
 mod shape;
+mod wait_graph;
 
 pub use deadlock::{Circle, Link, circles};
 pub use shape::Shape;
+pub use wait_graph::{Edge, EdgeKind, Node, WaitGraph};
 
 /// Fills `awaited_by` of every task from `waits_on` of the others: the one is the inverse of the other.
 ///

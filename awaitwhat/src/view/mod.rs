@@ -5,6 +5,7 @@
 
 pub mod doctor;
 pub mod escape;
+pub mod graph;
 pub mod losses;
 pub mod stack;
 pub mod style;
