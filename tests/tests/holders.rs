@@ -205,7 +205,10 @@ fn graph_and_stack(python: &Python) -> Result<()> {
     // Two tasks, and from each to what it waits for, and from there to who holds that.
     ensure!(red.count() == 6 && dot.contains("held by"), "{dot}");
     let svg = said(&["graph", &pid, "--format", "svg"])?;
-    ensure!(svg.trim_end().ends_with("</svg>") && svg.contains("#ff0000"), "{svg}");
+    ensure!(
+        svg.trim_end().ends_with("</svg>") && svg.contains("#ff0000"),
+        "{svg}"
+    );
     let stacks = said(&["--color", "never", "stack", "--all-tasks", &pid])?;
     ensure!(
         stacks.contains("waits for lock") && stacks.contains("  File \""),

@@ -218,39 +218,91 @@ fn check(python: &Python, file: &str, busy_percent: u32) -> anyhow::Result<()> {
     agree(python, busy_percent, &before, &after, &profile)
 }
 
-/// A task per request: each lives for less time than the trace, and none is credited with another's time.
+/// A task per request: each lives for less time than the trace, and none is credited with another's time. What one trace alone does not show to be
+/// right, two together have to: a machine that is held up has an account of chance, but none of bias.
 fn check_requests(python: &Python, busy_percent: u32, life: u32) -> anyhow::Result<()> {
     let arguments = [busy_percent.to_string(), life.to_string()];
     let mut server = Target::start(python, "request_server.py", &arguments)?;
-    let before = account(server.ask("report")?)?;
-    let profile = tool::profile(server.pid, SECONDS, RATE)?;
-    let after = account(server.ask("report")?)?;
-    let truth = after.during(&profile)?;
-    let mut found = compare(&truth, &profile.await_points, REQUEST_TOLERANCE)?;
-    let period = after.at - before.at;
-    let expected = truth.iter().map(|point| point.task_seconds).sum::<f64>() / profile.duration_seconds;
-    let waiting: f64 = profile
-        .await_points
-        .iter()
-        .map(AwaitPoint::suspended_seconds)
-        .sum();
-    let shown = waiting / profile.duration_seconds;
-    println!(
-        "{}: {:.1} % busy, {expected:.2} tasks waited, shown {shown:.2}",
-        python.label,
-        (after.cpu_seconds - before.cpu_seconds) / period * 100.0
-    );
-    if (shown / expected - 1.0).abs() > REQUEST_TOLERANCE {
-        found.push(format!("{expected} tasks waited in the mean, shown {shown}"));
+    let mut sum = Requests::default();
+    let found = sum.trace(&mut server, python)?;
+    if found.is_empty() {
+        return Ok(());
     }
+    println!("{}: again, as {}", python.label, found.join(", "));
+    let found = sum.trace(&mut server, python)?;
     ensure!(
         found.is_empty(),
-        "{}\nlost: {:?}, {} samples\nthe truth is {truth:#?}",
+        "{}\nthe truth is {:#?}",
         found.join("\n"),
-        profile.lost,
-        profile.samples
+        sum.truth
     );
     Ok(())
+}
+
+/// What a server of requests has said of some periods, and what traces have shown of them.
+#[derive(Default)]
+struct Requests {
+    seconds: f64,
+    truth: Vec<Point>,
+    shown: Vec<AwaitPoint>,
+}
+
+impl Requests {
+    /// Traces the server once more. Returns how all traces together differ from the truth.
+    fn trace(&mut self, server: &mut Target, python: &Python) -> anyhow::Result<Vec<String>> {
+        let before = account(server.ask("report")?)?;
+        let profile = tool::profile(server.pid, SECONDS, RATE)?;
+        let after = account(server.ask("report")?)?;
+        self.add(after.during(&profile)?, &profile);
+        let expected = self.truth.iter().map(|point| point.task_seconds).sum::<f64>() / self.seconds;
+        let shown = self.shown.iter().map(AwaitPoint::suspended_seconds).sum::<f64>() / self.seconds;
+        println!(
+            "{}: {:.1} % busy, {expected:.2} tasks waited, shown {shown:.2}; {} samples, lost {:?}",
+            python.label,
+            (after.cpu_seconds - before.cpu_seconds) / (after.at - before.at) * 100.0,
+            profile.samples,
+            profile
+                .lost
+                .iter()
+                .filter(|(_, count)| **count != 0)
+                .collect::<Vec<_>>()
+        );
+        let mut found = compare(&self.truth, &self.shown, REQUEST_TOLERANCE)?;
+        if (shown / expected - 1.0).abs() > REQUEST_TOLERANCE {
+            found.push(format!("{expected} tasks waited in the mean, shown {shown}"));
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, truth: Vec<Point>, profile: &Profile) {
+        self.seconds += profile.duration_seconds;
+        for point in truth {
+            let key = |it: &Point| (it.function.clone(), it.file.clone(), it.line, it.awaits.clone());
+            match self.truth.iter_mut().find(|it| key(it) == key(&point)) {
+                Some(known) => known.task_seconds += point.task_seconds,
+                None => self.truth.push(point),
+            }
+        }
+        let is_first = self.shown.is_empty();
+        for point in &profile.await_points {
+            let key = |it: &AwaitPoint| (it.function.clone(), it.file.clone(), it.line, it.awaits.clone());
+            match self.shown.iter_mut().find(|it| key(it) == key(point)) {
+                Some(known) => {
+                    known.task_seconds += point.task_seconds;
+                    known.ready_seconds += point.ready_seconds;
+                }
+                None => self.shown.push(point.clone()),
+            }
+        }
+        if is_first {
+            // Of one trace its own shares are held against its task-seconds.
+            return;
+        }
+        let total: f64 = self.shown.iter().map(|point| point.task_seconds).sum();
+        for point in &mut self.shown {
+            point.share = point.task_seconds / total;
+        }
+    }
 }
 
 /// Children that come and go, and have copies of its tasks, change nothing in what is told of their parent, whether they are traced or not.
