@@ -229,6 +229,13 @@ impl Passes {
             .find(|pass| pass.is_complete)
     }
 
+    /// The same of a loop of which it could not be told what its tasks wait for: each of them counts.
+    fn unnamed(self) -> Gathering {
+        let mut pass = self.fuller();
+        pass.doubt_waits();
+        pass
+    }
+
     /// The pass that shows more: a complete one, or else the one that has met more tasks.
     fn fuller(self) -> Gathering {
         let is_sampled = self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks();
@@ -255,7 +262,7 @@ async fn named_pass(
         let mut passes = one_pass(capture, observer, plan, end).await?;
         if !passes.is_complete() {
             observer.losses.incomplete += 1;
-            return Ok((passes.fuller(), false));
+            return Ok((passes.unnamed(), false));
         }
         // What an earlier look needed is read at one go: to make something of it takes longer, and may be done while the loop goes on.
         observer.memory.read_anew(&pages).map_err(FindError::from)?;
@@ -275,7 +282,7 @@ async fn named_pass(
             .complete()
             .filter(|pass| !is_of_one_turn || pass.has_named())
         else {
-            return Ok((passes.fuller(), false));
+            return Ok((passes.unnamed(), false));
         };
         if !is_of_one_turn || Instant::now() >= give_up {
             second_pass(capture, observer, plan, first, end).await?;
