@@ -33,8 +33,21 @@ fn offered(close: &[String], count: usize) -> String {
     format!("{names} (`awaitwhat ps` lists all; a task without a name has an id, as `ps --json` shows it)")
 }
 
-/// Where the tasks are that have this id or name.
-pub(super) fn positions(tasks: &[Task], wanted: &str) -> Vec<usize> {
+/// Where the tasks of process `pid` are that have this id or name: one at least.
+pub(super) fn find(tasks: &[Task], wanted: &str, pid: u32) -> Result<Vec<usize>, NoSuchTask> {
+    let found = positions(tasks, wanted);
+    if found.is_empty() {
+        return Err(NoSuchTask {
+            task: wanted.to_owned(),
+            pid,
+            close: closest(tasks, wanted),
+            count: tasks.len(),
+        });
+    }
+    Ok(found)
+}
+
+fn positions(tasks: &[Task], wanted: &str) -> Vec<usize> {
     let id = wanted
         .strip_prefix("0x")
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
@@ -44,52 +57,29 @@ pub(super) fn positions(tasks: &[Task], wanted: &str) -> Vec<usize> {
     found.map(|(position, _)| position).collect()
 }
 
-/// That no task of process `pid` has the id or name `wanted`.
-pub(super) fn no_such_task(wanted: &str, pid: u32, tasks: &[Task]) -> NoSuchTask {
-    NoSuchTask {
-        task: wanted.to_owned(),
-        pid,
-        close: closest(tasks, wanted),
-        count: tasks.len(),
-    }
-}
-
 /// The names of tasks that differ least from `wanted`, but by no more than half of it.
 fn closest(tasks: &[Task], wanted: &str) -> Vec<String> {
-    let wanted: Vec<char> = characters(wanted);
+    let wanted = compared(wanted);
+    let most = wanted.chars().count().div_ceil(2);
     let mut names: Vec<&str> = tasks.iter().filter_map(|task| task.name.as_deref()).collect();
     names.sort_unstable();
     names.dedup();
     let mut close: Vec<(usize, &str)> = names
         .into_iter()
-        .map(|name| (distance(&wanted, &characters(name)), name))
-        .filter(|(distance, _)| *distance <= wanted.len().div_ceil(2))
+        .map(|name| (strsim::levenshtein(&wanted, &compared(name)), name))
+        .filter(|(distance, _)| *distance <= most)
         .collect();
     close.sort_unstable();
     let close = close.into_iter().take(MAX_OFFERED);
     close.map(|(_, name)| name.to_owned()).collect()
 }
 
-fn characters(name: &str) -> Vec<char> {
+/// What is compared of a name.
+fn compared(name: &str) -> String {
     name.chars()
         .take(NAME_WIDTH)
         .flat_map(char::to_lowercase)
         .collect()
-}
-
-/// How many characters have to be put in, left out or replaced to make the one of the other.
-fn distance(one: &[char], other: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (position, character) in one.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = position + 1;
-        for (column, known) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(character != known);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -98,7 +88,7 @@ mod tests {
     use crate::testing::{HOSTILE, task};
 
     fn error(tasks: &[Task], wanted: &str) -> String {
-        no_such_task(wanted, 42, tasks).to_string()
+        find(tasks, wanted, 42).unwrap_err().to_string()
     }
 
     #[test]

@@ -2,27 +2,19 @@
 
 use std::io::Write;
 
-use super::args::{GlobalArgs, GraphArgs, GraphFormat, SelectionArgs};
+use super::args::{GlobalArgs, GraphArgs, GraphFormat};
 use super::exit::Exit;
-use super::{config, machine_stdout};
-use crate::privileges::{self, Set};
-use crate::session;
+use super::{machine_stdout, snapshot};
 use crate::view::graph;
 
 pub(super) async fn run(args: &GraphArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let options = config::reading(global, &args.mine)?;
-    let selection = config::selection(&SelectionArgs::default(), &[args.process])?;
-    privileges::only_read(Set::empty());
-    let found = session::snapshots(&selection, &options).await;
-    privileges::nothing();
-    let found = found?;
-    let Some(snapshot) = found.targets.first() else {
+    let Some(snapshot) = snapshot::of_process(args.process, global, &args.mine).await? else {
         return Ok(Exit::Ok);
     };
     let mut stdout = machine_stdout();
     match args.format {
-        GraphFormat::Dot => graph::write_dot(snapshot, &mut stdout)?,
-        GraphFormat::Svg => writeln!(stdout, "{}", graph::svg(snapshot)?)?,
+        GraphFormat::Dot => graph::write_dot(&snapshot, &mut stdout)?,
+        GraphFormat::Svg => writeln!(stdout, "{}", graph::svg(&snapshot)?)?,
     }
     stdout.flush()?;
     Ok(Exit::Ok)

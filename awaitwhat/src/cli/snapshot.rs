@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::args::{GlobalArgs, SnapshotArgs};
+use super::args::{GlobalArgs, SelectionArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
 use super::{config, family, machine_stdout, people_stdout, stdout_width};
@@ -58,6 +58,20 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) ->
     } else {
         Exit::SomeTargets
     })
+}
+
+/// One snapshot of one process, for commands that are about nothing else; `None` where it has no tasks to show.
+pub(super) async fn of_process(
+    pid: u32,
+    global: &GlobalArgs,
+    mine: &[String],
+) -> anyhow::Result<Option<Snapshot>> {
+    let options = config::reading(global, mine)?;
+    let selection = config::selection(&SelectionArgs::default(), &[pid])?;
+    privileges::only_read(Set::empty());
+    let found = session::snapshots(&selection, &options).await;
+    privileges::nothing();
+    Ok(found?.targets.into_iter().next())
 }
 
 fn show_each(

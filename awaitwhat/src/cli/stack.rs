@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Write};
 
-use super::args::{GlobalArgs, SelectionArgs, StackArgs};
-use super::asked_task::{no_such_task, positions};
+use super::args::{GlobalArgs, StackArgs};
+use super::asked_task::find;
 use super::exit::Exit;
-use super::{config, people_stdout};
-use crate::privileges::{self, Set};
+use super::{people_stdout, snapshot};
 use crate::processes::Processes;
-use crate::session;
-use crate::snapshot::{Frame, Task};
+use crate::snapshot::Frame;
 use crate::view::stack;
 
 /// Bytes of a source file that are read at most.
@@ -21,22 +19,14 @@ const MAX_SOURCE_BYTES: u64 = 4 << 20;
 const MAX_SOURCES: usize = 256;
 
 pub(super) async fn run(args: &StackArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let options = config::reading(global, &[])?;
-    let selection = config::selection(&SelectionArgs::default(), &[args.process])?;
-    privileges::only_read(Set::empty());
-    let found = session::snapshots(&selection, &options).await;
-    privileges::nothing();
-    let found = found?;
-    let tasks: &[Task] = found.targets.first().map_or(&[], |snapshot| &snapshot.tasks);
+    let snapshot = snapshot::of_process(args.process, global, &[]).await?;
+    let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
     let wanted = match &args.task {
-        Some(name) => positions(tasks, name),
+        Some(name) => find(tasks, name, args.process)?,
         None => (0..tasks.len()).collect(),
     };
-    if let (Some(name), true) = (&args.task, wanted.is_empty()) {
-        return Err(no_such_task(name, args.process, tasks).into());
-    }
     let mut stdout = people_stdout();
-    if let Some(snapshot) = found.targets.first() {
+    if let Some(snapshot) = &snapshot {
         let sources = Sources::of(args.process);
         stack::write(snapshot, &wanted, &|frame| sources.line(frame), &mut stdout)?;
     }

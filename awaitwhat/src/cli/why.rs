@@ -2,33 +2,24 @@
 
 use std::io::Write;
 
-use super::args::{GlobalArgs, SelectionArgs, WhyArgs};
-use super::asked_task::{no_such_task, positions};
+use super::args::{GlobalArgs, WhyArgs};
+use super::asked_task::find;
 use super::exit::Exit;
-use super::{config, people_stdout};
-use crate::privileges::{self, Set};
-use crate::session;
+use super::{people_stdout, snapshot};
 use crate::snapshot::Snapshot;
 use crate::view::why;
 
 /// Tasks of one name that are told of.
 const MAX_TASKS: usize = 10;
+
 pub(super) async fn run(args: &WhyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let options = config::reading(global, &args.mine)?;
-    let selection = config::selection(&SelectionArgs::default(), &[args.process])?;
-    privileges::only_read(Set::empty());
-    let found = session::snapshots(&selection, &options).await;
-    privileges::nothing();
-    let found = found?;
-    let Some(snapshot) = found.targets.first() else {
-        return Err(no_such_task(&args.task, args.process, &[]).into());
-    };
-    let positions = positions(&snapshot.tasks, &args.task);
-    if positions.is_empty() {
-        return Err(no_such_task(&args.task, args.process, &snapshot.tasks).into());
-    }
+    let snapshot = snapshot::of_process(args.process, global, &args.mine).await?;
+    let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
+    let positions = find(tasks, &args.task, args.process)?;
     let mut stdout = people_stdout();
-    write(snapshot, &positions, &mut stdout)?;
+    if let Some(snapshot) = &snapshot {
+        write(snapshot, &positions, &mut stdout)?;
+    }
     stdout.flush()?;
     Ok(Exit::Ok)
 }
@@ -52,7 +43,7 @@ mod tests {
     fn of_very_many_some_are_told_of() {
         let tasks: Vec<Task> = (1..=15).map(|id| task(id, "same", &[])).collect();
         let snapshot = snapshot(tasks);
-        let all = positions(&snapshot.tasks, "same");
+        let all = find(&snapshot.tasks, "same", 42).unwrap();
         let mut output = Vec::new();
         write(&snapshot, &all, &mut output).unwrap();
         let text = anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string();

@@ -89,28 +89,17 @@ fn are_all(resource: &Resource, found: &[(Address, u64)]) -> bool {
 /// The one thing that all tasks wait for, directly or through others, so that none is left to let go of it. `None` where there are tasks that
 /// are not known.
 fn only_waited_for(tasks: &[Task], losses: &Losses) -> Option<Address> {
-    let Losses {
-        torn,
-        faults,
-        refused,
-        ring_buffer_full,
-        undecodable,
-        opaque,
-        incomplete,
-        edges,
-        ..
-    } = losses;
     let lost = [
-        torn,
-        faults,
-        refused,
-        ring_buffer_full,
-        undecodable,
-        opaque,
-        incomplete,
-        edges,
+        losses.torn,
+        losses.faults,
+        losses.refused,
+        losses.ring_buffer_full,
+        losses.undecodable,
+        losses.opaque,
+        losses.incomplete,
+        losses.edges,
     ];
-    if lost.iter().any(|lost| **lost > 0) || tasks.iter().any(|task| task.state != TaskState::Pending) {
+    if lost.iter().any(|lost| *lost > 0) || tasks.iter().any(|task| task.state != TaskState::Pending) {
         return None;
     }
     let waits_for_tasks = |task: &&Task| task.waits_on.as_ref().is_some_and(|on| !on.tasks.is_empty());
