@@ -4,8 +4,6 @@
 //! given (`stack.enter_async_context(self.lock)`) or has in a variable is the object, and tells its name. A name that leads
 //! to another object is none of it.
 
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::path::Path;
@@ -13,10 +11,9 @@ use super::reader::{Reader, Waiting, is_plain};
 use super::rules::Rule;
 use crate::memory::Address;
 use crate::origin::Rank;
-use crate::python::Objects;
 use crate::python::ReadError;
 use crate::python::frame::FrameAddress;
-use crate::symbolize::expression::{Awaited, Expressions};
+use crate::symbolize::expression::Awaited;
 
 /// What methods call their own object, and a part of it.
 const OWN: [&str; 2] = ["self", "super()"];
@@ -24,67 +21,6 @@ const OWN: [&str; 2] = ["self", "super()"];
 const MAX_VARIABLES: usize = 64;
 /// Attributes that a name leads through.
 const MAX_ATTRIBUTES: usize = 8;
-
-/// Names whose places are remembered; then all are forgotten.
-const MAX_KNOWN: usize = 1 << 16;
-
-/// What code says, and where things of these names are.
-pub(super) struct Names {
-    expressions: Expressions,
-    /// The places of variables, by code object and name.
-    variables: HashMap<(Address, String), Rc<[usize]>>,
-    /// Where objects of a type have a slot, by type and name.
-    slots: HashMap<(Address, String), Option<u16>>,
-}
-
-impl Names {
-    pub(super) fn new(objects: &Objects<'_>) -> Self {
-        Self {
-            expressions: Expressions::new(objects.offsets.opcodes),
-            variables: HashMap::new(),
-            slots: HashMap::new(),
-        }
-    }
-
-    fn places(&mut self, objects: &Objects<'_>, code: Address, name: &str) -> Result<Rc<[usize]>, ReadError> {
-        let key = (code, name.to_owned());
-        if let Some(places) = self.variables.get(&key) {
-            return Ok(Rc::clone(places));
-        }
-        let places: Rc<[usize]> = objects.local_indices(code, name)?.into();
-        if self.variables.len() >= MAX_KNOWN {
-            self.variables.clear();
-        }
-        self.variables.insert(key, Rc::clone(&places));
-        Ok(places)
-    }
-
-    /// What an object has under a name: in a slot, or else in its `__dict__`.
-    fn attribute(
-        &mut self,
-        objects: &Objects<'_>,
-        object: Address,
-        name: &str,
-    ) -> Result<Option<Address>, ReadError> {
-        let key = (objects.type_of(object)?, name.to_owned());
-        let slot = match self.slots.get(&key) {
-            Some(slot) => *slot,
-            None => {
-                let slot = objects.inherited_slot(key.0, name)?;
-                if self.slots.len() >= MAX_KNOWN {
-                    self.slots.clear();
-                }
-                self.slots.insert(key, slot);
-                slot
-            }
-        };
-        let Some(offset) = slot else {
-            return objects.attribute(object, name);
-        };
-        let value = objects.memory.read_address(object.offset(offset.into()))?;
-        Ok((!value.is_null()).then_some(value))
-    }
-}
 
 impl Reader<'_> {
     /// What the code calls `object`, which the rule for the frame at the place `own` has found. Where that is a part of what the frame's function
@@ -176,8 +112,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let objects = self.frames().objects;
-        self.names_mut()
-            .expressions
+        self.expressions_mut()
             .awaited(&objects, *code, *instruction)
             .map(Some)
     }
@@ -238,14 +173,11 @@ impl Reader<'_> {
         if !is_path || text.split('.').count() > MAX_ATTRIBUTES + 1 {
             return Ok(None);
         }
-        let reading = self.frames();
-        let names = self.names_mut();
         let mut parts = text.split('.');
-        let places = names.places(&reading.objects, at.code, parts.next().unwrap_or_default())?;
-        let mut object = reading.local_in(at, &places)?;
+        let mut object = self.variable(at, parts.next().unwrap_or_default())?;
         for name in parts {
             let Some(from) = object else { break };
-            object = names.attribute(&reading.objects, from, name)?;
+            object = self.member(from, name)?;
         }
         Ok(object)
     }

@@ -5,6 +5,7 @@
 
 mod deadlines;
 mod holders;
+mod known;
 mod label;
 mod path;
 mod reader;

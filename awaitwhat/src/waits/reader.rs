@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::label::Names;
+use super::known::Known;
 use super::path::{Path, Step};
 use super::rules::{Places, Rule, Rules};
 use super::values::Kind;
@@ -15,12 +15,14 @@ use crate::python::frame::{FrameAddress, Frames};
 use crate::python::inside::{Blocks, Inside};
 use crate::resource::{Detail, Holding, Resource};
 use crate::snapshot::{Frame, FrameKind};
+use crate::symbolize::expression::Expressions;
 
 /// Innermost frames that rules are looked for.
 const MAX_FRAMES: usize = 8;
-/// Facts about types and code objects that are remembered.
-const MAX_KNOWN: usize = 1 << 16;
-
+/// Types that are remembered.
+const MAX_TYPES: usize = 1 << 16;
+/// Places in lines that are remembered, of all lines together.
+const MAX_PLACES: usize = 1 << 20;
 /// Chains whose frames are remembered.
 const MAX_CHAINS: usize = 1 << 15;
 
@@ -46,19 +48,20 @@ pub struct Reader<'a> {
     frames: Frames<'a>,
     rules: &'static Rules,
     /// The places of variables, by code object and name.
-    variables: HashMap<(Address, &'static str), Rc<[usize]>>,
+    variables: Known<Rc<[usize]>>,
     /// Where objects of a type have a slot, by type and name.
-    slots: HashMap<(Address, &'static str), Option<u16>>,
+    slots: Known<Option<u16>>,
     types: HashMap<Address, Rc<Kind>>,
     /// The futures in a line and their places, by the address of the container.
     lines: HashMap<Address, Rc<Line>>,
+    places_in_lines: usize,
     /// The frames of a coroutine's chain, outermost first.
     chains: HashMap<Address, Rc<[FrameAddress]>>,
     /// What the frames of a chain are inside of, by the first of them.
     inside: HashMap<Address, Rc<[Inside]>>,
     blocks: Blocks<'a>,
-    /// What code calls things.
-    names: Names,
+    /// What code says where it waits.
+    expressions: Expressions,
 }
 
 /// Those that wait for one thing, in order.
@@ -80,14 +83,15 @@ impl<'a> Reader<'a> {
         Self {
             frames,
             rules: Rules::built_in(),
-            variables: HashMap::new(),
-            slots: HashMap::new(),
+            variables: Known::default(),
+            slots: Known::default(),
             types: HashMap::new(),
             lines: HashMap::new(),
+            places_in_lines: 0,
             chains: HashMap::new(),
             inside: HashMap::new(),
             blocks: Blocks::new(frames),
-            names: Names::new(&frames.objects),
+            expressions: Expressions::new(frames.objects.offsets.opcodes),
         }
     }
 
@@ -229,7 +233,7 @@ impl<'a> Reader<'a> {
         if let Some(path) = &rule.line {
             self.stand_in_line(at, path, task, &mut resource)?;
         } else if let Some(waiters) = self.located(at, rule.waiters.as_ref())? {
-            resource.waiters = Some(self.line(waiters)?.count);
+            resource.waiters = self.length(waiters)?.and_then(|count| u64::try_from(count).ok());
         }
         self.follow_numbers(rule, at, task, &mut resource)?;
         self.follow_ends(rule, at, &mut resource)?;
@@ -386,44 +390,24 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a variable.
-    pub(super) fn variable(
-        &mut self,
-        at: FrameAddress,
-        name: &'static str,
-    ) -> Result<Option<Address>, ReadError> {
+    pub(super) fn variable(&mut self, at: FrameAddress, name: &str) -> Result<Option<Address>, ReadError> {
         let places = self.places(at.code, name)?;
         self.frames.local_in(at, &places)
     }
 
     /// The places of a variable in frames of a code object, which are looked for once; none where it has no such variable.
-    fn places(&mut self, code: Address, name: &'static str) -> Result<Rc<[usize]>, ReadError> {
-        if let Some(places) = self.variables.get(&(code, name)) {
-            return Ok(Rc::clone(places));
-        }
-        let places: Rc<[usize]> = self.frames.objects.local_indices(code, name)?.into();
-        if self.variables.len() >= MAX_KNOWN {
-            self.variables.clear();
-        }
-        self.variables.insert((code, name), Rc::clone(&places));
-        Ok(places)
+    fn places(&mut self, code: Address, name: &str) -> Result<Rc<[usize]>, ReadError> {
+        let objects = self.frames.objects;
+        let find = || Ok(objects.local_indices(code, name)?.into());
+        self.variables.get_or(code, name, find)
     }
 
     /// What an object has under a name: in a slot of its class or of one that this is derived from, or else in its `__dict__`.
-    fn member(&mut self, object: Address, name: &'static str) -> Result<Option<Address>, ReadError> {
+    pub(super) fn member(&mut self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
         let objects = self.frames.objects;
         let type_object = objects.type_of(object)?;
-        let slot = match self.slots.get(&(type_object, name)) {
-            Some(slot) => *slot,
-            None => {
-                let slot = objects.inherited_slot(type_object, name)?;
-                if self.slots.len() >= MAX_KNOWN {
-                    self.slots.clear();
-                }
-                self.slots.insert((type_object, name), slot);
-                slot
-            }
-        };
-        match slot {
+        let find = || objects.inherited_slot(type_object, name);
+        match self.slots.get_or(type_object, name, find)? {
             Some(offset) => {
                 let value = objects.memory.read_address(object.offset(offset.into()))?;
                 Ok((!value.is_null()).then_some(value))
@@ -439,7 +423,7 @@ impl<'a> Reader<'a> {
             return Ok(Rc::clone(kind));
         }
         let kind = Rc::new(Kind::of(&self.frames.objects, type_object)?);
-        if self.types.len() >= MAX_KNOWN {
+        if self.types.len() >= MAX_TYPES {
             self.types.clear();
         }
         self.types.insert(type_object, Rc::clone(&kind));
@@ -453,6 +437,11 @@ impl<'a> Reader<'a> {
         }
         let items = self.items(container)?;
         let count = self.length(container)?.unwrap_or_default();
+        if self.places_in_lines >= MAX_PLACES {
+            self.lines.clear();
+            self.places_in_lines = 0;
+        }
+        self.places_in_lines += items.len() + 1;
         let line = Rc::new(Line {
             count: u64::try_from(count).unwrap_or_default(),
             places: items.into_iter().zip(1..).collect(),
@@ -496,8 +485,8 @@ impl<'a> Reader<'a> {
         self.frames
     }
 
-    pub(super) const fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
+    pub(super) const fn expressions_mut(&mut self) -> &mut Expressions {
+        &mut self.expressions
     }
 }
 
