@@ -182,12 +182,4 @@ async def main():
     await asyncio.get_event_loop().create_future()
 
 
-def settle(loop, before=None):
-    now = truth.snapshot(truth.Edges())
-    if expected and now == before:
-        truth.announce({"expected": expected})
-    else:
-        loop.call_later(truth.SETTLING_SECONDS, settle, loop, now)
-
-
-truth.run_loop(main, begin=lambda loop: loop.call_soon(settle, loop))
+truth.run(main, ready=lambda: bool(expected), more=lambda: {"expected": expected})

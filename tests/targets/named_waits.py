@@ -133,16 +133,13 @@ async def main():
     await asyncio.get_running_loop().create_future()
 
 
-def settle(loop, before=None):
-    now = truth.snapshot(truth.Edges())
-    if expected and now == before:
-        for task in asyncio.all_tasks(loop):
-            facts = expected.get(hex(id(task)), {})
-            if "deadline" in facts:
-                facts["deadline"] = deadline(loop, task)
-        truth.announce({**now, "expected": expected})
-    else:
-        loop.call_later(truth.SETTLING_SECONDS, settle, loop, now)
+def told():
+    loop = asyncio.get_running_loop()
+    for task in asyncio.all_tasks(loop):
+        facts = expected.get(hex(id(task)), {})
+        if "deadline" in facts:
+            facts["deadline"] = deadline(loop, task)
+    return {"expected": expected}
 
 
-truth.run_loop(main, begin=lambda loop: loop.call_soon(settle, loop))
+truth.run(main, ready=lambda: bool(expected), more=told)

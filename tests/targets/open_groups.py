@@ -58,15 +58,11 @@ async def main():
     await asyncio.wait(tasks)
 
 
-def settle(loop, before=None):
-    now = truth.snapshot(truth.Edges())
-    if expected and now == before:
-        for groups in expected.values():
-            for group in groups:
-                group.sort(key=lambda task: int(task, 16))
-        truth.announce({"expected": expected})
-    else:
-        loop.call_later(truth.SETTLING_SECONDS, settle, loop, now)
+def told():
+    for groups in expected.values():
+        for group in groups:
+            group.sort(key=lambda task: int(task, 16))
+    return {"expected": expected}
 
 
-truth.run_loop(main, begin=lambda loop: loop.call_soon(settle, loop))
+truth.run(main, ready=lambda: bool(expected), more=told)

@@ -51,17 +51,18 @@ GREENLET_FRAMES = {"function": "… frames of a greenlet …", "file": "", "line
 torn = set()
 
 
-def run(main, *, edges=(), optional_edges=(), observe=False, ready=None, loop_factory=None, opaque=()):
+def run(main, *, edges=(), optional_edges=(), observe=False, ready=None, more=None, loop_factory=None, opaque=()):
     """Runs `main()` in an event loop and reports once everything is parked.
 
     `edges` are pairs (waiter, awaited), see `Edges`: every task of the first waits for every task of the second. `optional_edges` are true as well, but lead through objects that need not be looked into. `observe` is for programs whose tasks are not all their own.
     `opaque` are names of tasks that cannot be read: they are counted only. `ready` says whether the shape is complete, where equal looks are not proof enough.
+    `more()` gives what else is to be reported at that moment.
     """
 
     _opaque.update(opaque)
 
     def settle(loop):
-        loop.call_soon(_settle, loop, Edges(edges, optional_edges, observe), ready, None)
+        loop.call_soon(_settle, loop, Edges(edges, optional_edges, observe), ready, more, None)
 
     run_loop(main, begin=settle, loop_factory=loop_factory)
 
@@ -181,14 +182,14 @@ def _words(task, labels):
     return {task["name"], labels.get(task["id"]), *(frame["function"] for frame in task["stack"][-1:])}
 
 
-def _settle(loop, edges, ready, before):
+def _settle(loop, edges, ready, more, before):
     now = snapshot(edges)
     # A loop that has callbacks ready is not at rest. Other kinds of loops do not tell.
     busy = bool(getattr(loop, "_ready", ()))
     if now == before and not busy and (ready is None or ready()):
-        announce(now)
+        announce({**now, **(more() if more is not None else {})})
     else:
-        loop.call_later(SETTLING_SECONDS, _settle, loop, edges, ready, now)
+        loop.call_later(SETTLING_SECONDS, _settle, loop, edges, ready, more, now)
 
 
 def snapshot(edges):
