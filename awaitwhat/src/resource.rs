@@ -6,7 +6,9 @@ use crate::memory::Address;
 use crate::snapshot::Stack;
 
 /// Kinds of things that tasks wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
     Timer,
@@ -33,6 +35,7 @@ pub enum ResourceKind {
     Request,
     Channel,
     Future,
+    #[default]
     Unknown,
 }
 
@@ -71,7 +74,7 @@ impl ResourceKind {
 }
 
 /// A thing that a task waits for. What is not known of it is `None`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     pub kind: ResourceKind,
     /// What is waited for, in words: `lock`, `an item of queue`.
@@ -178,25 +181,7 @@ impl Resource {
         Self {
             kind,
             words: kind.words().into(),
-            id: None,
-            type_name: None,
-            label: None,
-            operation: None,
-            held: None,
-            holding: Holding::Nobody,
-            waiters: None,
-            position: None,
-            size: None,
-            limit: None,
-            free: None,
-            deadline_ns: None,
-            fd: None,
-            local: None,
-            peer: None,
-            pid: None,
-            command: None,
-            thread: None,
-            detail: Vec::new(),
+            ..Self::default()
         }
     }
 }
