@@ -89,6 +89,8 @@ pub struct Resource {
     /// Whether others have all there is of it.
     pub held: Option<bool>,
     pub holding: Holding,
+    /// What it consists of, where whoever has one of these has a part of it.
+    pub parts: Vec<Address>,
     /// How many wait for it, and the place of this one in the line, from 1 on.
     pub waiters: Option<u64>,
     pub position: Option<u64>,
@@ -99,6 +101,9 @@ pub struct Resource {
     /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
     pub deadline_ns: Option<i64>,
     pub fd: Option<i64>,
+    /// What is asked for, of whom: the method and the URL, without user information and query.
+    pub method: Option<Arc<str>>,
+    pub url: Option<Arc<str>>,
     /// Addresses of the near and the far end, as `host:port` or as a path.
     pub local: Option<Arc<str>>,
     pub peer: Option<Arc<str>>,

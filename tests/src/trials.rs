@@ -13,6 +13,7 @@ const OTHERS: &[&str] = &[
     "busy_waits.py",
     "io_waits.py",
     "named_library_waits.py",
+    "network_waits.py",
     "open_groups.py",
     "named_waits.py",
     "labels.py",

@@ -14,6 +14,7 @@ const ROUNDING: f64 = 1e-6;
 
 /// A target whose argument is the library that its tasks wait by.
 const LIBRARIES: &str = "named_library_waits.py";
+const NETWORK: &str = "network_waits.py";
 /// The versions on which a loop at work is looked at, and how often.
 const BUSY_VERSIONS: [(u32, u32); 4] = [(3, 8), (3, 12), (3, 14), (3, 15)];
 const SNAPSHOTS: usize = 10;
@@ -55,6 +56,9 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 trials::skipped(name, &format!("it has no {library}"))
             });
         }
+        for (library, least) in [("aiohttp", 9), ("httpx", 4)] {
+            list.push(of_network(&python, library, least));
+        }
         let (name, own) = (format!("{}::labels", python.label), python.clone());
         list.push(trials::trial(name, move || labels(&own)));
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
@@ -63,6 +67,19 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         }
     }
     Ok(list)
+}
+
+/// What clients and servers of a library wait for.
+fn of_network(python: &Python, library: &'static str, least: usize) -> Trial {
+    let (own, name) = (python.clone(), format!("{}::of_{library}", python.label));
+    // The compiled parts of aiohttp's wheels, which are for other builds, crash in these.
+    if library == "aiohttp" && python.is_debug() {
+        return trials::skipped(name, "its wheels do not work in debug builds");
+    }
+    if !python.has_package(library) {
+        return trials::skipped(name, &format!("it has no {library}"));
+    }
+    trials::trial(name, move || at_rest(&own, NETWORK, &[library], least))
 }
 
 /// The facts that a target knows of its tasks' waits, by the task's address.

@@ -43,6 +43,8 @@ impl Serialize for ResourceDocument<'_> {
             seconds.map(|left| -left).filter(|over| *over > 0.0),
         )?;
         entry.known("fd", resource.fd)?;
+        entry.known("method", resource.method.as_deref())?;
+        entry.known("url", resource.url.as_deref())?;
         entry.known("local", resource.local.as_deref())?;
         entry.known("peer", resource.peer.as_deref())?;
         entry.known("pid", resource.pid)?;

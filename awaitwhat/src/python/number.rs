@@ -32,6 +32,19 @@ impl Objects<'_> {
         Ok(i64::try_from(if is_negative { -magnitude } else { magnitude }).ok())
     }
 
+    /// What a `bytes` object begins with, at most `limit` bytes, and whether there is more.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn first_bytes(&self, object: Address, limit: usize) -> Result<(Vec<u8>, bool), ReadError> {
+        let offsets = &self.offsets.bytes;
+        let size = self.memory.read_u64(object.offset(offsets.size))?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; size.min(limit)];
+        self.memory.read(object.offset(offsets.value), &mut bytes)?;
+        Ok((bytes, size > limit))
+    }
+
     /// The value of a `bytes` object of at most `limit` bytes.
     ///
     /// # Errors

@@ -440,6 +440,27 @@ fn reads_sequences() {
 }
 
 #[test]
+fn reads_the_keys_that_are_in_a_set() {
+    let mut heap = heap();
+    let header = heap.offsets.header_bytes();
+    let (set, table) = (heap.allocate(200), heap.allocate(64));
+    // Two keys, one that was removed, and a place that nothing was in.
+    for (index, word) in [3, 30, 9, u64::MAX, 0, 0, 5, 50].into_iter().enumerate() {
+        heap.set(table, index as u64 * 8, word);
+    }
+    for (index, word) in [3, 2, 3, table.0].into_iter().enumerate() {
+        heap.set(set, header + index as u64 * 8, word);
+    }
+    let objects = heap.objects();
+    assert_eq!(objects.first_set_items(set, 9), Ok(vec![Address(3), Address(5)]));
+    assert_eq!(objects.first_set_items(set, 2), Ok(vec![Address(3)]));
+    heap.set(set, header + 16, MAX_ITEMS + 1);
+    heap.objects()
+        .first_set_items(set, 9)
+        .expect_err("its table is absurd");
+}
+
+#[test]
 fn refuses_sequences_of_absurd_sizes() {
     let mut heap = heap();
     let list = heap.list(&[]);

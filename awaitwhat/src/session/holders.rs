@@ -1,6 +1,6 @@
 //! Who has what others wait for, once all tasks of a snapshot are known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::assemble::readable;
@@ -34,12 +34,13 @@ pub(super) fn name(tasks: &mut [Task], visits: &[Visit], losses: &Losses) {
         let Some(resource) = wanted_mut(task) else {
             continue;
         };
-        let found = resource.id.and_then(|id| holders.get(&id));
+        let found = if resource.parts.is_empty() {
+            whole(resource, &holders)
+        } else {
+            of_parts(resource, &holders)
+        };
         resource.holding = match found {
-            Some(found) => Holding::Tasks {
-                are_all: are_all(resource, found),
-                tasks: found.iter().map(|(task, _)| *task).collect(),
-            },
+            Some(found) => found,
             None if only.is_some() && only == resource.id => Holding::OnlyWaiters,
             None => Holding::Unknown,
         };
@@ -55,6 +56,33 @@ fn wanted(task: &Task) -> Option<&Resource> {
 fn wanted_mut(task: &mut Task) -> Option<&mut Resource> {
     let resource = task.waits_on.as_mut()?.resource.as_deref_mut()?;
     (resource.holding == Holding::Unknown).then_some(resource)
+}
+
+/// Those that have the one thing; `None` where nobody is known.
+fn whole(resource: &Resource, holders: &Holders) -> Option<Holding> {
+    let found = holders.get(&resource.id?)?;
+    Some(Holding::Tasks {
+        are_all: are_all(resource, found),
+        tasks: found.iter().map(|(task, _)| *task).collect(),
+    })
+}
+
+/// Those that have parts of a thing; `None` where nobody is known. They are all that there are if each part has one of its own: of a part
+/// that several have, others may have it as well.
+fn of_parts(resource: &Resource, holders: &Holders) -> Option<Holding> {
+    let of_part = |part: &Address| holders.get(part).map_or(&[][..], Vec::as_slice);
+    let tasks: BTreeSet<Address> = resource
+        .parts
+        .iter()
+        .flat_map(of_part)
+        .map(|(task, _)| *task)
+        .collect();
+    let has_one = |part| of_part(part).len() == 1;
+    let is_whole = resource.size == i64::try_from(resource.parts.len()).ok();
+    (!tasks.is_empty()).then(|| Holding::Tasks {
+        are_all: is_whole && resource.parts.iter().all(has_one),
+        tasks: tasks.into_iter().collect(),
+    })
 }
 
 fn holders(tasks: &[Task], visits: &[Visit]) -> Holders {

@@ -45,7 +45,10 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         visit.named = match readable(reader.resource(&task))? {
             Some(Some(resource)) => {
                 let is_wanted = resource.holding == Holding::Unknown;
-                wanted.extend(resource.id.filter(|_| is_wanted));
+                if is_wanted {
+                    wanted.extend(resource.id);
+                    wanted.extend(&resource.parts);
+                }
                 Named::As(Box::new(resource))
             }
             Some(None) => Named::Unfit,

@@ -10,6 +10,8 @@ use crate::snapshot::Task;
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
+/// Columns that a URL with its method may take.
+const URL_WIDTH: usize = 100;
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
@@ -24,19 +26,33 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     }
     let mut text = first.words.to_string();
     let different = different(resources);
-    match (&first.label, different) {
-        (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
-        (None, 2..) => text += &format!(", {different} different ones"),
-        (None, _) => {}
+    let request = common(resources, request);
+    match (&request, &first.label, different) {
+        (Some(request), _, _) => text += &format!(" {}", fitted(request, URL_WIDTH)),
+        (None, Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
+        (None, None, 2..) => text += &format!(", {different} different ones"),
+        (None, None, _) => {}
     }
-    if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
-        text += &format!(" {}", fitted(peer, NAME_WIDTH));
+    let peer = common(resources, |it| it.peer.as_deref());
+    let mut facts = facts(resources, different, by_id);
+    match peer.map(|peer| fitted(peer, NAME_WIDTH)) {
+        Some(peer) if request.is_some() => facts.insert(0, format!("peer {peer}")),
+        Some(peer) => text += &format!(" {peer}"),
+        None => {}
     }
-    let facts = facts(resources, different, by_id);
     if !facts.is_empty() {
         text += &format!(" ({})", facts.join(", "));
     }
     Some(text)
+}
+
+/// What is asked for, of whom; `None` where it is no request.
+fn request(resource: &Resource) -> Option<String> {
+    let url = resource.url.as_ref()?;
+    Some(match &resource.method {
+        Some(method) => format!("{method} {url}"),
+        None => url.to_string(),
+    })
 }
 
 /// As [`describe`], as a sentence about those that wait.
@@ -244,6 +260,12 @@ mod tests {
             fd: Some(7),
             ..resource(ResourceKind::Stream, 1)
         };
+        let request = Resource {
+            words: "response to request".into(),
+            method: Some("GET".into()),
+            url: Some("http://localhost:8080/slow".into()),
+            ..socket.clone()
+        };
         let all = [
             lock,
             queue(0, 0),
@@ -252,6 +274,7 @@ mod tests {
             sleep(3_240_000_000),
             sleep(-500_000_000),
             socket,
+            request,
         ];
         let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
         insta::assert_snapshot!(all.join("\n"), @"
@@ -262,6 +285,7 @@ mod tests {
         sleep (3.2 s left)
         sleep (overdue by 0.500 s)
         data from stream 10.0.0.7:5432 (fd 7)
+        response to request GET http://localhost:8080/slow (peer 10.0.0.7:5432, fd 7)
         ");
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::reader::{Reader, Waiting, changed};
+use super::reader::{Reader, Waiting, changed, is_plain};
 use super::rules::HolderRule;
 use crate::memory::Address;
 use crate::python::ReadError;
@@ -30,7 +30,33 @@ impl Reader<'_> {
                 held.push(object);
             }
         }
+        self.used(task, &frames, wanted, &mut held)?;
         Ok(held)
+    }
+
+    /// Adds those of the objects of `wanted` that the task uses, as rules say of its functions, unless it is inside of their block as well.
+    fn used(
+        &mut self,
+        task: &Waiting<'_>,
+        frames: &[FrameAddress],
+        wanted: &HashSet<Address>,
+        held: &mut Vec<Address>,
+    ) -> Result<(), ReadError> {
+        for (frame, at) in task.stack.iter().zip(frames.iter().rev()) {
+            if !is_plain(frame) {
+                continue;
+            }
+            for rule in self.rules().of_users(&frame.function, &frame.file) {
+                if self.is_method(&rule.function, frame, *at)?
+                    && let Some(object) = self.locate(*at, &rule.object)?
+                    && wanted.contains(&object)
+                    && !held.contains(&object)
+                {
+                    held.push(object);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether an object is a task group.

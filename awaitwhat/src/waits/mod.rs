@@ -9,6 +9,7 @@ mod known;
 mod label;
 mod path;
 mod reader;
+mod requests;
 mod rules;
 mod values;
 

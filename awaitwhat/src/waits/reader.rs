@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::known::Known;
 use super::path::{Path, Step};
-use super::rules::{Places, Rule, Rules};
+use super::rules::{self, Places, Rule, Rules};
 use super::values::Kind;
 use crate::memory::Address;
 use crate::origin::{self, Rank};
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             };
             let mut found = None;
             for rule in self.rules.of_function(&frame.function, &frame.file) {
-                let is_over = rule.over.as_deref() == base;
+                let is_over = rule.over.as_deref() == base && is_called(rule, task, position);
                 if found.is_none() && is_over && self.fits(rule, frame, *at)? {
                     found = Some(rule);
                 }
@@ -164,8 +164,8 @@ impl<'a> Reader<'a> {
                 let Some(rule) = found else { return Ok(None) };
                 base = Some(rule.function.as_str());
             }
-            let is_own = frame.origin.rank == Rank::Application;
-            if found.is_none() && is_own {
+            let is_own = || frame.origin.rank == Rank::Application && !self.rules.is_of_library(&frame.file);
+            if found.is_none() && is_own() {
                 // What is outside of the application's own function is about other things than what that one waits for.
                 break;
             }
@@ -186,13 +186,31 @@ impl<'a> Reader<'a> {
         {
             return Ok(false);
         }
-        let Some(class) = rule.class().filter(|_| !frame.function.contains('.')) else {
+        if !self.is_method(&rule.function, frame, at)? {
+            return Ok(false);
+        }
+        Ok(rule.meant.is_none() || self.located(at, rule.meant.as_ref())?.is_some())
+    }
+
+    /// Whether the frame is of the class that the qualified name of a rule's function says, where its code object does not say so itself.
+    pub(super) fn is_method(
+        &mut self,
+        function: &'static str,
+        frame: &Frame,
+        at: FrameAddress,
+    ) -> Result<bool, ReadError> {
+        let Some(class) = rules::class_of(function).filter(|_| !frame.function.contains('.')) else {
             return Ok(true);
         };
-        let Some(own) = self.variable(at, "self")? else {
-            return Ok(false);
-        };
-        Ok(self.kind_of(own)?.names.iter().any(|name| &**name == class))
+        match self.variable(at, "self")? {
+            Some(own) => self.is_a(own, class),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether an object is of a class of this name, or of one that is derived from such a class.
+    pub(super) fn is_a(&mut self, object: Address, class: &str) -> Result<bool, ReadError> {
+        Ok(self.kind_of(object)?.names.iter().any(|name| &**name == class))
     }
 
     /// Reads what a rule says.
@@ -227,6 +245,10 @@ impl<'a> Reader<'a> {
                 are_all: true,
             };
         }
+        if let Some(parts) = self.located(at, rule.parts.as_ref())? {
+            resource.parts = self.items(parts)?;
+            resource.holding = Holding::Unknown;
+        }
         if rule.holders && resource.id.is_some() && resource.held != Some(false) {
             resource.holding = Holding::Unknown;
         }
@@ -237,6 +259,7 @@ impl<'a> Reader<'a> {
         }
         self.follow_numbers(rule, at, task, &mut resource)?;
         self.follow_ends(rule, at, &mut resource)?;
+        self.follow_request(rule, at, &mut resource)?;
         for (name, path) in &rule.detail {
             if let Some(detail) = self.detail(at, path)? {
                 resource.detail.push((name.as_str().into(), detail));
@@ -317,7 +340,7 @@ impl<'a> Reader<'a> {
         self.plain_value(object)
     }
 
-    fn number_at(
+    pub(super) fn number_at(
         &mut self,
         at: FrameAddress,
         places: Option<&'static Places>,
@@ -338,7 +361,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    fn first_of<T>(
+    pub(super) fn first_of<T>(
         &mut self,
         at: FrameAddress,
         places: Option<&'static Places>,
@@ -363,7 +386,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The object at the end of a path; `None` where there is none, or it is `None`.
-    fn locate(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Address>, ReadError> {
+    pub(super) fn locate(
+        &mut self,
+        at: FrameAddress,
+        path: &'static Path,
+    ) -> Result<Option<Address>, ReadError> {
         match self.variable(at, &path.local)? {
             Some(object) => self.follow_from(object, path),
             None => Ok(None),
@@ -488,6 +515,15 @@ impl<'a> Reader<'a> {
     pub(super) const fn expressions_mut(&mut self) -> &mut Expressions {
         &mut self.expressions
     }
+}
+
+/// Whether the function at a place waits in the one that the rule says, if it says one.
+fn is_called(rule: &Rule, task: &Waiting<'_>, position: usize) -> bool {
+    let Some(function) = rule.calls.as_deref() else {
+        return true;
+    };
+    let inner = position.checked_sub(1).and_then(|inner| task.stack.get(inner));
+    inner.is_some_and(|frame| *frame.function == *function || *frame.function == *rules::plain_name(function))
 }
 
 /// A time in seconds as nanoseconds, the longest where it is longer.

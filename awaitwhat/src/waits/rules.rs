@@ -1,18 +1,21 @@
 //! Rules: which function waits for what, and where the facts of it are. They are data, a file per library.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use super::path::Path;
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
     ("anyio", include_str!("rules/anyio.toml")),
     ("trio", include_str!("rules/trio.toml")),
+    ("transports", include_str!("rules/transports.toml")),
+    ("aiohttp", include_str!("rules/aiohttp.toml")),
+    ("httpcore", include_str!("rules/httpcore.toml")),
 ];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.
@@ -25,6 +28,11 @@ pub struct Rule {
     pub function: String,
     /// The function that it is waiting in itself: the rule holds only while that is the innermost one of the chain that a rule knows.
     pub over: Option<String>,
+    /// The function that it waits in directly, where it may wait in several.
+    pub calls: Option<String>,
+    /// What has to be there for the rule to be meant: a function may wait for several things.
+    #[serde(rename = "where")]
+    pub meant: Option<Path>,
     pub kind: ResourceKind,
     /// What the user reads, instead of what the kind is called: `an item of queue`.
     pub words: Option<String>,
@@ -41,12 +49,19 @@ pub struct Rule {
     pub holders: bool,
     /// The one task that has it.
     pub owner: Option<Path>,
+    /// A container of things of which each user has one: whoever uses one of them has a part of it.
+    pub parts: Option<Path>,
     pub size: Option<Places>,
     pub limit: Option<Places>,
     pub free: Option<Places>,
     /// When the wait ends by itself, by the clock of the loop, in seconds.
     pub deadline: Option<Places>,
     pub fd: Option<Places>,
+    /// What the connection's transport is, which says the descriptor and both addresses.
+    pub transport: Option<Places>,
+    /// What is asked for, of whom.
+    pub method: Option<Places>,
+    pub url: Option<Places>,
     /// Address of the near and of the far end, or the host and the port of that.
     pub local: Option<Places>,
     pub peer: Option<Places>,
@@ -88,6 +103,41 @@ pub struct GroupRule {
     pub class: String,
 }
 
+/// What a task uses while it is in a function.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRule {
+    pub file: String,
+    pub function: String,
+    pub object: Path,
+}
+
+/// What a transport says of its connection. Its paths begin at an object of the class, which is called `self` here.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransportRule {
+    /// The name of the class, or of one that it is derived from.
+    pub class: String,
+    pub fd: Option<Places>,
+    pub local: Option<Places>,
+    pub peer: Option<Places>,
+    /// The transport below it, which has the rest.
+    pub below: Option<Path>,
+}
+
+/// The parts of a URL. Its paths begin at an object of the class, which is called `self` here.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UrlRule {
+    /// The name of the class, or of one that it is derived from.
+    pub class: String,
+    pub scheme: Places,
+    /// The host, with whatever stands before and behind it in a URL.
+    pub netloc: Places,
+    pub port: Option<Places>,
+    pub path: Places,
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
@@ -109,22 +159,31 @@ impl Places {
 impl Rule {
     /// The plain name of its function: what a code object has before 3.11.
     pub fn plain_name(&self) -> &str {
-        self.function
-            .rsplit_once('.')
-            .map_or(&self.function, |(_, name)| name)
+        plain_name(&self.function)
     }
 
     /// The class that its function is a method of.
     pub fn class(&self) -> Option<&str> {
-        let (class, _) = self.function.rsplit_once('.')?;
-        Some(class.rsplit_once('.').map_or(class, |(_, name)| name))
+        class_of(&self.function)
     }
+}
+
+/// What a code object has of a qualified name before 3.11.
+pub fn plain_name(function: &str) -> &str {
+    function.rsplit_once('.').map_or(function, |(_, name)| name)
+}
+
+/// The class that a function is a method of, as its qualified name says.
+pub fn class_of(function: &str) -> Option<&str> {
+    let (class, _) = function.rsplit_once('.')?;
+    Some(plain_name(class))
 }
 
 /// The content of a file of rules.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleFile {
+    #[serde(default)]
     wait: Vec<Rule>,
     #[serde(default)]
     holder: Vec<HolderRule>,
@@ -132,15 +191,26 @@ struct RuleFile {
     deadline: Vec<DeadlineRule>,
     #[serde(default)]
     group: Vec<GroupRule>,
+    #[serde(default)]
+    user: Vec<UserRule>,
+    #[serde(default)]
+    transport: Vec<TransportRule>,
+    #[serde(default)]
+    url: Vec<UrlRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
 #[derive(Debug, Default)]
 pub struct Rules {
     waits: HashMap<String, Vec<Rule>>,
+    /// Folders of the libraries that they are about.
+    libraries: HashSet<String>,
     holders: Vec<HolderRule>,
     deadlines: Vec<DeadlineRule>,
     groups: Vec<GroupRule>,
+    users: Vec<UserRule>,
+    transports: Vec<TransportRule>,
+    urls: Vec<UrlRule>,
 }
 
 impl Rules {
@@ -165,13 +235,25 @@ impl Rules {
     fn add(&mut self, text: &str) -> Result<(), toml::de::Error> {
         let file: RuleFile = toml::from_str(text)?;
         for rule in file.wait {
+            if let Some((library, _)) = rule.file.split_once('/') {
+                self.libraries.insert(library.to_owned());
+            }
             let of_name = self.waits.entry(rule.plain_name().to_owned());
             of_name.or_default().push(rule);
         }
         self.holders.extend(file.holder);
         self.deadlines.extend(file.deadline);
         self.groups.extend(file.group);
+        self.users.extend(file.user);
+        self.transports.extend(file.transport);
+        self.urls.extend(file.url);
         Ok(())
+    }
+
+    /// Whether a file is in the folder of a library that rules are about, wherever that is installed.
+    pub fn is_of_library(&self, file: &str) -> bool {
+        let mut folders = file.rsplit('/').skip(1);
+        folders.any(|folder| self.libraries.contains(folder))
     }
 
     /// The rules for blocks that stand for something else.
@@ -187,6 +269,29 @@ impl Rules {
     /// The rules for task groups.
     pub fn of_groups(&self) -> &[GroupRule] {
         &self.groups
+    }
+
+    /// The rules for transports.
+    pub fn of_transports(&self) -> &[TransportRule] {
+        &self.transports
+    }
+
+    /// The rules for URLs.
+    pub fn of_urls(&self) -> &[UrlRule] {
+        &self.urls
+    }
+
+    /// As [`Rules::of_function`], of what a task uses while it is in the function.
+    pub fn of_users<'r, 'n>(
+        &'r self,
+        name: &'n str,
+        file: &'n str,
+    ) -> impl Iterator<Item = &'r UserRule> + use<'r, 'n> {
+        let is_meant = move |rule: &&UserRule| {
+            let is_name = name == rule.function || name == plain_name(&rule.function);
+            is_name && is_path_end(file, &rule.file)
+        };
+        self.users.iter().filter(is_meant)
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
@@ -228,6 +333,14 @@ mod tests {
         assert_eq!(found("Other.acquire", locks), None);
         assert_eq!(found("Lock.acquire", "/srv/notasyncio/locks.py"), None);
         assert_eq!(found("Lock.acquire", "/srv/myasyncio/locks.py"), None);
+    }
+
+    #[test]
+    fn libraries_are_known_wherever_they_are() {
+        let is_known = |file| Rules::built_in().is_of_library(file);
+        assert!(is_known("/opt/vendored/aiohttp/streams.py"));
+        assert!(is_known("/usr/lib/python3.12/asyncio/locks.py"));
+        assert!(!is_known("/srv/myaiohttp/aiohttp.py"));
     }
 
     #[test]

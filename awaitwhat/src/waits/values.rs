@@ -137,7 +137,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The items of a sequence, as far as they are looked at; of anything else none.
+    /// The items of a sequence or a set, as far as they are looked at; of anything else none.
     pub(super) fn items(&mut self, object: Address) -> Result<Vec<Address>, ReadError> {
         let container = self.container(object)?;
         let objects = self.frames().objects;
@@ -145,7 +145,8 @@ impl Reader<'_> {
             Some(Container::Deque) => objects.first_deque_items(object),
             Some(Container::List) => objects.first_list_items(object, MAX_LINE),
             Some(Container::Tuple) => objects.first_tuple_items(object, MAX_LINE),
-            Some(Container::Dict | Container::Set | Container::Bytes) | None => Ok(Vec::new()),
+            Some(Container::Set) => objects.first_set_items(object, MAX_LINE),
+            Some(Container::Dict | Container::Bytes) | None => Ok(Vec::new()),
         }
     }
 
@@ -214,6 +215,20 @@ impl Reader<'_> {
             joined.push(self.text(word)?.unwrap_or_else(|| "…".into()));
         }
         Ok(Some(cut(&joined.join(" "))))
+    }
+
+    /// A text, or bytes that are one.
+    pub(super) fn plain_text(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let objects = self.frames().objects;
+        if !objects.is_exactly(object, objects.types.bytes)? {
+            return self.text(object);
+        }
+        let (bytes, is_cut) = objects.first_bytes(object, MAX_CHARACTERS)?;
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        if is_cut {
+            text.push('…');
+        }
+        Ok(Some(text.into()))
     }
 
     fn text(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
