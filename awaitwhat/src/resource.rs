@@ -101,6 +101,8 @@ pub struct Resource {
     /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
     pub deadline_ns: Option<i64>,
     pub fd: Option<i64>,
+    /// The socket that the descriptor stands for, by its inode, where only the kernel knows its addresses.
+    pub socket: Option<u64>,
     /// What is asked for, of whom: the method and the URL, without user information and query.
     pub method: Option<Arc<str>>,
     pub url: Option<Arc<str>>,

@@ -56,9 +56,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 trials::skipped(name, &format!("it has no {library}"))
             });
         }
-        for (library, least) in [("aiohttp", 9), ("httpx", 4)] {
-            list.push(of_network(&python, library, least));
-        }
+        let of_network = |libraries, least| of_network(&python, libraries, least);
+        list.push(of_network(&["aiohttp"], 9));
+        list.push(of_network(&["aiohttp", "uvloop"], 12));
+        list.push(of_network(&["httpx"], 4));
         let (name, own) = (format!("{}::labels", python.label), python.clone());
         list.push(trials::trial(name, move || labels(&own)));
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
@@ -70,16 +71,17 @@ fn list() -> anyhow::Result<Vec<Trial>> {
 }
 
 /// What clients and servers of a library wait for.
-fn of_network(python: &Python, library: &'static str, least: usize) -> Trial {
-    let (own, name) = (python.clone(), format!("{}::of_{library}", python.label));
+fn of_network(python: &Python, libraries: &'static [&'static str], least: usize) -> Trial {
+    let name = format!("{}::of_{}", python.label, libraries.join("_on_"));
     // The compiled parts of aiohttp's wheels, which are for other builds, crash in these.
-    if library == "aiohttp" && python.is_debug() {
+    if libraries.contains(&"aiohttp") && python.is_debug() {
         return trials::skipped(name, "its wheels do not work in debug builds");
     }
-    if !python.has_package(library) {
+    if let Some(library) = libraries.iter().find(|library| !python.has_package(library)) {
         return trials::skipped(name, &format!("it has no {library}"));
     }
-    trials::trial(name, move || at_rest(&own, NETWORK, &[library], least))
+    let python = python.clone();
+    trials::trial(name, move || at_rest(&python, NETWORK, libraries, least))
 }
 
 /// The facts that a target knows of its tasks' waits, by the task's address.

@@ -13,6 +13,8 @@ use crate::memory::Address;
 pub const MAX_HANDLES: usize = 10_000;
 /// Where the class is that tells the time by the system's clock.
 const BASE_EVENTS: &str = "/asyncio/base_events.py";
+/// The class that all loops of uvloop are derived from.
+const UVLOOP: &str = "uvloop.loop.Loop";
 
 /// How loops of one class make a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,27 @@ impl Objects<'_> {
         };
         let kind = self.full_type_name(self.type_of(monotonic)?)?;
         Ok(kind == "builtin_function_or_method")
+    }
+
+    /// Whether the loop is one of uvloop's, whose `time` nothing stands in front of: libuv's clock is `CLOCK_MONOTONIC`, in ms.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has_uvloop_clock(&self, event_loop: Address) -> Result<bool, ReadError> {
+        if self.attribute(event_loop, "time")?.is_some() {
+            return Ok(false);
+        }
+        for class in self.resolution_order(self.type_of(event_loop)?)? {
+            if !self.is_heap_type(class)? && self.full_type_name(class)? == UVLOOP {
+                return Ok(true);
+            }
+            if let Some(namespace) = self.namespace(class)?
+                && self.dict_get(namespace, "time")?.is_some()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(false)
     }
 
     /// The code of the function that instances of a class have under this name.

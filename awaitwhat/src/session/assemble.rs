@@ -8,7 +8,7 @@ use awaitwhat_common::event::TaskState as RawState;
 use super::blocked::{self, Blocked, DueFutures};
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::{AttachError, Observer};
-use super::{holders, trio};
+use super::{holders, sockets, trio};
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
 use crate::python::ReadError;
@@ -65,6 +65,7 @@ pub(super) fn assemble(
     }
     trio::gather_children(&mut tasks);
     holders::name(&mut tasks, &seen, &observer.losses);
+    sockets::name(observer.pid, &mut tasks);
     graph::link(&mut tasks);
     let main_thread = if tasks.is_empty() {
         Vec::new()

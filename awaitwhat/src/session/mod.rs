@@ -14,6 +14,7 @@ mod passes;
 mod process;
 mod rests;
 mod roster;
+mod sockets;
 mod traced;
 mod tracer;
 mod trio;

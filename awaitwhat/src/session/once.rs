@@ -269,10 +269,10 @@ async fn named_pass(
         let is_proven = !pages.is_empty() && passes.is_still_so(capture, observer, plan)?;
         let reads = observer.memory.reads();
         let Some(first) = passes.complete() else { continue };
-        waits::read(observer, first, turns).map_err(FindError::from)?;
+        let are_sockets_asked = waits::read(observer, first, turns).map_err(FindError::from)?;
         jobs::find(observer, first).map_err(FindError::from)?;
         let is_of_one_turn = !first.is_of_several_turns();
-        let is_all = is_proven && observer.memory.reads() == reads;
+        let is_all = is_proven && observer.memory.reads() == reads && !are_sockets_asked;
         if is_of_one_turn && (is_all || passes.is_still_so(capture, observer, plan)?) {
             let is_proven = tell_jobs(capture, observer, plan, &mut passes)?;
             return Ok((passes.fuller(), is_proven));

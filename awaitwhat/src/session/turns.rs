@@ -30,6 +30,7 @@ pub(super) struct Turns {
 struct Known {
     /// `None` where it makes its turns in another way than asyncio's own.
     class: Option<LoopClass>,
+    has_uvloop_clock: bool,
     completing: Completing,
 }
 
@@ -85,8 +86,9 @@ impl Turns {
 
     /// What the clock of a loop that was looked at says now, in seconds; `None` where it is not the system's.
     pub(super) fn time_of(&self, event_loop: Address) -> Option<f64> {
-        let class = self.loops.get(&event_loop)?.class?;
-        class.has_system_clock.then(|| self.now())
+        let known = self.loops.get(&event_loop)?;
+        let has_system_clock = known.class.is_some_and(|class| class.has_system_clock);
+        (has_system_clock || known.has_uvloop_clock).then(|| self.now())
     }
 
     /// A moment of a loop's clock, as `CLOCK_MONOTONIC` has it here, in ns.
@@ -124,6 +126,7 @@ impl Turns {
         let known = readable(interpreter.interpreter_of(memory, thread).and_then(|state| {
             Ok(Known {
                 class: interpreter.loop_class(memory, state, event_loop)?,
+                has_uvloop_clock: interpreter.has_uvloop_clock(memory, event_loop)?,
                 completing: interpreter.completing(memory, state)?,
             })
         }))?;

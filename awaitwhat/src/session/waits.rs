@@ -7,6 +7,7 @@ use awaitwhat_common::event::TaskState as RawState;
 use super::assemble::readable;
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
+use super::sockets;
 use super::turns::Turns;
 use crate::memory::{Address, Fault};
 use crate::resource::Holding;
@@ -14,13 +15,17 @@ use crate::waits::{Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
 const MAX_LINKS: usize = 1 << 17;
+/// Sockets of which the kernel is asked.
+const MAX_SOCKETS: usize = 10_000;
 /// Tasks whose pages are asked for at a time.
 const AHEAD: usize = 256;
 
 /// Reads what the suspended tasks of `pass` wait for, and which of them have what others do, of memory as far as it is not remembered.
 ///
 /// Nothing of it holds before it is proven that the tasks had no turn meanwhile: see [`Gathering::doubt_waits`].
-pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> Result<(), Fault> {
+/// Says whether the kernel was asked for sockets: then that has to be proven from here on.
+pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> Result<bool, Fault> {
+    let mut sockets = 0;
     let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     let mut wanted = HashSet::new();
@@ -43,7 +48,10 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             continue;
         }
         visit.named = match readable(reader.resource(&task))? {
-            Some(Some(resource)) => {
+            Some(Some(mut resource)) => {
+                if sockets < MAX_SOCKETS && sockets::find(observer.pid, &mut resource) {
+                    sockets += 1;
+                }
                 let is_wanted = resource.holding == Holding::Unknown;
                 if is_wanted {
                     wanted.extend(resource.id);
@@ -58,7 +66,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     let groups = groups(observer, pass, &mut readers)?;
     wanted.extend(&groups);
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(sockets > 0);
     }
     // In the order of the registry, in which tasks lie near each other.
     for id in &pass.order {
@@ -72,7 +80,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
         }
     }
-    Ok(())
+    Ok(sockets > 0)
 }
 
 /// The task groups that callbacks of tasks lead to.

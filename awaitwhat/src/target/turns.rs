@@ -80,6 +80,14 @@ impl Interpreter {
         self.objects(memory).loop_class(event_loop, time)
     }
 
+    /// Whether the loop is one of uvloop's, with the clock of these.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has_uvloop_clock(&self, memory: &dyn Memory, event_loop: Address) -> Result<bool, ReadError> {
+        self.objects(memory).has_uvloop_clock(event_loop)
+    }
+
     /// The functions of asyncio, in the interpreter at `state`, that complete a future when a timer is due.
     ///
     /// # Errors

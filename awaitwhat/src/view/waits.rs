@@ -130,6 +130,10 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if is_job {
         facts.extend(jobs::facts(resources));
     }
+    let is_listener = resources[0].kind == ResourceKind::Listener;
+    if let Some(local) = common(resources, |it| it.local.as_deref()).filter(|_| is_listener) {
+        facts.push(format!("at {}", fitted(local, NAME_WIDTH)));
+    }
     if let Some(fd) = common(resources, |it| it.fd) {
         facts.push(format!("fd {fd}"));
     }

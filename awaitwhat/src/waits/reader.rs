@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
 
     /// Whether an object is of a class of this name, or of one that is derived from such a class.
     pub(super) fn is_a(&mut self, object: Address, class: &str) -> Result<bool, ReadError> {
-        Ok(self.kind_of(object)?.names.iter().any(|name| &**name == class))
+        Ok(self.kind_of(object)?.is_a(class))
     }
 
     /// Reads what a rule says.
@@ -429,7 +429,8 @@ impl<'a> Reader<'a> {
         self.variables.get_or(code, name, find)
     }
 
-    /// What an object has under a name: in a slot of its class or of one that this is derived from, or else in its `__dict__`.
+    /// What an object has under a name: in a slot of its class or of one that this is derived from, or else in its `__dict__`, or in a field that a
+    /// rule knows.
     pub(super) fn member(&mut self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
         let objects = self.frames.objects;
         let type_object = objects.type_of(object)?;
@@ -439,7 +440,10 @@ impl<'a> Reader<'a> {
                 let value = objects.memory.read_address(object.offset(offset.into()))?;
                 Ok((!value.is_null()).then_some(value))
             }
-            None => objects.attribute(object, name),
+            None => match objects.attribute(object, name)? {
+                Some(value) => Ok(Some(value)),
+                None => self.field(object, name),
+            },
         }
     }
 

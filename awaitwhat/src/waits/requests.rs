@@ -46,6 +46,9 @@ impl Reader<'_> {
         if resource.fd.is_none() {
             resource.fd = self.first_from(transport, rule.fd.as_ref(), |this, object| this.number(object))?;
         }
+        if let (None, Some(handle)) = (resource.fd, &rule.handle) {
+            resource.fd = self.descriptor(transport, handle)?;
+        }
         let address = |this: &mut Self, object| this.endpoint(object);
         if resource.local.is_none() {
             resource.local = self.first_from(transport, rule.local.as_ref(), address)?;
@@ -61,7 +64,7 @@ impl Reader<'_> {
     fn transport_rule(&mut self, transport: Address) -> Result<Option<&'static TransportRule>, ReadError> {
         let kind = self.kind_of(transport)?;
         let mut rules = self.rules().of_transports().iter();
-        Ok(rules.find(|rule| kind.names.iter().any(|name| **name == rule.class)))
+        Ok(rules.find(|rule| kind.is_a(&rule.class)))
     }
 
     /// What stands at the first of several places that says something, from an object on.

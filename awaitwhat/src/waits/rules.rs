@@ -7,13 +7,14 @@ use super::path::Path;
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
     ("anyio", include_str!("rules/anyio.toml")),
     ("trio", include_str!("rules/trio.toml")),
     ("transports", include_str!("rules/transports.toml")),
+    ("uvloop", include_str!("rules/uvloop.toml")),
     ("aiohttp", include_str!("rules/aiohttp.toml")),
     ("httpcore", include_str!("rules/httpcore.toml")),
 ];
@@ -119,10 +120,37 @@ pub struct TransportRule {
     /// The name of the class, or of one that it is derived from.
     pub class: String,
     pub fd: Option<Places>,
+    pub handle: Option<HandleRule>,
     pub local: Option<Places>,
     pub peer: Option<Places>,
     /// The transport below it, which has the rest.
     pub below: Option<Path>,
+}
+
+/// Where an object has a pointer to a C struct that has its descriptor, and what shows that it is that struct. All are offsets in bytes.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandleRule {
+    /// In the object.
+    pub pointer: u16,
+    /// In the struct: a pointer back to the object, a number that is one of `kinds`, and the descriptor.
+    pub owner: u16,
+    pub kind: u16,
+    pub kinds: Vec<u32>,
+    pub fd: u16,
+}
+
+/// A field of a class of an extension module that Python does not see: paths find it by its name.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldRule {
+    /// The full name of the class, or of one that it is derived from.
+    pub class: String,
+    pub name: String,
+    /// In bytes.
+    pub offset: u16,
+    /// The full name of the type that the object in it has to have.
+    pub value: String,
 }
 
 /// The parts of a URL. Its paths begin at an object of the class, which is called `self` here.
@@ -197,6 +225,8 @@ struct RuleFile {
     transport: Vec<TransportRule>,
     #[serde(default)]
     url: Vec<UrlRule>,
+    #[serde(default)]
+    field: Vec<FieldRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
@@ -211,6 +241,7 @@ pub struct Rules {
     users: Vec<UserRule>,
     transports: Vec<TransportRule>,
     urls: Vec<UrlRule>,
+    fields: Vec<FieldRule>,
 }
 
 impl Rules {
@@ -247,6 +278,7 @@ impl Rules {
         self.users.extend(file.user);
         self.transports.extend(file.transport);
         self.urls.extend(file.url);
+        self.fields.extend(file.field);
         Ok(())
     }
 
@@ -279,6 +311,11 @@ impl Rules {
     /// The rules for URLs.
     pub fn of_urls(&self) -> &[UrlRule] {
         &self.urls
+    }
+
+    /// The rules for fields of extension modules.
+    pub fn of_fields(&self) -> &[FieldRule] {
+        &self.fields
     }
 
     /// As [`Rules::of_function`], of what a task uses while it is in the function.

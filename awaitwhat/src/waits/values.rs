@@ -23,6 +23,8 @@ const VIEW_LENGTH: u64 = 56;
 pub(super) struct Kind {
     /// Its name, and those of the types that it is derived from.
     pub(super) names: Vec<Arc<str>>,
+    /// The full names of those among them that an extension module has: no program makes such types while it runs.
+    extensions: Vec<String>,
     container: Option<Container>,
     is_integer: bool,
     is_socket: bool,
@@ -47,6 +49,7 @@ impl Kind {
         let types = objects.types;
         let mut kind = Self {
             names: names.into_iter().map(Arc::from).collect(),
+            extensions: Vec::new(),
             container: None,
             is_integer: false,
             is_socket: false,
@@ -66,6 +69,9 @@ impl Kind {
                         kind.is_integer |= base == types.long;
                         kind.is_socket |= name == "_socket.socket";
                         kind.is_memory_view |= name == "memoryview" && !objects.is_heap_type(base)?;
+                        if name.contains('.') && !objects.is_heap_type(base)? {
+                            kind.extensions.push(name.to_owned());
+                        }
                         continue;
                     }
                 },
@@ -73,6 +79,14 @@ impl Kind {
             kind.container = Some(container);
         }
         Ok(kind)
+    }
+
+    /// Whether it is a class of this name, or derived from one; a full name (`uvloop.loop.Loop`) is that of an extension module's class.
+    pub(super) fn is_a(&self, class: &str) -> bool {
+        if class.contains('.') {
+            return self.extensions.iter().any(|name| name == class);
+        }
+        self.names.iter().any(|name| **name == *class)
     }
 }
 
