@@ -14,6 +14,7 @@ const OTHERS: &[&str] = &[
     "io_waits.py",
     "named_library_waits.py",
     "network_waits.py",
+    "sync_endpoints.py",
     "open_groups.py",
     "named_waits.py",
     "labels.py",

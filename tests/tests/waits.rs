@@ -14,6 +14,10 @@ const ROUNDING: f64 = 1e-6;
 
 /// A target whose argument is the library that its tasks wait by.
 const LIBRARIES: &str = "named_library_waits.py";
+/// Looks at a server, of which one has to tell everything.
+const LOOKS: usize = 20;
+/// Requests for a synchronous endpoint, of which anyio has 40 be handled at a time.
+const REQUESTS: usize = 45;
 const NETWORK: &str = "network_waits.py";
 /// The versions on which a loop at work is looked at, and how often.
 const BUSY_VERSIONS: [(u32, u32); 4] = [(3, 8), (3, 12), (3, 14), (3, 15)];
@@ -56,6 +60,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 trials::skipped(name, &format!("it has no {library}"))
             });
         }
+        list.push(trial_of_endpoints(&python));
         let of_network = |libraries, least| of_network(&python, libraries, least);
         list.push(of_network(&["aiohttp"], 9));
         list.push(of_network(&["aiohttp", "uvloop"], 12));
@@ -111,6 +116,61 @@ fn at_rest(python: &Python, file: &str, arguments: &[&str], least: usize) -> any
         expected.len()
     );
     Ok(())
+}
+
+fn trial_of_endpoints(python: &Python) -> Trial {
+    let name = format!("{}::sync_endpoints", python.label);
+    if python.is_debug() {
+        return trials::skipped(name, "FastAPI's wheels are for other builds");
+    }
+    if let Some(package) = ["fastapi", "uvicorn"].iter().find(|it| !python.has_package(it)) {
+        return trials::skipped(name, &format!("it has no {package}"));
+    }
+    let python = python.clone();
+    trials::trial(name, move || sync_endpoints(&python))
+}
+
+/// Of requests for a synchronous endpoint, as many have a thread as anyio has, and the others wait for its limiter.
+fn sync_endpoints(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start(python, "sync_endpoints.py", &[REQUESTS.to_string()])?;
+    let expected: Expected = serde_json::from_value(target.announced["expected"].clone())?;
+    ensure!(
+        expected.len() == REQUESTS,
+        "{} tasks are expected",
+        expected.len()
+    );
+    let snapshot = complete_look(&target)?;
+    let mut threads = Vec::new();
+    for (id, facts) in &expected {
+        let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+        let task = tasks.iter().find(|task| task["id"] == **id);
+        let found = &task.context("a task is not shown")?["waits_on"]["resource"];
+        compare(facts, found, 0.0, 0.0).with_context(|| format!("{facts:?}\nfound {found}"))?;
+        if let Some(thread) = found.get("thread") {
+            threads.push((thread["name"].to_string(), thread["tid"].to_string()));
+        }
+    }
+    let known = target.announced["threads"].as_array().context("no threads")?;
+    let mut known: Vec<_> = known
+        .iter()
+        .map(|thread| (thread[0].to_string(), thread[1].to_string()))
+        .collect();
+    known.sort_unstable();
+    threads.sort_unstable();
+    ensure!(threads == known, "{threads:?} work, and not {known:?}");
+    Ok(())
+}
+
+/// A snapshot that tells of all tasks what they wait for. The server's loop wakes up ten times a second: a look that falls into such a moment may
+/// tell less, and has to count it.
+fn complete_look(target: &Target) -> anyhow::Result<Value> {
+    for _ in 0..LOOKS {
+        let snapshot = look(target)?;
+        if snapshot["lost"]["waits"] == 0 {
+            return Ok(snapshot);
+        }
+    }
+    bail!("of {LOOKS} looks, none tells of all tasks what they wait for")
 }
 
 /// What the code calls what each task waits for.
