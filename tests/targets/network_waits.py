@@ -174,6 +174,31 @@ async def of_httpx():
     add_ends(tasks, requests, (stream._transport for stream in streams))
 
 
+async def of_websockets():
+    from websockets.asyncio.client import connect
+    from websockets.asyncio.server import serve
+
+    accepted = []
+
+    async def handle(connection):
+        accepted.append((asyncio.current_task(), connection))
+        async for _ in connection:
+            pass
+
+    def facts_of(connection):
+        return {"kind": "channel", "operation": "recv", "id": hex(id(connection)), "detail": {"frames": 0}, **ends(connection.transport)}
+
+    server = await serve(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = await connect(f"ws://127.0.0.1:{port}/")
+    kept.extend([server, client])
+    start(client.recv(), **facts_of(client))
+    await until(lambda: accepted)
+    ((task, connection),) = accepted
+    kept.append(task)
+    expected[hex(id(task))] = facts_of(connection)
+
+
 async def of_uvloop():
     """What uvloop keeps where Python does not see it: timers, and descriptors of transports."""
     sleeper = asyncio.get_running_loop().create_task(asyncio.sleep(300))
@@ -208,7 +233,7 @@ def give_up_capabilities():
 
 
 async def main():
-    await {"aiohttp": of_aiohttp, "httpx": of_httpx}[sys.argv[1]]()
+    await {"aiohttp": of_aiohttp, "httpx": of_httpx, "websockets": of_websockets}[sys.argv[1]]()
     if loop_factory is not None:
         await of_uvloop()
     else:

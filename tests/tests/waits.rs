@@ -65,6 +65,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         list.push(of_network(&["aiohttp"], 9));
         list.push(of_network(&["aiohttp", "uvloop"], 12));
         list.push(of_network(&["httpx"], 4));
+        list.push(of_network(&["websockets"], 2));
         let (name, own) = (format!("{}::labels", python.label), python.clone());
         list.push(trials::trial(name, move || labels(&own)));
         if BUSY_VERSIONS.contains(&python.version) && !python.label.contains('-') {
@@ -81,6 +82,9 @@ fn of_network(python: &Python, libraries: &'static [&'static str], least: usize)
     // The compiled parts of aiohttp's wheels, which are for other builds, crash in these.
     if libraries.contains(&"aiohttp") && python.is_debug() {
         return trials::skipped(name, "its wheels do not work in debug builds");
+    }
+    if libraries.contains(&"websockets") && python.version < (3, 8) {
+        return trials::skipped(name, "its websockets is another one");
     }
     if let Some(library) = libraries.iter().find(|library| !python.has_package(library)) {
         return trials::skipped(name, &format!("it has no {library}"));

@@ -7,7 +7,7 @@ use super::path::Path;
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
@@ -17,6 +17,7 @@ const FILES: [(&str, &str); 9] = [
     ("uvloop", include_str!("rules/uvloop.toml")),
     ("aiohttp", include_str!("rules/aiohttp.toml")),
     ("httpcore", include_str!("rules/httpcore.toml")),
+    ("websockets", include_str!("rules/websockets.toml")),
 ];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.

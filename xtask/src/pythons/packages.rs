@@ -12,7 +12,7 @@ use super::{Provided, Python, root};
 use crate::repo;
 
 /// The newest of each that there is for a version.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "aiohttp",
     "aiosqlite",
     "anyio",
@@ -25,6 +25,7 @@ const PACKAGES: [&str; 12] = [
     "uvicorn",
     "uvicorn_worker",
     "uvloop",
+    "websockets",
 ];
 
 /// A folder of packages: one for all builds of a version that see the same file system.
