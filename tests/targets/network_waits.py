@@ -1,7 +1,9 @@
 """As `named_waits.py`, of what clients and servers of HTTP wait for: the argument names the library, and a second one the event loop."""
 import asyncio
 import ctypes
+import socket
 import sys
+import threading
 
 import truth
 
@@ -31,9 +33,9 @@ def ends(transport):
     return {"fd": own.fileno(), "local": name_of(own.getsockname()), "peer": name_of(own.getpeername())}
 
 
-async def until(condition):
+async def until(condition, sleep=asyncio.sleep):
     while not condition():
-        await asyncio.sleep(0.01)
+        await sleep(0.01)
 
 
 def in_order(tasks):
@@ -174,6 +176,73 @@ async def of_httpx():
     add_ends(tasks, requests, (stream._transport for stream in streams))
 
 
+def httpx_on_trio():
+    """The same on trio, whose sockets are its own; the server has a thread per connection."""
+    import httpx
+    import trio
+    import trio.testing
+
+    requests = {}
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port = listener.getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+
+    def serve():
+        while True:
+            connection, address = listener.accept()
+            kept.append(connection)
+            path = connection.makefile("rb").readline().split()[1].decode()
+            if path == "/body":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345")
+            requests[path.partition("?")[0]] = name_of(address)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    async def main():
+        client = httpx.AsyncClient(limits=httpx.Limits(max_connections=2), timeout=None, trust_env=False)
+
+        async def get(path, facts):
+            expected[hex(id(trio.lowlevel.current_task()))] = facts
+            await client.get(f"{origin}{path}?token={SECRET}" if path != "/body" else f"{origin}{path}")
+
+        async with trio.open_nursery() as nursery:
+
+            def begin(path, **facts):
+                facts.update(method="GET", url=f"{origin}{path}")
+                nursery.start_soon(get, path, facts)
+                return facts
+
+            tasks = {path: begin(path, kind="request", operation=operation) for path, operation in [("/first", "response"), ("/body", "read")]}
+            await until(lambda: len(requests) == len(tasks), trio.sleep)
+            users = sorted(expected, key=lambda task: int(task, 16))
+            pool = client._transport._pool
+            of_pool = {"kind": "pool", "size": 2, "limit": 2, "holders": users, "holder_known": True}
+            for _ in range(3):
+                begin("/late", id=hex(id(pool)), operation="acquire", detail={"requests": 5}, **of_pool)
+            sockets = [connection._connection._network_stream._stream.socket for connection in pool.connections]
+            for own in sockets:
+                facts = {"fd": own.fileno(), "local": name_of(own.getsockname()), "peer": name_of(own.getpeername())}
+                for path, address in requests.items():
+                    if address == facts["local"]:
+                        tasks[path].update(facts)
+            idle, other = trio.socket.socketpair()
+            kept.extend([idle, other])
+
+            async def recv():
+                expected[hex(id(trio.lowlevel.current_task()))] = {"kind": "socket", "operation": "wait_readable", "fd": idle.fileno()}
+                await idle.recv(1)
+
+            nursery.start_soon(recv)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            truth.announce({"expected": expected})
+            await trio.sleep_forever()
+
+    truth.end_with_stdin()
+    trio.run(main)
+
+
 async def of_websockets():
     from websockets.asyncio.client import connect
     from websockets.asyncio.server import serve
@@ -260,4 +329,7 @@ if sys.argv[2:] == ["uvloop"]:
     import uvloop
 
     loop_factory = uvloop.new_event_loop
-truth.run_loop(main, loop_factory=loop_factory)
+if sys.argv[1:] == ["httpx", "trio"]:
+    httpx_on_trio()
+else:
+    truth.run_loop(main, loop_factory=loop_factory)

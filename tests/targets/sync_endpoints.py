@@ -24,6 +24,13 @@ def blocks():
     never.wait()
 
 
+class RestingServer(uvicorn.Server):
+    """A server whose loop rests: uvicorn's wakes up ten times a second to see whether it is to end."""
+
+    async def main_loop(self):
+        await truth.never()
+
+
 async def ask(port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -54,7 +61,7 @@ def waiting():
 
 async def main():
     count = int(sys.argv[1])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http="h11", access_log=False, log_level="warning", timeout_keep_alive=3600))
+    server = RestingServer(uvicorn.Config(app, port=0, http="h11", access_log=False, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(truth.SETTLING_SECONDS)

@@ -18,7 +18,7 @@ use crate::snapshot::{Frame, FrameKind};
 use crate::symbolize::expression::Expressions;
 
 /// Innermost frames that rules are looked for.
-const MAX_FRAMES: usize = 8;
+const MAX_FRAMES: usize = 16;
 /// Types that are remembered.
 const MAX_TYPES: usize = 1 << 16;
 /// Places in lines that are remembered, of all lines together.
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             };
             let mut found = None;
             for rule in self.rules.of_function(&frame.function, &frame.file) {
-                let is_over = rule.over.as_deref() == base && is_called(rule, task, position);
+                let is_over = is_over(rule, base) && is_called(rule, task, position);
                 if found.is_none() && is_over && self.fits(rule, frame, *at)? {
                     found = Some(rule);
                 }
@@ -518,6 +518,14 @@ impl<'a> Reader<'a> {
 
     pub(super) const fn expressions_mut(&mut self) -> &mut Expressions {
         &mut self.expressions
+    }
+}
+
+/// Whether the rule is for a function that waits in the one that the innermost rule is for; `None` where it would be that one itself.
+fn is_over(rule: &Rule, base: Option<&str>) -> bool {
+    match (&rule.over, base) {
+        (Some(over), Some(base)) => over.contains(base),
+        (over, base) => over.is_none() && base.is_none(),
     }
 }
 

@@ -28,8 +28,9 @@ pub struct Rule {
     pub file: String,
     /// Its qualified name.
     pub function: String,
-    /// The function that it is waiting in itself: the rule holds only while that is the innermost one of the chain that a rule knows.
-    pub over: Option<String>,
+    /// The function that it is waiting in itself, or several: the rule holds only while one of them is the innermost one of the chain that a rule
+    /// knows.
+    pub over: Option<Names>,
     /// The function that it waits in directly, where it may wait in several.
     pub calls: Option<String>,
     /// What has to be there for the rule to be meant: a function may wait for several things.
@@ -165,6 +166,23 @@ pub struct UrlRule {
     pub netloc: Places,
     pub port: Option<Places>,
     pub path: Places,
+}
+
+/// Names of functions.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Names {
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
 }
 
 /// Where a fact is in one release or the other: the first place that there is counts.
