@@ -78,7 +78,7 @@ async def of_aiohttp():
 
     async def in_block_only(session, path):
         async with session.get(f"{origin}{path}"):
-            await truth.never()
+            await asyncio.Event().wait()
 
     used_up = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2))
     other = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2))
@@ -87,7 +87,7 @@ async def of_aiohttp():
         "/block": start(in_block(used_up, "/block"), kind="request", operation="response", method="GET", url=f"{origin}/block"),
         "/plain": start(without_block(used_up, "/plain"), kind="request", operation="response", method="POST", url=f"{origin}/plain"),
         "/body": start(in_block(other, "/body"), kind="request", operation="read", method="GET", url=f"{origin}/body", detail={"status": 200, "received": 5}),
-        "/body/kept": start(in_block_only(other, "/body/kept")),
+        "/body/kept": start(in_block_only(other, "/body/kept"), kind="event"),
     }
     await until(lambda: len(requests) == len(clients))
     for session, paths in [(used_up, ["/block", "/plain"]), (other, ["/body", "/body/kept"])]:
@@ -107,7 +107,7 @@ def add_ends(clients, requests, transports):
     by_address = {ends(transport)["local"]: ends(transport) for transport in transports}
     for path, task in clients.items():
         facts = expected[hex(id(task))]
-        if facts:
+        if facts["kind"] == "request":
             facts.update(by_address[requests[path]])
 
 
