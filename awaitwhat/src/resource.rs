@@ -74,7 +74,7 @@ impl ResourceKind {
 }
 
 /// A thing that a task waits for. What is not known of it is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resource {
     pub kind: ResourceKind,
     /// What is waited for, in words: `lock`, `an item of queue`.
@@ -112,7 +112,7 @@ pub struct Resource {
 }
 
 /// A thread that works at what a task waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerThread {
     /// What the kernel calls it.
     pub tid: Option<u32>,
@@ -126,7 +126,7 @@ pub struct WorkerThread {
 }
 
 /// What the kernel says that a thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThreadState {
     /// It runs, or could.
@@ -153,7 +153,7 @@ impl ThreadState {
 }
 
 /// Which tasks have what a task waits for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Holding {
     /// It is nothing that tasks have, or they have not been asked for.
     #[default]
@@ -167,7 +167,7 @@ pub enum Holding {
 }
 
 /// A fact that few resources have.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(untagged)]
 pub enum Detail {
     Number(i64),
@@ -183,5 +183,103 @@ impl Resource {
             words: kind.words().into(),
             ..Self::default()
         }
+    }
+
+    /// What tells waits of a longer time apart: what is waited for, what the code calls it, and where it leads. What changes with each wait is
+    /// left out, and of an address the port that the system has chosen: of a client's connection to this program, the program's own
+    /// end is kept.
+    #[must_use]
+    pub fn in_common(self) -> Self {
+        let (local, peer) = match (self.local, self.peer) {
+            (local, Some(peer)) if is_chosen_port(&peer) => match local {
+                Some(local) if !is_chosen_port(&local) => (Some(local), None),
+                _ => (None, Some(without_port(&peer))),
+            },
+            (_, Some(peer)) => (None, Some(peer)),
+            (local, None) => (local.filter(|local| !is_chosen_port(local)), None),
+        };
+        Self {
+            kind: self.kind,
+            words: self.words,
+            type_name: self.type_name,
+            label: self.label,
+            operation: self.operation,
+            local,
+            peer,
+            command: self.command,
+            ..Self::default()
+        }
+    }
+
+    /// What it is called in a profile: `lock self.pool_lock`, `data from stream reader 10.0.0.7:5432`. Text of the target is as it is.
+    #[must_use]
+    pub fn called(&self) -> String {
+        let mut text = self.words.to_string();
+        // `lock lock` says no more than `lock`.
+        let label = self.label.as_ref().filter(|label| **label != self.words);
+        for part in label.into_iter().chain(&self.peer) {
+            text.push(' ');
+            text.push_str(part);
+        }
+        if let Some(local) = &self.local {
+            text += &format!(" to {local}");
+        }
+        if let Some(command) = &self.command {
+            text += &format!(" ({command})");
+        }
+        text
+    }
+}
+
+/// First port that Linux chooses for those who do not say which (`ip_local_port_range` of Documentation/networking/ip-sysctl.rst).
+const FIRST_CHOSEN_PORT: u16 = 32_768;
+
+fn port_of(address: &str) -> Option<u16> {
+    let (_, port) = address.rsplit_once(':')?;
+    port.parse().ok()
+}
+
+fn is_chosen_port(address: &str) -> bool {
+    port_of(address).is_some_and(|port| port >= FIRST_CHOSEN_PORT)
+}
+
+fn without_port(address: &str) -> Arc<str> {
+    let host = port_of(address).and_then(|_| address.rsplit_once(':'));
+    host.map_or(address, |(host, _)| host).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(local: Option<&str>, peer: Option<&str>) -> String {
+        let stream = Resource {
+            id: Some(Address(0x10)),
+            label: Some("reader".into()),
+            local: local.map(Arc::from),
+            peer: peer.map(Arc::from),
+            fd: Some(7),
+            size: Some(3),
+            ..Resource::of_kind(ResourceKind::Stream)
+        };
+        let common = stream.in_common();
+        assert_eq!((common.id, common.fd, common.size), (None, None, None));
+        common.called()
+    }
+
+    #[test]
+    fn an_address_that_the_system_has_chosen_tells_nothing_apart() {
+        let to_database = (Some("10.0.0.1:45001"), Some("10.0.0.7:5432"));
+        assert_eq!(
+            stream(to_database.0, to_database.1),
+            "stream reader 10.0.0.7:5432"
+        );
+        let of_client = (Some("10.0.0.1:8080"), Some("10.0.0.9:45002"));
+        assert_eq!(stream(of_client.0, of_client.1), "stream reader to 10.0.0.1:8080");
+        let chosen = (Some("[::1]:45003"), Some("[::1]:45004"));
+        assert_eq!(stream(chosen.0, chosen.1), "stream reader [::1]");
+        assert_eq!(stream(None, Some("/run/app.sock")), "stream reader /run/app.sock");
+        assert_eq!(stream(Some("0.0.0.0:80"), None), "stream reader to 0.0.0.0:80");
+        assert_eq!(stream(None, None), "stream reader");
     }
 }

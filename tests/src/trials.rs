@@ -48,6 +48,7 @@ const OTHERS: &[&str] = &[
     "request_server.py",
     "expressions.py",
     "opcodes.py",
+    "wait_shares.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

@@ -198,6 +198,9 @@ pub struct TraceArgs {
     /// What to write [default: by the ending of FILE, or summary].
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
+    /// What the summary sums up time by.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
+    pub by: By,
     /// A program to start and trace. When the time is over before it ends, it is terminated (SIGTERM).
     #[arg(
         last = true,
@@ -207,6 +210,15 @@ pub struct TraceArgs {
         conflicts_with_all = ["pids", "names", "cgroups", "all"]
     )]
     pub program: Vec<OsString>,
+}
+
+/// What time is summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// The lines of your code at which tasks waited.
+    AwaitPoint,
+    /// What they waited for: each lock, queue, connection, ..., wherever that was.
+    Resource,
 }
 
 /// What a trace is written as.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{Format, GlobalArgs, SelectionArgs, TraceArgs};
+use super::args::{By, Format, GlobalArgs, SelectionArgs, TraceArgs};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -71,6 +71,8 @@ pub struct TraceConfig {
     pub merge: bool,
     pub output: Option<PathBuf>,
     pub format: Format,
+    /// What the summary's table has a line for.
+    pub by: By,
 }
 
 impl TraceConfig {
@@ -97,6 +99,7 @@ impl TraceConfig {
                 just_started,
             },
             merge: args.merge,
+            by: args.by,
             format: format(args.format, args.output.as_deref())?,
             output: args.output,
             target,

@@ -11,7 +11,7 @@ use crate::resource::{Holding, Resource, ResourceKind, ThreadState, WorkerThread
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
-    HOSTILE, chain, frame, profile, ready, running, small_profile, small_service, snapshot, task,
+    HOSTILE, chain, frame, named, profile, ready, running, small_profile, small_service, snapshot, task,
 };
 
 /// The schemas that others refer to.
@@ -154,6 +154,11 @@ fn profiles_are_valid() {
         ready(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
         chain(&[], None, 0.0),
         running(&[], 1.0),
+        named(
+            ResourceKind::Query,
+            HOSTILE,
+            chain(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
+        ),
     ]);
     hostile.holds.push(Hold {
         place: HoldPlace::of(false, &[frame(HOSTILE, HOSTILE, 1)]),

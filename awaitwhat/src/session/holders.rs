@@ -207,7 +207,7 @@ fn is_there(observer: &Observer, tasks: &[Task], visits: &[Visit], links: &[Link
         let Some(reader) = waits::reader(&mut readers, observer, visit.layout) else {
             return Ok(false);
         };
-        let waiting = waits::waiting(observer, visit, None);
+        let waiting = waits::waiting(observer, &visit.suspended(), None);
         if let Some(id) = id_of(link) {
             let now = readable(reader.resource(&waiting))?.flatten();
             let is_same = now.is_some_and(|now| now.id == Some(id) && now.holding == Holding::Unknown);

@@ -1,7 +1,9 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
+mod answers;
 mod assemble;
 mod blocked;
+mod chance;
 mod completed;
 mod family;
 mod gathering;

@@ -8,7 +8,10 @@ use super::assemble::readable;
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::turns::Turns;
+use crate::chains::ChainId;
+use crate::decode::TaskRecord;
 use crate::memory::{Address, Fault};
+use crate::reading::ends::Suspension;
 use crate::resource::Holding;
 use crate::waits::{Reader, Waiting};
 
@@ -37,7 +40,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         let now = clocks
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
-        let task = waiting(observer, visit, *now);
+        let task = waiting(observer, &visit.suspended(), *now);
         if !reader.may_match(&task) {
             visit.named = Named::ByNoRule;
             continue;
@@ -64,7 +67,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         };
         if let Some(reader) = reader(&mut readers, observer, visit.layout) {
             // Of one that cannot be read it is not known what it has.
-            let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
+            let held = readable(reader.held(&waiting(observer, &visit.suspended(), None), &wanted))?;
             let inside = held.unwrap_or_default().into_iter();
             (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
         }
@@ -99,14 +102,12 @@ fn groups<'a>(
 /// Has the pages be read of some tasks that follow, as it takes less time to ask for several at a time.
 fn fetch_ahead(observer: &Observer, pass: &Gathering, from: usize) -> Result<(), Fault> {
     let next = pass.order.iter().skip(from).take(AHEAD);
-    let of_visit = |visit: &Visit| {
-        let suspension = &visit.suspension;
-        [visit.coroutine, suspension.awaited()]
-    };
     let visits = next
         .filter_map(|id| pass.visits.get(id))
         .filter(|visit| is_suspended(visit));
-    observer.memory.fetch_ahead(visits.flat_map(of_visit))
+    observer
+        .memory
+        .fetch_ahead(visits.flat_map(|visit| visit.suspended().first_read()))
 }
 
 /// Readers by layout.
@@ -128,19 +129,49 @@ fn is_suspended(visit: &Visit) -> bool {
     visit.state == RawState::Waiting && !visit.has_no_end
 }
 
-pub(super) fn waiting<'a>(observer: &'a Observer, visit: &Visit, now: Option<f64>) -> Waiting<'a> {
-    let chain = observer.names.chains.get(visit.chain);
-    let suspension = &visit.suspension;
+/// A suspended task, as it was visited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspended {
+    chain: ChainId,
+    coroutine: Address,
+    suspension: Suspension,
+}
+
+impl Suspended {
+    /// What a record says.
+    pub(super) fn of(record: &TaskRecord<'_>, chain: ChainId) -> Self {
+        Self {
+            chain,
+            coroutine: record.coroutine,
+            suspension: Suspension::of(record),
+        }
+    }
+
+    /// Where reading begins.
+    pub(super) fn first_read(&self) -> [Address; 2] {
+        [self.coroutine, self.suspension.awaited()]
+    }
+}
+
+impl Visit {
+    pub(super) const fn suspended(&self) -> Suspended {
+        Suspended {
+            chain: self.chain,
+            coroutine: self.coroutine,
+            suspension: self.suspension,
+        }
+    }
+}
+
+/// What there is to know of a task before it is asked what it waits for. `now` is the loop's clock, in seconds, where it is known.
+pub(super) fn waiting<'a>(observer: &'a Observer, task: &Suspended, now: Option<f64>) -> Waiting<'a> {
+    let chain = observer.names.chains.get(task.chain);
     Waiting {
-        coroutine: visit.coroutine,
+        coroutine: task.coroutine,
         stack: &chain.stack,
         codes: &chain.frames,
-        awaited: if suspension.terminal.is_null() {
-            suspension.fut_waiter
-        } else {
-            suspension.terminal
-        },
-        is_pending: suspension.awaits_pending(),
+        awaited: task.suspension.awaited(),
+        is_pending: task.suspension.awaits_pending(),
         now,
     }
 }

@@ -12,5 +12,5 @@ mod reader;
 mod rules;
 mod values;
 
-pub use reader::{Reader, Waiting};
+pub use reader::{Learnt, Reader, Waiting};
 pub use rules::Rules;

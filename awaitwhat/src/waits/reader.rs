@@ -8,6 +8,7 @@ use super::known::Known;
 use super::path::{Path, Step};
 use super::rules::{Places, Rule, Rules};
 use super::values::Kind;
+use crate::layout::OpcodeListing;
 use crate::memory::Address;
 use crate::origin::{self, Rank};
 use crate::python::ReadError;
@@ -41,17 +42,47 @@ pub struct Waiting<'a> {
     pub now: Option<f64>,
 }
 
-/// Reads what tasks wait for.
-///
-/// What it has learnt holds as long as memory does not change.
-pub struct Reader<'a> {
-    frames: Frames<'a>,
-    rules: &'static Rules,
+/// What a reader has learnt of code and of types: it outlives one moment.
+pub struct Learnt {
     /// The places of variables, by code object and name.
     variables: Known<Rc<[usize]>>,
     /// Where objects of a type have a slot, by type and name.
     slots: Known<Option<u16>>,
     types: HashMap<Address, Rc<Kind>>,
+    /// What code says where it waits.
+    expressions: Expressions,
+}
+
+impl Learnt {
+    /// Nothing yet, of an interpreter with these instructions.
+    fn new(opcodes: OpcodeListing) -> Self {
+        Self {
+            variables: Known::default(),
+            slots: Known::default(),
+            types: HashMap::new(),
+            expressions: Expressions::new(opcodes),
+        }
+    }
+
+    /// Forgets what may have changed since it was learnt: code objects that are others now, and all types, as a class may have gone, and
+    /// another one have come to its place.
+    pub fn forget(&mut self, codes: &[Address]) {
+        self.slots = Known::default();
+        self.types.clear();
+        if !codes.is_empty() {
+            self.variables = Known::default();
+            self.expressions.forget(codes);
+        }
+    }
+}
+
+/// Reads what tasks wait for.
+///
+/// What it has read holds as long as memory does not change.
+pub struct Reader<'a> {
+    frames: Frames<'a>,
+    rules: &'static Rules,
+    learnt: Learnt,
     /// The futures in a line and their places, by the address of the container.
     lines: HashMap<Address, Rc<Line>>,
     places_in_lines: usize,
@@ -60,8 +91,6 @@ pub struct Reader<'a> {
     /// What the frames of a chain are inside of, by the first of them.
     inside: HashMap<Address, Rc<[Inside]>>,
     blocks: Blocks<'a>,
-    /// What code says where it waits.
-    expressions: Expressions,
 }
 
 /// Those that wait for one thing, in order.
@@ -80,19 +109,26 @@ struct Match {
 impl<'a> Reader<'a> {
     /// A reader that knows nothing yet. All tasks that it is asked for have to have the layout of `frames`.
     pub fn new(frames: Frames<'a>) -> Self {
+        Self::with(frames, Learnt::new(frames.objects.offsets.opcodes))
+    }
+
+    /// A reader that knows what another one has learnt of the same interpreter.
+    pub fn with(frames: Frames<'a>, learnt: Learnt) -> Self {
         Self {
             frames,
             rules: Rules::built_in(),
-            variables: Known::default(),
-            slots: Known::default(),
-            types: HashMap::new(),
+            learnt,
             lines: HashMap::new(),
             places_in_lines: 0,
             chains: HashMap::new(),
             inside: HashMap::new(),
             blocks: Blocks::new(frames),
-            expressions: Expressions::new(frames.objects.offsets.opcodes),
         }
+    }
+
+    /// What it has learnt.
+    pub fn into_learnt(self) -> Learnt {
+        self.learnt
     }
 
     /// What the task waits for, as the rule for the functions that it waits in says; `None` where none fits.
@@ -399,7 +435,7 @@ impl<'a> Reader<'a> {
     fn places(&mut self, code: Address, name: &str) -> Result<Rc<[usize]>, ReadError> {
         let objects = self.frames.objects;
         let find = || Ok(objects.local_indices(code, name)?.into());
-        self.variables.get_or(code, name, find)
+        self.learnt.variables.get_or(code, name, find)
     }
 
     /// What an object has under a name: in a slot of its class or of one that this is derived from, or else in its `__dict__`.
@@ -407,7 +443,7 @@ impl<'a> Reader<'a> {
         let objects = self.frames.objects;
         let type_object = objects.type_of(object)?;
         let find = || objects.inherited_slot(type_object, name);
-        match self.slots.get_or(type_object, name, find)? {
+        match self.learnt.slots.get_or(type_object, name, find)? {
             Some(offset) => {
                 let value = objects.memory.read_address(object.offset(offset.into()))?;
                 Ok((!value.is_null()).then_some(value))
@@ -419,14 +455,14 @@ impl<'a> Reader<'a> {
     /// What is known of an object's type.
     pub(super) fn kind_of(&mut self, object: Address) -> Result<Rc<Kind>, ReadError> {
         let type_object = self.frames.objects.type_of(object)?;
-        if let Some(kind) = self.types.get(&type_object) {
+        if let Some(kind) = self.learnt.types.get(&type_object) {
             return Ok(Rc::clone(kind));
         }
         let kind = Rc::new(Kind::of(&self.frames.objects, type_object)?);
-        if self.types.len() >= MAX_TYPES {
-            self.types.clear();
+        if self.learnt.types.len() >= MAX_TYPES {
+            self.learnt.types.clear();
         }
-        self.types.insert(type_object, Rc::clone(&kind));
+        self.learnt.types.insert(type_object, Rc::clone(&kind));
         Ok(kind)
     }
 
@@ -486,7 +522,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) const fn expressions_mut(&mut self) -> &mut Expressions {
-        &mut self.expressions
+        &mut self.learnt.expressions
     }
 }
 
