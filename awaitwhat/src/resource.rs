@@ -211,13 +211,18 @@ impl Resource {
         }
     }
 
+    /// What the code calls it, unless the words for it end in that: `lock lock` says no more than `lock`.
+    #[must_use]
+    pub fn own_label(&self) -> Option<&str> {
+        let last = self.words.rsplit(' ').next();
+        self.label.as_deref().filter(|label| Some(*label) != last)
+    }
+
     /// What it is called in a profile: `lock self.pool_lock`, `data from stream reader 10.0.0.7:5432`. Text of the target is as it is.
     #[must_use]
     pub fn called(&self) -> String {
         let mut text = self.words.to_string();
-        // `lock lock` says no more than `lock`.
-        let label = self.label.as_ref().filter(|label| **label != self.words);
-        for part in label.into_iter().chain(&self.peer) {
+        for part in self.own_label().into_iter().chain(self.peer.as_deref()) {
             text.push(' ');
             text.push_str(part);
         }
@@ -281,5 +286,19 @@ mod tests {
         assert_eq!(stream(None, Some("/run/app.sock")), "stream reader /run/app.sock");
         assert_eq!(stream(Some("0.0.0.0:80"), None), "stream reader to 0.0.0.0:80");
         assert_eq!(stream(None, None), "stream reader");
+    }
+
+    #[test]
+    fn a_name_that_says_nothing_is_left_out() {
+        let called = |label: &str| {
+            let queue = Resource {
+                words: "an item of queue".into(),
+                label: Some(label.into()),
+                ..Resource::of_kind(ResourceKind::Queue)
+            };
+            queue.called()
+        };
+        assert_eq!(called("queue"), "an item of queue");
+        assert_eq!(called("self.queue"), "an item of queue self.queue");
     }
 }
