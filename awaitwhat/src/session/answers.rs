@@ -15,13 +15,16 @@ use foldhash::fast::RandomState;
 
 use super::assemble::readable;
 use super::chance::Chance;
+use super::jobs::job_behind;
 use super::observer::Observer;
 use super::passes::cpu_seconds;
-use super::waits::{Suspended, waiting};
+use super::waits::{Suspended, bare_future, waiting};
 use crate::chains::ChainId;
 use crate::decode::{Origin, SliceRecord, TaskRecord};
 use crate::memory::{Address, Fault};
 use crate::profile::{Part, Split, Thing};
+use crate::python::executor::Chained;
+use crate::resource::{Resource, ResourceKind};
 use crate::waits::{Learnt, Reader};
 
 /// What asking may take of a CPU, and how much (s) it may take at first, as everything is new then.
@@ -222,21 +225,15 @@ impl Answers {
             let learnt = self.learnt.remove(layout);
             let new = || Reader::new(frames);
             let mut reader = learnt.map_or_else(new, |it| Reader::with(frames, it));
-            let waiting = waiting(observer, task, None);
-            let may_match = reader.may_match(&waiting);
-            let resource = if may_match {
-                readable(reader.resource(&waiting))?
-            } else {
-                None
-            };
+            let found = thing(observer, &mut reader, task, *layout);
             self.learnt.insert(*layout, reader.into_learnt());
-            if !may_match {
-                return Ok(Found::NoRule);
-            }
-            if !is_at_rest() {
-                break;
-            }
-            things.extend(resource.map(|resource| resource.map(|it| Arc::new(it.in_common()))));
+            let resource = match found? {
+                Answer::NoRule => return Ok(Found::NoRule),
+                _ if !is_at_rest() => break,
+                Answer::Changed => continue,
+                Answer::For(resource) => resource,
+            };
+            things.push(resource.map(|it| Arc::new(it.in_common())));
         }
         Ok(Found::Things(things))
     }
@@ -291,4 +288,40 @@ enum Found {
     NoRule,
     /// What those wait for that could be read in time.
     Things(Vec<Thing>),
+}
+
+/// What came of asking one task.
+enum Answer {
+    /// All tasks with its chain wait for what no rule knows.
+    NoRule,
+    /// What was read does not fit together.
+    Changed,
+    For(Option<Resource>),
+}
+
+fn thing(
+    observer: &Observer,
+    reader: &mut Reader<'_>,
+    task: &Suspended,
+    layout: u32,
+) -> Result<Answer, Fault> {
+    let waiting = waiting(observer, task, None);
+    let may_match = reader.may_match(&waiting);
+    if may_match && let Some(resource) = readable(reader.resource(&waiting))? {
+        if resource.is_some() {
+            return Ok(Answer::For(resource));
+        }
+    } else if may_match {
+        return Ok(Answer::Changed);
+    }
+    let job = readable(job_behind(observer, task, layout, &mut Chained::default()))?;
+    let future = bare_future(observer, reader, task, layout)?;
+    Ok(match job.flatten() {
+        Some(_) => Answer::For(Some(Resource {
+            label: future.and_then(|future| future.label),
+            ..Resource::of_kind(ResourceKind::Thread)
+        })),
+        None if future.is_some() || may_match => Answer::For(future),
+        None => Answer::NoRule,
+    })
 }

@@ -12,7 +12,8 @@ use crate::chains::ChainId;
 use crate::decode::TaskRecord;
 use crate::memory::{Address, Fault};
 use crate::reading::ends::Suspension;
-use crate::resource::Holding;
+use crate::resource::{Holding, Resource, ResourceKind};
+use crate::snapshot::Frame;
 use crate::waits::{Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
@@ -41,19 +42,28 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
         let task = waiting(observer, &visit.suspended(), *now);
-        if !reader.may_match(&task) {
-            visit.named = Named::ByNoRule;
-            continue;
-        }
-        visit.named = match readable(reader.resource(&task))? {
-            Some(Some(resource)) => {
+        visit.named = if reader.may_match(&task) {
+            match readable(reader.resource(&task))? {
+                Some(Some(resource)) => Named::As(Box::new(resource)),
+                Some(None) => Named::Unfit,
+                None => Named::Changed,
+            }
+        } else {
+            Named::ByNoRule
+        };
+        match &visit.named {
+            Named::As(resource) => {
                 let is_wanted = resource.holding == Holding::Unknown;
                 wanted.extend(resource.id.filter(|_| is_wanted));
-                Named::As(Box::new(resource))
             }
-            Some(None) => Named::Unfit,
-            None => Named::Changed,
-        };
+            Named::ByNoRule | Named::Unfit => {
+                let future = bare_future(observer, reader, &visit.suspended(), visit.layout)?;
+                if let Some(future) = future {
+                    visit.named = Named::As(Box::new(future));
+                }
+            }
+            Named::No | Named::Changed => {}
+        }
     }
     let groups = groups(observer, pass, &mut readers)?;
     wanted.extend(&groups);
@@ -129,6 +139,34 @@ fn is_suspended(visit: &Visit) -> bool {
     visit.state == RawState::Waiting && !visit.has_no_end
 }
 
+/// The future that a task waits for of which no rule knows more, by what the application calls it; `None` where it waits for anything else, or
+/// the application does not say.
+pub(super) fn bare_future(
+    observer: &Observer,
+    reader: &mut Reader<'_>,
+    task: &Suspended,
+    layout: u32,
+) -> Result<Option<Resource>, Fault> {
+    let Some(types) = observer.interpreter.future_types(layout) else {
+        return Ok(None);
+    };
+    let Suspension {
+        terminal,
+        terminal_type,
+        ..
+    } = task.suspension;
+    if terminal.is_null() || ![types.future, types.python_future].contains(&terminal_type) {
+        return Ok(None);
+    }
+    let label = readable(reader.future_label(&waiting(observer, task, None)))?;
+    Ok(label.flatten().map(|label| Resource {
+        id: Some(terminal),
+        type_name: observer.names.chains.get(task.chain).terminal.clone(),
+        label: Some(label),
+        ..Resource::of_kind(ResourceKind::Future)
+    }))
+}
+
 /// A suspended task, as it was visited.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspended {
@@ -145,6 +183,16 @@ impl Suspended {
             coroutine: record.coroutine,
             suspension: Suspension::of(record),
         }
+    }
+
+    /// What wakes it.
+    pub(super) fn awaited(&self) -> Address {
+        self.suspension.awaited()
+    }
+
+    /// Its frames, innermost first.
+    pub(super) fn stack<'a>(&self, observer: &'a Observer) -> &'a [Frame] {
+        &observer.names.chains.get(self.chain).stack
     }
 
     /// Where reading begins.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::path::Path;
-use super::reader::{Reader, Waiting, is_plain};
+use super::reader::{Reader, Waiting, innermost, is_plain};
 use super::rules::Rule;
 use crate::memory::Address;
 use crate::origin::Rank;
@@ -49,6 +49,39 @@ impl Reader<'_> {
             label = told(self.name_of(subject.unwrap_or(object), own + 1, frames, task))?;
         }
         Ok(label.map(Arc::from))
+    }
+
+    /// What the application's code calls the future that it waits for itself: `self.done`, `self.replies[number]`, or the call that made it.
+    ///
+    /// # Errors
+    /// When nothing can be read any more, or the task has changed since the chain was read.
+    pub fn future_label(&mut self, task: &Waiting<'_>) -> Result<Option<Arc<str>>, ReadError> {
+        let Some((place, frame)) = innermost(task) else {
+            return Ok(None);
+        };
+        if frame.origin.rank != Rank::Application {
+            return Ok(None);
+        }
+        let chain = self.chain_of(task)?;
+        let Some(at) = chain.iter().rev().nth(place).copied() else {
+            return Ok(None);
+        };
+        let label = told(self.expression_of(place, at, task))?;
+        Ok(label.map(Arc::from))
+    }
+
+    /// What a frame awaits, as its code says it, unless that is another object than the one that the chain ends with.
+    fn expression_of(
+        &mut self,
+        place: usize,
+        at: FrameAddress,
+        task: &Waiting<'_>,
+    ) -> Result<Option<String>, ReadError> {
+        let Some(text) = self.awaited(place, task)?.and_then(|it| it.expression) else {
+            return Ok(None);
+        };
+        let found = self.evaluate(&text, at)?;
+        Ok(Some(text).filter(|_| found.is_none_or(|found| found == task.awaited)))
     }
 
     /// What the first function outside calls the object, of which those inside are methods.

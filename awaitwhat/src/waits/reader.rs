@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The frames of a task, outermost first: the innermost ones have to be of the code that its chain was read with.
-    fn chain_of(&mut self, task: &Waiting<'_>) -> Result<Rc<[FrameAddress]>, ReadError> {
+    pub(super) fn chain_of(&mut self, task: &Waiting<'_>) -> Result<Rc<[FrameAddress]>, ReadError> {
         let frames = self.chain(task.coroutine)?;
         let codes = frames.iter().rev().map(|frame| frame.code).take(MAX_FRAMES);
         let is_same = codes.zip(task.codes).all(|(code, known)| code == known.0);
@@ -533,7 +533,7 @@ fn nanoseconds(seconds: f64) -> i64 {
 
 /// The innermost frame that rules are about, with its place: not the one of a future written in Python, which awaits itself, nor those by which
 /// trio's functions give up their turn.
-fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
+pub(super) fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
     let traps = origin::trio_traps(task.stack);
     let is_of_future = |frame: &Frame| {
         frame.file.ends_with("asyncio/futures.py")
