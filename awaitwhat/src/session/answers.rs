@@ -225,15 +225,15 @@ impl Answers {
             let learnt = self.learnt.remove(layout);
             let new = || Reader::new(frames);
             let mut reader = learnt.map_or_else(new, |it| Reader::with(frames, it));
-            let found = thing(observer, &mut reader, task, *layout);
+            let found = ask_one(observer, &mut reader, task, *layout);
             self.learnt.insert(*layout, reader.into_learnt());
-            let resource = match found? {
+            let thing = match found? {
                 Answer::NoRule => return Ok(Found::NoRule),
                 _ if !is_at_rest() => break,
                 Answer::Changed => continue,
-                Answer::For(resource) => resource,
+                Answer::For(thing) => thing,
             };
-            things.push(resource.map(|it| Arc::new(it.in_common())));
+            things.push(thing);
         }
         Ok(Found::Things(things))
     }
@@ -296,10 +296,10 @@ enum Answer {
     NoRule,
     /// What was read does not fit together.
     Changed,
-    For(Option<Resource>),
+    For(Thing),
 }
 
-fn thing(
+fn ask_one(
     observer: &Observer,
     reader: &mut Reader<'_>,
     task: &Suspended,
@@ -309,7 +309,7 @@ fn thing(
     let may_match = reader.may_match(&waiting);
     if may_match && let Some(resource) = readable(reader.resource(&waiting))? {
         if resource.is_some() {
-            return Ok(Answer::For(resource));
+            return Ok(Answer::For(in_common(resource)));
         }
     } else if may_match {
         return Ok(Answer::Changed);
@@ -317,11 +317,15 @@ fn thing(
     let job = readable(job_behind(observer, task, layout, &mut Chained::default()))?;
     let future = bare_future(observer, reader, task, layout)?;
     Ok(match job.flatten() {
-        Some(_) => Answer::For(Some(Resource {
+        Some(_) => Answer::For(in_common(Some(Resource {
             label: future.and_then(|future| future.label),
             ..Resource::of_kind(ResourceKind::Thread)
-        })),
-        None if future.is_some() || may_match => Answer::For(future),
+        }))),
+        None if future.is_some() || may_match => Answer::For(in_common(future)),
         None => Answer::NoRule,
     })
+}
+
+fn in_common(resource: Option<Resource>) -> Thing {
+    resource.map(|resource| Arc::new(resource.in_common()))
 }
