@@ -10,7 +10,7 @@ use super::observer::Observer;
 use super::turns::Turns;
 use crate::memory::{Address, Fault};
 use crate::resource::Holding;
-use crate::waits::{Reader, Waiting};
+use crate::waits::{Held, Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
 const MAX_LINKS: usize = 1 << 17;
@@ -66,7 +66,8 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             // Of one that cannot be read it is not known what it has.
             let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
             let inside = held.unwrap_or_default().into_iter();
-            (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
+            let (of_groups, held): (Vec<Held>, _) = inside.partition(|held| groups.contains(&held.object));
+            (visit.groups, visit.held) = (of_groups.iter().map(|held| held.object).collect(), held);
         }
     }
     Ok(())
@@ -119,7 +120,7 @@ pub(super) fn reader<'a, 'r>(
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
         let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.map(Reader::new)
+        frames.map(|frames| Reader::new(frames, observer.tells_arguments()))
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }

@@ -108,12 +108,12 @@ impl Reader<'_> {
     /// What the code says at the place where a frame waits; `None` where there is no such frame.
     fn awaited(&mut self, place: usize, task: &Waiting<'_>) -> Result<Option<Awaited>, ReadError> {
         let frame = task.stack.get(place).filter(|frame| is_plain(frame));
-        let (Some(_), Some((code, instruction))) = (frame, task.codes.get(place)) else {
+        let (Some(_), Some((code, instruction))) = (frame, task.code_at(place)) else {
             return Ok(None);
         };
         let objects = self.frames().objects;
         self.expressions_mut()
-            .awaited(&objects, *code, *instruction)
+            .awaited(&objects, code, instruction)
             .map(Some)
     }
 
