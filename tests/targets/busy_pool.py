@@ -17,11 +17,11 @@ SHOWN = [f"select pg_sleep($1), ? as q{number}" for number in range(5)]
 async def visit(pool, number):
     if random.random() < 0.5:
         async with pool.acquire() as connection:
-            await connection.fetch(QUERIES[number], random.random() / 20)
+            await connection.fetch(QUERIES[number], random.random() / 3)
     else:
         connection = await pool.acquire()
         try:
-            await connection.fetch(QUERIES[number], random.random() / 20)
+            await connection.fetch(QUERIES[number], random.random() / 3)
         finally:
             await pool.release(connection)
 

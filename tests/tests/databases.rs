@@ -18,8 +18,10 @@ const LIBRARIES: [(&str, &str, bool); 4] = [
     ("sqlalchemy", "asyncpg", true),
 ];
 /// The versions on which a loop at work is looked at, and how often.
-const BUSY_VERSIONS: [(u32, u32); 3] = [(3, 8), (3, 12), (3, 14)];
-const SNAPSHOTS: usize = 8;
+const BUSY_VERSIONS: [(u32, u32); 2] = [(3, 8), (3, 14)];
+const SNAPSHOTS: usize = 6;
+/// The version whose targets are shown in all ways.
+const VIEWS_VERSION: (u32, u32) = (3, 12);
 
 fn main() -> Result<()> {
     trials::run("databases", list)
@@ -89,11 +91,13 @@ fn at_rest(python: &Python, library: &str, port: u16) -> Result<()> {
     ensure!(!snapshot.to_string().contains(secret), "data is told unasked");
     let told = tool::run(&["ps", "--json", "--arguments", &pid])?.stdout;
     ensure!(told.contains(secret), "arguments are not told: {told}");
-    for command in [&["tree", &pid][..], &["graph", &pid], &["ps", &pid]] {
-        let unasked = tool::run(command)?.stdout;
-        let asked = tool::run(&[command, &["--arguments"]].concat())?.stdout;
-        ensure!(!unasked.contains(secret), "{command:?}: {unasked}");
-        ensure!(asked.len() >= unasked.len(), "{command:?}: {asked}");
+    if python.version == VIEWS_VERSION {
+        for command in [&["tree", &pid][..], &["graph", &pid], &["ps", &pid]] {
+            let unasked = tool::run(command)?.stdout;
+            let asked = tool::run(&[command, &["--arguments"]].concat())?.stdout;
+            ensure!(!unasked.contains(secret), "{command:?}: {unasked}");
+            ensure!(asked.len() >= unasked.len(), "{command:?}: {asked}");
+        }
     }
     why(&pid, &expected)
 }

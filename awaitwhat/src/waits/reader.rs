@@ -203,6 +203,10 @@ impl<'a> Reader<'a> {
                 });
             }
         }
+        let is_doubtful = |only: &Match| task.stack.get(only.frame).is_none_or(|it| it.file.is_empty());
+        if matches!(&matches[..], [only] if is_doubtful(only)) {
+            matches.clear();
+        }
         Ok(matches)
     }
 

@@ -281,9 +281,14 @@ impl Rules {
     ) -> impl Iterator<Item = &'r Rule> + use<'r, 'n> {
         let plain = name.rsplit_once('.').map_or(name, |(_, plain)| plain);
         let candidates = self.waits.get(plain).into_iter().flatten();
-        candidates
-            .filter(move |rule| (name == plain || name == rule.function) && is_path_end(file, &rule.file))
+        candidates.filter(move |rule| (name == plain || name == rule.function) && is_of_file(file, rule))
     }
+}
+
+/// Whether a function of this file may be the one of a rule. What older Cythons have compiled has no file: its qualified name has to do, and that
+/// the rule of an outer function also fits.
+fn is_of_file(file: &str, rule: &Rule) -> bool {
+    is_path_end(file, &rule.file) || file.is_empty() && rule.file.ends_with(".pyx")
 }
 
 /// Whether a path ends with these folders and this file.
