@@ -6,6 +6,7 @@ What has to stay unseen unless arguments are asked for is made of two halves, as
 import asyncio
 import os
 import sys
+import types
 
 import truth
 
@@ -122,8 +123,10 @@ async def with_asyncpg():
         async with pool.acquire():
             pass
 
+    app = types.SimpleNamespace(db=pool)
+
     async def wants_query():
-        await pool.fetch("select 1")
+        await app.db.fetch("select 1")
 
     start(in_block(), query=f"update {TABLE} set v = ? where id = ?", operation="execute", **query)
     start(in_variable(), query=f"select v from {TABLE} where id = $1 and v <> $2 for update", **query)
@@ -137,8 +140,9 @@ async def with_asyncpg():
 
     await until(are_locked)
     await control.close()
-    for position, coroutine in enumerate([wants_block(), wants_query()], 1):
-        facts = {"size": 3, "limit": pool.get_max_size(), "waiters": 2, "holder_known": False}
+    wanting = [(wants_block(), "pool"), (wants_query(), "app.db")]
+    for position, (coroutine, label) in enumerate(wanting, 1):
+        facts = {"size": 3, "limit": pool.get_max_size(), "waiters": 2, "holder_known": False, "label": label}
         start(coroutine, kind="pool", position=position, holders=has("in_block", "in_variable", "of_pool"), **facts, **identity(pool))
     await until(lambda: len(pool._queue._getters) == 2)
     assert pool.get_size() - pool.get_idle_size() == 3

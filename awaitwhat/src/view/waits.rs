@@ -327,7 +327,12 @@ mod tests {
             query,
         ];
         let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
-        insta::assert_snapshot!(all.join("\n"), @"");
+        insta::assert_snapshot!(all.join("\n"), @"
+        a connection of asyncpg pool self.db (2 of 2 in use by forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 of 2 in use, known holders: forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 in use, holders unknown, place 3 of 15 in line)
+        query `select * from t where id = $1` 127.0.0.1:5432 (with 'x', 1, fd 7)
+        ");
     }
 
     #[test]

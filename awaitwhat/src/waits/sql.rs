@@ -227,6 +227,44 @@ mod tests {
     }
 
     #[test]
+    fn no_literal_is_shown_whatever_stands_beside_it() {
+        let pieces = [
+            "select",
+            "t.a",
+            "\"odd name\"",
+            "$1",
+            "%(x)s",
+            ",",
+            "(",
+            ")",
+            "=",
+            "1234567",
+            "'1234567'",
+            "''",
+            "'it''s 1234567'",
+            r"E'\'1234567'",
+            r"e'\\'",
+            r"'C:\1234567\'",
+            "$$1234567$$",
+            "$t$'1234567$t$",
+            "-- 1234567\n",
+            "/* 1234567 */",
+            "1234567.5e-7",
+        ];
+        let mut state = 7_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                text.push_str(pieces[(state >> 33) as usize % pieces.len()]);
+                text.push(' ');
+            }
+            let shown = without_literals(&text, false);
+            assert!(!shown.contains("1234567"), "{text} {shown}");
+        }
+    }
+
+    #[test]
     fn whatever_it_is_it_stays_one_line() {
         let pieces = [
             "'", "\"", "$", "\\", "--", "\n", "/*", "*/", "1", "a", "é", "E'", "$$", ".", "…",
