@@ -88,8 +88,16 @@ async def with_asyncpg():
     def at(connection):
         return ends(connection._transport.get_extra_info("socket"))
 
+    connections = []
+
+    async def guest(connection):
+        """It knows a connection that is another's."""
+        await truth.never()
+        del connection
+
     async def in_block():
         async with pool.acquire() as connection:
+            connections.append(connection)
             know("in_block", **at(connection))
             await connection.execute(f"update {TABLE}\n   set v = '{SECRET}'''\n where id = 1")
 
@@ -140,6 +148,7 @@ async def with_asyncpg():
 
     await until(are_locked)
     await control.close()
+    start(guest(connections.pop()), kind=None)
     wanting = [(wants_block(), "pool"), (wants_query(), "app.db")]
     for position, (coroutine, label) in enumerate(wanting, 1):
         facts = {"size": 3, "limit": pool.get_max_size(), "waiters": 2, "holder_known": False, "label": label}

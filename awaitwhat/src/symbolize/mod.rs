@@ -437,7 +437,7 @@ fn fingerprint(objects: &Objects<'_>, code: Address) -> Result<Fingerprint, Read
 
 #[cfg(test)]
 mod tests {
-    use super::{CodeCache, flags};
+    use super::{CodeCache, OPAQUE_FRAME, flags};
     use crate::layout::{Table, Version};
     use crate::memory::Address;
     use crate::python::image::{Heap, MemoryImage};
@@ -534,6 +534,24 @@ mod tests {
         }
         assert_eq!(cache.take_unreadable(), 3);
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn what_is_compiled_without_code_has_its_name() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let name = heap.text("Protocol.query");
+        let none = heap.types.none;
+        let mut named = |code, name: Address| {
+            let found = cache.frame(&heap.objects(), code, name.offset(OPAQUE_FRAME));
+            let found = found.expect("the target is there");
+            (found.function.to_string(), found.file.to_string(), found.kind)
+        };
+        for code in [Address::NULL, none] {
+            let expected = ("Protocol.query".to_owned(), String::new(), FrameKind::Opaque);
+            assert_eq!(named(code, name), expected);
+        }
+        assert_eq!(named(Address::NULL, none).2, FrameKind::Unknown);
+        assert_eq!(cache.take_unreadable(), 1);
     }
 
     #[test]

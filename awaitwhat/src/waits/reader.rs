@@ -657,3 +657,44 @@ const fn changed(address: Address) -> ReadError {
         address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::frame;
+
+    #[test]
+    fn frames_stand_beside_what_they_are_shown_as() {
+        let at = |place: u64| FrameAddress {
+            frame: Address(0x100 + place),
+            code: Address(0x10 + place),
+        };
+        let compiled = Frame {
+            kind: FrameKind::Opaque,
+            ..frame("query", "protocol.pyx", 0)
+        };
+        let stack = [
+            compiled,
+            frame("fetch", "a.py", 1),
+            Frame::of_greenlet(),
+            frame("main", "b.py", 2),
+        ];
+        let codes = [7, 0x12, 0x11].map(|code| (Address(code), Address(0)));
+        let task = Waiting {
+            coroutine: Address(1),
+            stack: &stack,
+            codes: &codes,
+            awaited: Address(2),
+            is_pending: true,
+            now: None,
+        };
+        let placed = in_places(&[at(1), at(2)], &task, 16).expect("they are the same");
+        let frames: Vec<u64> = placed.iter().map(|at| at.frame.0).collect();
+        assert_eq!(frames, [0, 0x102, 0, 0x101]);
+        assert_eq!(in_places(&[at(1), at(2)], &task, 2).expect("so far").len(), 2);
+        assert_eq!(task.code_at(2), None);
+        assert_eq!(task.code_at(3), Some(codes[2]));
+        in_places(&[at(2), at(1)], &task, 16).expect_err("others");
+        in_places(&[at(2)], &task, 16).expect_err("one is missing");
+    }
+}
