@@ -325,8 +325,32 @@ async def with_sqlalchemy():
     return owner
 
 
+async def with_deadlock():
+    """Each of two tasks has one of two connections and wants another one."""
+    import asyncpg
+
+    pool = await asyncpg.create_pool(host=HOST, port=PORT, user="postgres", database="postgres", min_size=2, max_size=2)
+    have_one = []
+
+    async def wants_two():
+        async with pool.acquire():
+            have_one.append(True)
+            while len(have_one) < 2:
+                await asyncio.sleep(PAUSE)
+            async with pool.acquire():
+                pass
+
+    for number in range(2):
+        task = truth.create_task(wants_two(), f"wants_two {number}")
+        tasks[task.get_name()] = task
+    for task in tasks.values():
+        expected[hex(id(task))] = {"kind": "pool", "size": 2, "holders": has(*tasks), "holder_known": True}
+    await until(lambda: len(pool._queue._getters) == 2)
+    return pool
+
+
 async def main():
-    library = {"asyncpg": with_asyncpg, "psycopg": with_psycopg, "redis": with_redis, "sqlalchemy": with_sqlalchemy}
+    library = {"deadlock": with_deadlock, "asyncpg": with_asyncpg, "psycopg": with_psycopg, "redis": with_redis, "sqlalchemy": with_sqlalchemy}
     kept = await library[LIBRARY]()
     truth.announce({"expected": expected, "secret": SECRET})
     await truth.never()

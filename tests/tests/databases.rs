@@ -17,8 +17,8 @@ const LIBRARIES: [(&str, &str, bool); 4] = [
     ("redis", "redis", false),
     ("sqlalchemy", "asyncpg", true),
 ];
-/// The versions on which a loop at work is looked at, and how often.
-const BUSY_VERSIONS: [(u32, u32); 2] = [(3, 8), (3, 14)];
+/// The versions on which a loop at work and a deadlock are looked at, and how often the former is.
+const SOME_VERSIONS: [(u32, u32); 2] = [(3, 8), (3, 14)];
 const SNAPSHOTS: usize = 6;
 /// The version whose targets are shown in all ways.
 const VIEWS_VERSION: (u32, u32) = (3, 12);
@@ -54,11 +54,13 @@ fn list() -> Result<Vec<Trial>> {
                 Some(port) => trials::trial(name, move || at_rest(&own, library, port)),
             });
         }
-        let name = format!("{}::at_work", python.label);
         if let Some(port) = postgresql_port
-            && BUSY_VERSIONS.contains(&python.version)
+            && SOME_VERSIONS.contains(&python.version)
             && python.has_package("asyncpg")
         {
+            let (name, own) = (format!("{}::deadlock", python.label), python.clone());
+            list.push(trials::trial(name, move || deadlock(&own, port)));
+            let name = format!("{}::at_work", python.label);
             list.push(trials::trial(name, move || at_work(&python, port)));
         }
     }
@@ -76,18 +78,7 @@ fn at_rest(python: &Python, library: &str, port: u16) -> Result<()> {
     let secret = target.announced["secret"].as_str().context("no secret")?;
     let pid = target.pid.to_string();
     let snapshot: Value = tool::json(&["ps", "--json", &pid])?;
-    let mut wrong = Vec::new();
-    for (id, facts) in &expected {
-        let tasks = snapshot["tasks"].as_array().context("no tasks")?;
-        let task = tasks.iter().find(|task| task["id"] == **id);
-        let found = &task.context("a task is not shown")?["waits_on"]["resource"];
-        for (key, value) in facts.iter().filter(|(key, _)| *key != "name") {
-            if found[key] != *value {
-                wrong.push(format!("{}: {key} is not {value}: {found}", facts["name"]));
-            }
-        }
-    }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    compare(&snapshot, &expected)?;
     ensure!(!snapshot.to_string().contains(secret), "data is told unasked");
     let told = tool::run(&["ps", "--json", "--arguments", &pid])?.stdout;
     ensure!(told.contains(secret), "arguments are not told: {told}");
@@ -100,6 +91,24 @@ fn at_rest(python: &Python, library: &str, port: u16) -> Result<()> {
         }
     }
     why(&pid, &expected)
+}
+
+/// Compares what is told of what tasks wait for with what is known of it.
+fn compare(snapshot: &Value, expected: &Expected) -> Result<()> {
+    let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+    let mut wrong = Vec::new();
+    for (id, facts) in expected {
+        let task = tasks.iter().find(|task| task["id"] == **id);
+        let found = &task.context("a task is not shown")?["waits_on"]["resource"];
+        for (key, value) in facts.iter().filter(|(key, _)| *key != "name") {
+            if found[key] != *value {
+                let name = facts.get("name").unwrap_or(&Value::Null);
+                wrong.push(format!("{name}: {key} is not {value}: {found}"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 /// From a task that waits for a pool, `why` leads to those who have its connections, and to what these wait for.
@@ -116,6 +125,18 @@ fn why(pid: &str, expected: &Expected) -> Result<()> {
         text.contains(" pool") && text.contains(" in use") && told == holders.len(),
         "{text}"
     );
+    Ok(())
+}
+
+/// Two tasks that have all connections of a pool, and want more of them, are told to be stuck.
+fn deadlock(python: &Python, port: u16) -> Result<()> {
+    let target = Target::start(python, "databases.py", &["deadlock", &port.to_string()])?;
+    let expected: Expected = serde_json::from_value(target.announced["expected"].clone())?;
+    let snapshot: Value = tool::json(&["ps", "--json", &target.pid.to_string()])?;
+    compare(&snapshot, &expected)?;
+    let findings = snapshot["findings"].as_array().context("no findings")?;
+    let is_found = findings.iter().any(|finding| finding["id"] == "deadlock");
+    ensure!(is_found, "{findings:?}");
     Ok(())
 }
 
