@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 
+use super::path::Path;
 use super::reader::{Reader, Waiting, in_places};
 use super::rules::HolderRule;
 use crate::memory::Address;
 use crate::python::ReadError;
 use crate::python::frame::FrameAddress;
+use crate::python::inside::of_place;
 
 /// Variables of a frame that are looked at.
 const MAX_VARIABLES: usize = 64;
@@ -99,9 +101,13 @@ impl Reader<'_> {
                     Ok::<_, ReadError>(objects.text(text)?.text)
                 };
                 let code = &objects.offsets.code;
-                let (name, file) = (text(code.qualified_name)?, text(code.filename)?);
+                let name = of_place(text(code.qualified_name))?;
+                let file = of_place(text(code.filename))?;
                 let mut rules = self.rules().of_holders().iter();
-                let rule = rules.find(|rule| rule.is_of_function(&name, &file));
+                let rule = name.zip(file).and_then(|(name, file)| {
+                    let is_it = |rule: &&HolderRule| rule.is_of_function(&name, &file);
+                    rules.find(is_it)
+                });
                 if self.holding_functions.len() >= MAX_KNOWN {
                     self.holding_functions.clear();
                 }
@@ -119,16 +125,20 @@ impl Reader<'_> {
     fn had_by_variables(&mut self, at: FrameAddress, held: &mut Vec<Held>) -> Result<(), ReadError> {
         let count = self.frames().objects.local_names(at.code)?.len();
         for index in 0..count.min(MAX_VARIABLES) {
-            let Some(object) = self.frames().local_in(at, &[index])? else {
-                continue;
-            };
-            if let Some(rule) = self.holding_type(object)?
-                && let Some(had) = self.had(rule, |this, path| this.follow_from(object, path))?
-            {
-                held.push(had);
-            }
+            // What a variable refers to may be anything, also something that cannot be read.
+            held.extend(of_place(self.had_by_variable(at, index))?.flatten());
         }
         Ok(())
+    }
+
+    fn had_by_variable(&mut self, at: FrameAddress, index: usize) -> Result<Option<Held>, ReadError> {
+        let Some(object) = self.frames().local_in(at, &[index])? else {
+            return Ok(None);
+        };
+        match self.holding_type(object)? {
+            Some(rule) => self.had(rule, |this, path| this.follow_from(object, path)),
+            None => Ok(None),
+        }
     }
 
     /// The rule for those who have an object of this type in a variable.
@@ -151,7 +161,7 @@ impl Reader<'_> {
     fn had(
         &mut self,
         rule: &'static HolderRule,
-        mut follow: impl FnMut(&mut Self, &'static super::path::Path) -> Result<Option<Address>, ReadError>,
+        mut follow: impl FnMut(&mut Self, &'static Path) -> Result<Option<Address>, ReadError>,
     ) -> Result<Option<Held>, ReadError> {
         if let Some(when) = &rule.when
             && follow(self, when)?.is_none()
