@@ -105,6 +105,9 @@ pub struct Resource {
     /// Id and command of a child process.
     pub pid: Option<i64>,
     pub command: Option<Arc<str>>,
+    /// What a server was asked, without what is somebody's data unless that was asked for: then its arguments, too.
+    pub query: Option<Arc<str>>,
+    pub arguments: Option<Arc<str>>,
     /// The thread that works at it.
     pub thread: Option<Box<WorkerThread>>,
     /// What else is known, by name.

@@ -11,6 +11,8 @@ use crate::results::{self, Running};
 /// Files of `tests/targets` that are no shapes.
 const OTHERS: &[&str] = &[
     "busy_waits.py",
+    "busy_pool.py",
+    "databases.py",
     "io_waits.py",
     "named_library_waits.py",
     "open_groups.py",

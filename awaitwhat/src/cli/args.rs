@@ -120,6 +120,9 @@ pub struct SnapshotArgs {
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
+    /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 #[derive(Args, Debug)]
@@ -133,6 +136,9 @@ pub struct WhyArgs {
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 #[derive(Args, Debug)]
@@ -146,6 +152,9 @@ pub struct GraphArgs {
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 /// How a graph is written.
@@ -172,6 +181,9 @@ pub struct StackArgs {
     /// Show every task.
     #[arg(long)]
     pub all_tasks: bool,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 #[derive(Args, Debug)]

@@ -122,6 +122,7 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
         mine: patterns("--mine", mine)?.into(),
+        arguments: false,
         ring_bytes: RING_BYTES,
     })
 }

@@ -8,7 +8,7 @@ use super::{machine_stdout, snapshot};
 use crate::view::graph;
 
 pub(super) async fn run(args: &GraphArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let Some(snapshot) = snapshot::of_process(args.process, global, &args.mine).await? else {
+    let Some(snapshot) = snapshot::of_process(args.process, global, &args.mine, args.arguments).await? else {
         return Ok(Exit::Ok);
     };
     let mut stdout = machine_stdout();

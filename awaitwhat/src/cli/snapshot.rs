@@ -21,7 +21,8 @@ pub(super) enum View {
 }
 
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
-    let options = config::reading(global, &args.selection.mine)?;
+    let mut options = config::reading(global, &args.selection.mine)?;
+    options.arguments = args.arguments;
     let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
@@ -65,8 +66,10 @@ pub(super) async fn of_process(
     pid: u32,
     global: &GlobalArgs,
     mine: &[String],
+    arguments: bool,
 ) -> anyhow::Result<Option<Snapshot>> {
-    let options = config::reading(global, mine)?;
+    let mut options = config::reading(global, mine)?;
+    options.arguments = arguments;
     let selection = config::selection(&SelectionArgs::default(), &[pid])?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;

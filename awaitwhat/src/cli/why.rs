@@ -13,7 +13,7 @@ use crate::view::why;
 const MAX_TASKS: usize = 10;
 
 pub(super) async fn run(args: &WhyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let snapshot = snapshot::of_process(args.process, global, &args.mine).await?;
+    let snapshot = snapshot::of_process(args.process, global, &args.mine, args.arguments).await?;
     let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
     let positions = find(tasks, &args.task, args.process)?;
     let mut stdout = people_stdout();

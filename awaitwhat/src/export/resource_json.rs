@@ -47,6 +47,8 @@ impl Serialize for ResourceDocument<'_> {
         entry.known("peer", resource.peer.as_deref())?;
         entry.known("pid", resource.pid)?;
         entry.known("command", resource.command.as_deref())?;
+        entry.known("query", resource.query.as_deref())?;
+        entry.known("arguments", resource.arguments.as_deref())?;
         entry.known("thread", resource.thread.as_deref().map(ThreadDocument))?;
         let detail = Some(Details(&resource.detail)).filter(|it| !it.0.is_empty());
         entry.known("detail", detail)?;

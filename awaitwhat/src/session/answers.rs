@@ -223,8 +223,9 @@ impl Answers {
                 return Ok(Found::NoRule);
             };
             let learnt = self.learnt.remove(layout);
-            let new = || Reader::new(frames);
-            let mut reader = learnt.map_or_else(new, |it| Reader::with(frames, it));
+            let tells_arguments = observer.tells_arguments();
+            let new = || Reader::new(frames, tells_arguments);
+            let mut reader = learnt.map_or_else(new, |it| Reader::with(frames, tells_arguments, it));
             let found = ask_one(observer, &mut reader, task, *layout);
             self.learnt.insert(*layout, reader.into_learnt());
             let thing = match found? {

@@ -11,6 +11,7 @@ use crate::memory::Address;
 use crate::reading::edges::{Again, Turn};
 use crate::reading::ends::Suspension;
 use crate::resource::Resource;
+use crate::waits::Held;
 
 /// One task as it was visited.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ pub(super) struct Visit {
     /// The future of `concurrent.futures` that it waits for, or NULL.
     pub(super) job: Address,
     /// Those of the things that others wait for that it is inside of, each as often as it is.
-    pub(super) held: Vec<Address>,
+    pub(super) held: Vec<Held>,
     /// The task groups that it is inside of, outermost first.
     pub(super) groups: Vec<Address>,
 }

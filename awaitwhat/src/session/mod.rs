@@ -59,6 +59,8 @@ pub struct Options {
     pub max_frames: usize,
     /// Files that hold the application's code, where the user says so.
     pub mine: Arc<[Pattern]>,
+    /// Whether arguments of queries and commands are told, which are somebody's data.
+    pub arguments: bool,
     /// Size of the ring buffer, in bytes: a power of two, and a page at least. Records that find no room in it are lost, and counted.
     pub ring_bytes: u32,
 }

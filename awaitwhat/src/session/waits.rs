@@ -14,7 +14,7 @@ use crate::memory::{Address, Fault};
 use crate::reading::ends::Suspension;
 use crate::resource::{Holding, Resource, ResourceKind};
 use crate::snapshot::Frame;
-use crate::waits::{Reader, Waiting};
+use crate::waits::{Held, Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
 const MAX_LINKS: usize = 1 << 17;
@@ -79,7 +79,8 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             // Of one that cannot be read it is not known what it has.
             let held = readable(reader.held(&waiting(observer, &visit.suspended(), None), &wanted))?;
             let inside = held.unwrap_or_default().into_iter();
-            (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
+            let (of_groups, held): (Vec<Held>, _) = inside.partition(|held| groups.contains(&held.object));
+            (visit.groups, visit.held) = (of_groups.iter().map(|held| held.object).collect(), held);
         }
     }
     Ok(())
@@ -130,7 +131,7 @@ pub(super) fn reader<'a, 'r>(
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
         let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.map(Reader::new)
+        frames.map(|frames| Reader::new(frames, observer.tells_arguments()))
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }

@@ -10,6 +10,8 @@ use crate::snapshot::Task;
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
+/// Columns that a query may take.
+const QUERY_WIDTH: usize = 80;
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
@@ -28,6 +30,9 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
         (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
         (None, 2..) => text += &format!(", {different} different ones"),
         (None, _) => {}
+    }
+    if let Some(query) = common(resources, |it| it.query.as_deref()) {
+        text += &format!(" `{}`", fitted(query, QUERY_WIDTH));
     }
     if let Some(peer) = common(resources, |it| it.peer.as_deref()) {
         text += &format!(" {}", fitted(peer, NAME_WIDTH));
@@ -71,8 +76,13 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if let Some(left) = time_left(resources) {
         facts.push(left);
     }
+    let is_pool = resources[0].kind == ResourceKind::Pool;
     let is_held = common(resources, |it| it.held);
+    if is_pool {
+        facts.extend(in_use(resources, by_id));
+    }
     match (is_held, common(resources, |it| held_by(it, by_id))) {
+        _ if is_pool => {}
         (_, Some(holders)) => facts.push(holders),
         (Some(true), None) => facts.push("held".to_owned()),
         (Some(false), None) => facts.push("free".to_owned()),
@@ -83,6 +93,7 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     match (free, common(resources, |it| it.size), limit) {
         (Some(free), _, Some(limit)) => facts.push(format!("{free} of {limit} free")),
         (Some(free), _, None) => facts.push(format!("{free} free")),
+        _ if is_pool => {}
         (None, Some(size), Some(limit)) => facts.push(format!("{size} of {limit}")),
         (None, Some(0), None) => facts.push("empty".to_owned()),
         (None, Some(size), None) => facts.push(format!("holds {size}")),
@@ -114,6 +125,9 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if is_job {
         facts.extend(jobs::facts(resources));
     }
+    if let Some(arguments) = common(resources, |it| it.arguments.as_deref()) {
+        facts.push(format!("with {}", fitted(arguments, QUERY_WIDTH)));
+    }
     if let Some(fd) = common(resources, |it| it.fd) {
         facts.push(format!("fd {fd}"));
     }
@@ -124,6 +138,24 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
         facts.push(fitted(command, NAME_WIDTH));
     }
     facts
+}
+
+/// How much of a pool is in use, and by whom.
+fn in_use(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
+    let size = common(resources, |it| it.size)?;
+    let limit = common(resources, |it| it.limit).filter(|limit| *limit > 0);
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let first = resources.first()?;
+    let holders = match &first.holding {
+        Holding::Tasks { tasks, are_all } if resources.iter().all(|it| it.holding == first.holding) => {
+            let names = names::names(tasks.iter().filter_map(|id| by_id.get(id).copied()));
+            let how = if *are_all { " by" } else { ", known holders:" };
+            format!("{how} {names}")
+        }
+        Holding::Unknown => ", holders unknown".to_owned(),
+        _ => String::new(),
+    };
+    Some(format!("{size}{limit} in use{holders}"))
 }
 
 /// Who has a thing; `None` where nobody was asked for.
@@ -262,6 +294,44 @@ mod tests {
         sleep (3.2 s left)
         sleep (overdue by 0.500 s)
         data from stream 10.0.0.7:5432 (fd 7)
+        ");
+    }
+
+    #[test]
+    fn pools_and_queries() {
+        let pool = |limit, holding| Resource {
+            words: "a connection of asyncpg pool".into(),
+            label: Some("self.db".into()),
+            size: Some(2),
+            limit,
+            waiters: Some(15),
+            position: Some(3),
+            holding,
+            ..resource(ResourceKind::Pool, 1)
+        };
+        let by = |are_all| Holding::Tasks {
+            tasks: vec![Address(0x10)],
+            are_all,
+        };
+        let query = Resource {
+            query: Some("select * from t where id = $1".into()),
+            peer: Some("127.0.0.1:5432".into()),
+            arguments: Some("'x', 1".into()),
+            fd: Some(7),
+            ..Resource::of_kind(ResourceKind::Query)
+        };
+        let all = [
+            pool(Some(2), by(true)),
+            pool(Some(2), by(false)),
+            pool(None, Holding::Unknown),
+            query,
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        insta::assert_snapshot!(all.join("\n"), @"
+        a connection of asyncpg pool self.db (2 of 2 in use by forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 of 2 in use, known holders: forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 in use, holders unknown, place 3 of 15 in line)
+        query `select * from t where id = $1` 127.0.0.1:5432 (with 'x', 1, fd 7)
         ");
     }
 

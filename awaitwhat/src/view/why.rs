@@ -54,6 +54,8 @@ enum Lead {
     AskedFor,
     Awaited,
     Holds,
+    /// It holds a part of it.
+    HasOne,
 }
 
 /// A task, or several that look the same, still to be told.
@@ -130,8 +132,10 @@ impl<'a> Why<'a> {
         if ahead.others > 0 {
             who += &format!(" (and {} like it)", ahead.others);
         }
-        if ahead.lead == Lead::Holds {
-            who += " holds it, and";
+        match ahead.lead {
+            Lead::Holds => who += " holds it, and",
+            Lead::HasOne => who += " has one, and",
+            Lead::AskedFor | Lead::Awaited => {}
         }
         if let Some(before) = self.told.iter().position(|(told, _)| *told == ahead.position) {
             let text = if !self.leads_to(before, ahead.parent) {
@@ -221,8 +225,13 @@ impl<'a> Why<'a> {
             return Vec::new();
         };
         let holding = on.resource.as_ref().map(|resource| &resource.holding);
+        let is_of_kind = |kind| on.resource.as_ref().is_some_and(|it| it.kind == kind);
+        let (is_pool, is_query) = (is_of_kind(ResourceKind::Pool), is_of_kind(ResourceKind::Query));
         let (ids, lead) = match holding {
+            Some(Holding::Tasks { tasks, .. }) if is_pool => (tasks, Lead::HasOne),
             Some(Holding::Tasks { tasks, .. }) => (tasks, Lead::Holds),
+            // What else it awaits is a part of how its library waits.
+            _ if is_pool || is_query => return Vec::new(),
             _ => (&on.tasks, Lead::Awaited),
         };
         let mut groups: Vec<(usize, usize)> = Vec::new();
@@ -282,6 +291,9 @@ fn place(task: &Task) -> Option<String> {
 /// How a wait that depends on no task ends.
 fn end_of(resource: &Resource) -> &'static str {
     match (&resource.holding, resource.deadline_ns) {
+        (Holding::Unknown, _) if resource.kind == ResourceKind::Pool => {
+            "Who has its connections is not known: no task that could be read has one in a block or in a variable."
+        }
         (Holding::Unknown, _) => {
             "Who holds it is not known: no task that could be read is inside of its `async with` block."
         }
@@ -301,6 +313,7 @@ fn end_of(resource: &Resource) -> &'static str {
             | ResourceKind::Pipe
             | ResourceKind::Signal
             | ResourceKind::Thread => "That comes from outside of the event loop.",
+            ResourceKind::Query => "It goes on when the server answers.",
             _ => UNKNOWN_END,
         },
     }

@@ -10,7 +10,9 @@ mod label;
 mod path;
 mod reader;
 mod rules;
+mod sql;
 mod values;
 
+pub use holders::Held;
 pub use reader::{Learnt, Reader, Waiting};
 pub use rules::Rules;

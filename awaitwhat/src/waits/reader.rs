@@ -6,20 +6,22 @@ use std::sync::Arc;
 
 use super::known::Known;
 use super::path::{Path, Step};
-use super::rules::{Places, Rule, Rules};
+use super::rules::{HolderRule, Places, Rule, Rules, Sums};
 use super::values::Kind;
 use crate::layout::OpcodeListing;
 use crate::memory::Address;
 use crate::origin::{self, Rank};
-use crate::python::ReadError;
 use crate::python::frame::{FrameAddress, Frames};
 use crate::python::inside::{Blocks, Inside};
-use crate::resource::{Detail, Holding, Resource};
+use crate::python::{ReadError, non_null};
+use crate::resource::{Detail, Holding, Resource, ResourceKind};
 use crate::snapshot::{Frame, FrameKind};
 use crate::symbolize::expression::Expressions;
 
 /// Innermost frames that rules are looked for.
-const MAX_FRAMES: usize = 8;
+const MAX_FRAMES: usize = 16;
+/// What a method calls the object that it is of.
+const METHOD_SELF: &str = "__self__";
 /// Types that are remembered.
 const MAX_TYPES: usize = 1 << 16;
 /// Places in lines that are remembered, of all lines together.
@@ -82,6 +84,13 @@ impl Learnt {
 pub struct Reader<'a> {
     frames: Frames<'a>,
     rules: &'static Rules,
+    /// Whether arguments are told, which are somebody's data.
+    pub(super) tells_arguments: bool,
+    /// Whether a task was met that waits for what others may have in a variable.
+    pub(super) asks_for_variables: bool,
+    /// The rules about what is had by those who are in a function, and by those who have an object of a type in a variable.
+    pub(super) holding_functions: HashMap<Address, Option<&'static HolderRule>>,
+    pub(super) holding_types: HashMap<Address, Option<&'static HolderRule>>,
     learnt: Learnt,
     /// The futures in a line and their places, by the address of the container.
     lines: HashMap<Address, Rc<Line>>,
@@ -106,17 +115,37 @@ struct Match {
     frame: usize,
 }
 
+impl Waiting<'_> {
+    /// The code object and the instruction of the frame at a place of the stack, which also has marks of missing frames.
+    pub(super) fn code_at(&self, place: usize) -> Option<(Address, Address)> {
+        let (before, from) = self.stack.split_at_checked(place)?;
+        if is_mark(from.first()?) {
+            return None;
+        }
+        let marks = before.iter().filter(|frame| is_mark(frame)).count();
+        self.codes.get(place - marks).copied()
+    }
+}
+
 impl<'a> Reader<'a> {
     /// A reader that knows nothing yet. All tasks that it is asked for have to have the layout of `frames`.
-    pub fn new(frames: Frames<'a>) -> Self {
-        Self::with(frames, Learnt::new(frames.objects.offsets.opcodes))
+    pub fn new(frames: Frames<'a>, tells_arguments: bool) -> Self {
+        Self::with(
+            frames,
+            tells_arguments,
+            Learnt::new(frames.objects.offsets.opcodes),
+        )
     }
 
     /// A reader that knows what another one has learnt of the same interpreter.
-    pub fn with(frames: Frames<'a>, learnt: Learnt) -> Self {
+    pub fn with(frames: Frames<'a>, tells_arguments: bool, learnt: Learnt) -> Self {
         Self {
             frames,
             rules: Rules::built_in(),
+            tells_arguments,
+            asks_for_variables: false,
+            holding_functions: HashMap::new(),
+            holding_types: HashMap::new(),
             learnt,
             lines: HashMap::new(),
             places_in_lines: 0,
@@ -136,12 +165,17 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it cannot be read, or does not fit together: it has changed since the chain was read.
     pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
-        let chain = self.chain_of(task)?;
-        let frames: Vec<FrameAddress> = chain.iter().rev().take(MAX_FRAMES).copied().collect();
-        let Some(Match { rule, frame }) = self.best_match(task, &frames)? else {
+        let chain = self.chain(task.coroutine)?;
+        let frames = in_places(&chain, task, MAX_FRAMES)?;
+        let matches = self.matches(task, &frames)?;
+        let Some((Match { rule, frame }, inner)) = matches.split_last() else {
             return Ok(None);
         };
+        let (rule, frame) = (*rule, *frame);
         let mut resource = self.follow(rule, frames[frame], task)?;
+        for Match { rule, frame } in inner.iter().rev() {
+            self.add_ends(rule, frames[*frame], &mut resource)?;
+        }
         if let (None, Some(now)) = (resource.deadline_ns, task.now) {
             let deadline = self.deadline_of(&chain)?;
             resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
@@ -162,63 +196,70 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The frames of a task, outermost first: the innermost ones have to be of the code that its chain was read with.
-    pub(super) fn chain_of(&mut self, task: &Waiting<'_>) -> Result<Rc<[FrameAddress]>, ReadError> {
-        let frames = self.chain(task.coroutine)?;
-        let codes = frames.iter().rev().map(|frame| frame.code).take(MAX_FRAMES);
-        let is_same = codes.zip(task.codes).all(|(code, known)| code == known.0);
-        if is_same {
-            Ok(frames)
-        } else {
-            Err(changed(task.coroutine))
-        }
-    }
-
-    /// The rule of the outermost function that there is one for, as far as it is about what the innermost one waits for.
-    fn best_match(
-        &mut self,
-        task: &Waiting<'_>,
-        frames: &[FrameAddress],
-    ) -> Result<Option<Match>, ReadError> {
+    /// The rules of the functions that there are some for, as far as they are about what the innermost one waits for. The outermost one, which
+    /// knows best, is the last.
+    fn matches(&mut self, task: &Waiting<'_>, frames: &[FrameAddress]) -> Result<Vec<Match>, ReadError> {
+        let mut matches = Vec::new();
         let Some((first, _)) = innermost(task) else {
-            return Ok(None);
+            return Ok(matches);
         };
-        let mut best: Option<Match> = None;
         let mut base = None;
         for (position, at) in frames.iter().enumerate().skip(first) {
-            let Some(frame) = task.stack.get(position).filter(|frame| is_plain(frame)) else {
+            let Some(frame) = task.stack.get(position) else {
                 break;
             };
+            // What is behind a greenlet awaits on its behalf.
+            if is_mark(frame) && *frame == Frame::of_greenlet() {
+                continue;
+            }
+            if !is_known(frame) {
+                break;
+            }
             let mut found = None;
             for rule in self.rules.of_function(&frame.function, &frame.file) {
-                let is_over = rule.over.as_deref() == base;
+                let is_over = match (&rule.over, base) {
+                    (Some(over), Some(base)) => over.contains(base),
+                    (over, base) => over.is_none() && base.is_none(),
+                };
                 if found.is_none() && is_over && self.fits(rule, frame, *at)? {
                     found = Some(rule);
                 }
             }
             if position == first {
-                let Some(rule) = found else { return Ok(None) };
+                let Some(rule) = found else { break };
                 base = Some(rule.function.as_str());
             }
-            let is_own = frame.origin.rank == Rank::Application;
-            if found.is_none() && is_own {
+            // A library need not lie where packages are installed.
+            let is_own =
+                || frame.origin.rank == Rank::Application && !self.rules.is_of_known_package(&frame.file);
+            if found.is_none() && is_own() {
                 // What is outside of the application's own function is about other things than what that one waits for.
                 break;
             }
             if let Some(rule) = found {
-                best = Some(Match {
+                matches.push(Match {
                     rule,
                     frame: position,
                 });
             }
         }
-        Ok(best)
+        let is_doubtful = |only: &Match| task.stack.get(only.frame).is_none_or(|it| it.file.is_empty());
+        if matches!(&matches[..], [only] if is_doubtful(only)) {
+            matches.clear();
+        }
+        Ok(matches)
     }
 
     /// Whether the frame is of a release that the rule is for, and of the rule's class, where its code object does not say so itself.
     fn fits(&mut self, rule: &'static Rule, frame: &Frame, at: FrameAddress) -> Result<bool, ReadError> {
         if let Some(path) = &rule.awaited
+            && !at.frame.is_null()
             && self.places(at.code, &path.local)?.is_empty()
+        {
+            return Ok(false);
+        }
+        if let Some(path) = &rule.when
+            && self.locate(at, path)?.is_none()
         {
             return Ok(false);
         }
@@ -265,6 +306,7 @@ impl<'a> Reader<'a> {
         }
         if rule.holders && resource.id.is_some() && resource.held != Some(false) {
             resource.holding = Holding::Unknown;
+            self.asks_for_variables |= rule.kind == ResourceKind::Pool;
         }
         if let Some(path) = &rule.line {
             self.stand_in_line(at, path, task, &mut resource)?;
@@ -313,9 +355,9 @@ impl<'a> Reader<'a> {
         task: &Waiting<'_>,
         resource: &mut Resource,
     ) -> Result<(), ReadError> {
-        resource.size = self.number_at(at, rule.size.as_ref())?;
-        resource.limit = self.number_at(at, rule.limit.as_ref())?;
-        resource.free = self.number_at(at, rule.free.as_ref())?;
+        resource.size = self.first_sum(at, rule.size.as_ref())?;
+        resource.limit = self.first_sum(at, rule.limit.as_ref())?;
+        resource.free = self.first_sum(at, rule.free.as_ref())?;
         resource.fd = self.number_at(at, rule.fd.as_ref())?;
         resource.pid = self.number_at(at, rule.pid.as_ref())?;
         let deadline = self.first_of(at, rule.deadline.as_ref(), |this, object| this.seconds(object))?;
@@ -335,10 +377,35 @@ impl<'a> Reader<'a> {
         resource.local = self.first_of(at, rule.local.as_ref(), address)?;
         resource.peer = self.first_of(at, rule.peer.as_ref(), address)?;
         resource.command = self.first_of(at, rule.command.as_ref(), |this, object| this.words(object))?;
+        resource.query = self.first_of(at, rule.query.as_ref(), |this, object| this.query(object))?;
+        if self.tells_arguments {
+            let arguments = rule.arguments.as_ref();
+            resource.arguments = self.first_of(at, arguments, |this, object| this.arguments(object))?;
+        }
         if resource.peer.is_none() {
             let host = self.first_of(at, rule.host.as_ref(), |this, object| this.words(object))?;
             let port = self.number_at(at, rule.port.as_ref())?;
             resource.peer = host.map(|host| super::values::joined(&host, port));
+        }
+        Ok(())
+    }
+
+    /// Adds what a rule of an inner function knows of the two ends of a connection, where that is not known yet.
+    fn add_ends(
+        &mut self,
+        rule: &'static Rule,
+        at: FrameAddress,
+        resource: &mut Resource,
+    ) -> Result<(), ReadError> {
+        let address = |this: &mut Self, object| this.endpoint(object);
+        if resource.fd.is_none() {
+            resource.fd = self.number_at(at, rule.fd.as_ref())?;
+        }
+        if resource.local.is_none() {
+            resource.local = self.first_of(at, rule.local.as_ref(), address)?;
+        }
+        if resource.peer.is_none() {
+            resource.peer = self.first_of(at, rule.peer.as_ref(), address)?;
         }
         Ok(())
     }
@@ -353,20 +420,40 @@ impl<'a> Reader<'a> {
         self.plain_value(object)
     }
 
+    /// The first sum of which all terms are known.
+    fn first_sum(&mut self, at: FrameAddress, sums: Option<&'static Sums>) -> Result<Option<i64>, ReadError> {
+        'sums: for sum in sums.map_or(&[][..], Sums::all) {
+            let mut result = 0_i64;
+            for (path, is_taken_away) in &sum.terms {
+                let Some(term) = self.number_of(at, path)? else {
+                    continue 'sums;
+                };
+                result = match is_taken_away {
+                    true => result.saturating_sub(term),
+                    false => result.saturating_add(term),
+                };
+            }
+            return Ok(Some(result));
+        }
+        Ok(None)
+    }
+
+    /// The number at the end of a path, or that it is about.
+    fn number_of(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<i64>, ReadError> {
+        match self.locate(at, path)? {
+            Some(object) if path.is_length || path.is_bytes => self.measure(object, path),
+            Some(object) => self.number(object),
+            None => Ok(None),
+        }
+    }
+
     fn number_at(
         &mut self,
         at: FrameAddress,
         places: Option<&'static Places>,
     ) -> Result<Option<i64>, ReadError> {
         for path in places.map_or(&[][..], Places::all) {
-            let Some(object) = self.locate(at, path)? else {
-                continue;
-            };
-            let number = if path.is_length || path.is_bytes {
-                self.measure(object, path)?
-            } else {
-                self.number(object)?
-            };
+            let number = self.number_of(at, path)?;
             if number.is_some() {
                 return Ok(number);
             }
@@ -390,7 +477,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    fn located(
+    pub(super) fn located(
         &mut self,
         at: FrameAddress,
         path: Option<&'static Path>,
@@ -399,7 +486,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The object at the end of a path; `None` where there is none, or it is `None`.
-    fn locate(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Address>, ReadError> {
+    pub(super) fn locate(
+        &mut self,
+        at: FrameAddress,
+        path: &'static Path,
+    ) -> Result<Option<Address>, ReadError> {
         match self.variable(at, &path.local)? {
             Some(object) => self.follow_from(object, path),
             None => Ok(None),
@@ -419,6 +510,7 @@ impl<'a> Reader<'a> {
                 Step::Attribute(name) => self.member(from, name)?,
                 Step::Item(index) => self.item(from, *index)?,
                 Step::Key(key) => self.value_of_key(from, key)?,
+                Step::AnyKey => self.first_value(from)?,
             };
         }
         let none = self.frames.objects.types.none;
@@ -427,6 +519,9 @@ impl<'a> Reader<'a> {
 
     /// The value of a variable.
     pub(super) fn variable(&mut self, at: FrameAddress, name: &str) -> Result<Option<Address>, ReadError> {
+        if at.frame.is_null() {
+            return Ok(None);
+        }
         let places = self.places(at.code, name)?;
         self.frames.local_in(at, &places)
     }
@@ -442,6 +537,10 @@ impl<'a> Reader<'a> {
     pub(super) fn member(&mut self, object: Address, name: &str) -> Result<Option<Address>, ReadError> {
         let objects = self.frames.objects;
         let type_object = objects.type_of(object)?;
+        if name == METHOD_SELF && self.kind_of(object)?.is_method {
+            let instance = object.offset(objects.offsets.method.instance);
+            return Ok(non_null(objects.memory.read_address(instance)?));
+        }
         let find = || objects.inherited_slot(type_object, name);
         match self.learnt.slots.get_or(type_object, name, find)? {
             Some(offset) => {
@@ -542,7 +641,45 @@ pub(super) fn innermost<'a>(task: &Waiting<'a>) -> Option<(usize, &'a Frame)> {
     let mut frames = task.stack.iter().enumerate().skip(traps).take(2);
     frames
         .find(|(_, frame)| !is_of_future(frame))
-        .filter(|(_, frame)| is_plain(frame))
+        .filter(|(_, frame)| is_known(frame))
+}
+
+/// The frames of a chain in the places that they have in a task's stack, innermost first, `most` at most: they have to be of the code that the
+/// chain was read with. What is compiled, or is a mark, has no frame ([`FrameAddress::frame`] is null).
+pub(super) fn in_places(
+    chain: &[FrameAddress],
+    task: &Waiting<'_>,
+    most: usize,
+) -> Result<Vec<FrameAddress>, ReadError> {
+    let mut frames = chain.iter().rev();
+    let mut codes = task.codes.iter();
+    let mut placed = Vec::new();
+    for frame in task.stack.iter().take(most) {
+        let mut placeholder = FrameAddress {
+            frame: Address::NULL,
+            code: Address::NULL,
+        };
+        if !is_mark(frame) {
+            let Some((code, _)) = codes.next() else { break };
+            placeholder.code = *code;
+            if frame.kind != FrameKind::Opaque {
+                let at = frames.next().filter(|at| at.code == *code);
+                placeholder = *at.ok_or(changed(task.coroutine))?;
+            }
+        }
+        placed.push(placeholder);
+    }
+    Ok(placed)
+}
+
+/// Whether it stands for frames that are missing.
+fn is_mark(frame: &Frame) -> bool {
+    frame.kind == FrameKind::LeftOut
+}
+
+/// Whether the function of a frame is known, be it compiled or one of Python's.
+fn is_known(frame: &Frame) -> bool {
+    is_plain(frame) || frame.kind == FrameKind::Opaque
 }
 
 /// Whether the frame is one of Python's, that is in its place.
@@ -554,9 +691,50 @@ pub(super) const fn is_plain(frame: &Frame) -> bool {
 }
 
 /// What was found does not belong to the chain.
-pub(super) const fn changed(address: Address) -> ReadError {
+const fn changed(address: Address) -> ReadError {
     ReadError::Malformed {
         what: "wait of this chain",
         address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::frame;
+
+    #[test]
+    fn frames_stand_beside_what_they_are_shown_as() {
+        let at = |place: u64| FrameAddress {
+            frame: Address(0x100 + place),
+            code: Address(0x10 + place),
+        };
+        let compiled = Frame {
+            kind: FrameKind::Opaque,
+            ..frame("query", "protocol.pyx", 0)
+        };
+        let stack = [
+            compiled,
+            frame("fetch", "a.py", 1),
+            Frame::of_greenlet(),
+            frame("main", "b.py", 2),
+        ];
+        let codes = [7, 0x12, 0x11].map(|code| (Address(code), Address(0)));
+        let task = Waiting {
+            coroutine: Address(1),
+            stack: &stack,
+            codes: &codes,
+            awaited: Address(2),
+            is_pending: true,
+            now: None,
+        };
+        let placed = in_places(&[at(1), at(2)], &task, 16).expect("they are the same");
+        let frames: Vec<u64> = placed.iter().map(|at| at.frame.0).collect();
+        assert_eq!(frames, [0, 0x102, 0, 0x101]);
+        assert_eq!(in_places(&[at(1), at(2)], &task, 2).expect("so far").len(), 2);
+        assert_eq!(task.code_at(2), None);
+        assert_eq!(task.code_at(3), Some(codes[2]));
+        in_places(&[at(2), at(1)], &task, 16).expect_err("others");
+        in_places(&[at(2)], &task, 16).expect_err("one is missing");
     }
 }

@@ -1,18 +1,22 @@
 //! Rules: which function waits for what, and where the facts of it are. They are data, a file per library.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::path::Path;
+use super::path::{Path, Sum};
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 9] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
     ("anyio", include_str!("rules/anyio.toml")),
     ("trio", include_str!("rules/trio.toml")),
+    ("asyncpg", include_str!("rules/asyncpg.toml")),
+    ("psycopg", include_str!("rules/psycopg.toml")),
+    ("redis", include_str!("rules/redis.toml")),
+    ("sqlalchemy", include_str!("rules/sqlalchemy.toml")),
 ];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.
@@ -23,8 +27,10 @@ pub struct Rule {
     pub file: String,
     /// Its qualified name.
     pub function: String,
-    /// The function that it is waiting in itself: the rule holds only while that is the innermost one of the chain that a rule knows.
-    pub over: Option<String>,
+    /// The functions of which it waits in one itself: the rule holds only while that is the innermost one of the chain that a rule knows.
+    pub over: Option<Functions>,
+    /// What has to be there, or else the rule does not hold.
+    pub when: Option<Path>,
     pub kind: ResourceKind,
     /// What the user reads, instead of what the kind is called: `an item of queue`.
     pub words: Option<String>,
@@ -41,9 +47,9 @@ pub struct Rule {
     pub holders: bool,
     /// The one task that has it.
     pub owner: Option<Path>,
-    pub size: Option<Places>,
-    pub limit: Option<Places>,
-    pub free: Option<Places>,
+    pub size: Option<Sums>,
+    pub limit: Option<Sums>,
+    pub free: Option<Sums>,
     /// When the wait ends by itself, by the clock of the loop, in seconds.
     pub deadline: Option<Places>,
     pub fd: Option<Places>,
@@ -54,6 +60,9 @@ pub struct Rule {
     pub port: Option<Places>,
     pub pid: Option<Places>,
     pub command: Option<Places>,
+    /// What a server was asked, and the arguments that it was given besides.
+    pub query: Option<Places>,
+    pub arguments: Option<Places>,
     #[serde(default)]
     pub detail: BTreeMap<String, Path>,
 }
@@ -63,11 +72,39 @@ pub struct Rule {
 #[serde(deny_unknown_fields)]
 pub struct HolderRule {
     /// The name of the class whose block it is, or of one that this is derived from.
-    pub class: String,
-    /// From an object of the class, which is called `self` here, to what the task has.
+    pub class: Option<String>,
+    /// Or else how the path of a function's file ends, and the qualified name of the function: whoever is in it, or in the block of a context
+    /// manager that it makes, has something.
+    pub file: Option<String>,
+    pub function: Option<String>,
+    /// From an object of the class, which is called `self` here, or from a variable of the function, to what the task has.
     pub object: Path,
+    /// What has to be there, or else it has nothing.
+    pub when: Option<Path>,
+    /// The part of it that the task has: of one part a task has no more than one.
+    pub part: Option<Path>,
+    /// Whether a variable is enough, and no block is needed. Other tasks may have the same part then.
+    #[serde(default)]
+    pub variable: bool,
     /// The method that gives it up for as long as it waits.
     pub unless: Option<String>,
+}
+
+impl HolderRule {
+    /// Whether it is about a class of one of these names.
+    pub fn is_of_class(&self, names: &[std::sync::Arc<str>]) -> bool {
+        let class = self.class.as_deref();
+        class.is_some_and(|class| names.iter().any(|name| **name == *class))
+    }
+
+    /// Whether it is about a function. Before 3.11 a code object knows its function's plain name only.
+    pub fn is_of_function(&self, name: &str, file: &str) -> bool {
+        let (Some(function), Some(end)) = (&self.function, &self.file) else {
+            return false;
+        };
+        let plain = function.rsplit('.').next();
+        (name == function || Some(name) == plain) && is_path_end(file, end)
+    }
 }
 
 /// What ends by itself whatever goes on in the block of an object.
@@ -88,12 +125,47 @@ pub struct GroupRule {
     pub class: String,
 }
 
+/// One function, or several.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Functions {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Functions {
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Places {
     One(Path),
     Several(Vec<Path>),
+}
+
+/// A number in one release or the other: the first that there is counts.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Sums {
+    One(Sum),
+    Several(Vec<Sum>),
+}
+
+impl Sums {
+    /// All of them.
+    pub fn all(&self) -> &[Sum] {
+        match self {
+            Self::One(sum) => std::slice::from_ref(sum),
+            Self::Several(sums) => sums,
+        }
+    }
 }
 
 impl Places {
@@ -114,9 +186,10 @@ impl Rule {
             .map_or(&self.function, |(_, name)| name)
     }
 
-    /// The class that its function is a method of.
+    /// The class that its function is a method of, or is made by a method of.
     pub fn class(&self) -> Option<&str> {
-        let (class, _) = self.function.rsplit_once('.')?;
+        let outer = self.function.split(".<locals>").next()?;
+        let (class, _) = outer.rsplit_once('.')?;
         Some(class.rsplit_once('.').map_or(class, |(_, name)| name))
     }
 }
@@ -138,6 +211,8 @@ struct RuleFile {
 #[derive(Debug, Default)]
 pub struct Rules {
     waits: HashMap<String, Vec<Rule>>,
+    /// The folders that files of the rules are in.
+    packages: BTreeSet<String>,
     holders: Vec<HolderRule>,
     deadlines: Vec<DeadlineRule>,
     groups: Vec<GroupRule>,
@@ -165,6 +240,8 @@ impl Rules {
     fn add(&mut self, text: &str) -> Result<(), toml::de::Error> {
         let file: RuleFile = toml::from_str(text)?;
         for rule in file.wait {
+            let package = rule.file.split_once('/').map(|(package, _)| package.to_owned());
+            self.packages.extend(package);
             let of_name = self.waits.entry(rule.plain_name().to_owned());
             of_name.or_default().push(rule);
         }
@@ -172,6 +249,12 @@ impl Rules {
         self.deadlines.extend(file.deadline);
         self.groups.extend(file.group);
         Ok(())
+    }
+
+    /// Whether a file is in a folder of a package that there are rules for.
+    pub fn is_of_known_package(&self, file: &str) -> bool {
+        let (folders, _) = file.rsplit_once('/').unwrap_or_default();
+        folders.split('/').any(|folder| self.packages.contains(folder))
     }
 
     /// The rules for blocks that stand for something else.
@@ -198,9 +281,14 @@ impl Rules {
     ) -> impl Iterator<Item = &'r Rule> + use<'r, 'n> {
         let plain = name.rsplit_once('.').map_or(name, |(_, plain)| plain);
         let candidates = self.waits.get(plain).into_iter().flatten();
-        candidates
-            .filter(move |rule| (name == plain || name == rule.function) && is_path_end(file, &rule.file))
+        candidates.filter(move |rule| (name == plain || name == rule.function) && is_of_file(file, rule))
     }
+}
+
+/// Whether a function of this file may be the one of a rule. What older Cythons have compiled has no file: its qualified name has to do, and that
+/// the rule of an outer function also fits.
+fn is_of_file(file: &str, rule: &Rule) -> bool {
+    is_path_end(file, &rule.file) || file.is_empty() && rule.file.ends_with(".pyx")
 }
 
 /// Whether a path ends with these folders and this file.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::path::Path;
 use super::reader::Reader;
+use super::sql;
 use crate::memory::Address;
 use crate::python::{Objects, ReadError};
 use crate::resource::Detail;
@@ -12,6 +13,10 @@ use crate::resource::Detail;
 const MAX_LINE: u64 = 10_000;
 /// Characters of a text that are kept.
 const MAX_CHARACTERS: usize = 200;
+/// Keys of a dict of which any is taken.
+const MAX_ANY_KEY: i64 = 64;
+/// Bytes of a query that are looked at.
+const MAX_QUERY: usize = 1 << 16;
 /// Items of a list of words (a command's arguments) that are looked at.
 const MAX_WORDS: u64 = 64;
 
@@ -27,6 +32,8 @@ pub(super) struct Kind {
     is_integer: bool,
     is_socket: bool,
     is_memory_view: bool,
+    /// It is bound to an object (`method`).
+    pub(super) is_method: bool,
 }
 
 /// Containers whose items are counted.
@@ -51,6 +58,7 @@ impl Kind {
             is_integer: false,
             is_socket: false,
             is_memory_view: false,
+            is_method: false,
         };
         for base in objects.resolution_order(type_object)? {
             let container = match base {
@@ -65,6 +73,7 @@ impl Kind {
                     name => {
                         kind.is_integer |= base == types.long;
                         kind.is_socket |= name == "_socket.socket";
+                        kind.is_method |= name == "method" && !objects.is_heap_type(base)?;
                         kind.is_memory_view |= name == "memoryview" && !objects.is_heap_type(base)?;
                         continue;
                     }
@@ -170,6 +179,16 @@ impl Reader<'_> {
         }
     }
 
+    /// What a dict has under its first key, unless it has very many.
+    pub(super) fn first_value(&mut self, object: Address) -> Result<Option<Address>, ReadError> {
+        let is_small = self.length(object)?.is_some_and(|length| length <= MAX_ANY_KEY);
+        if self.container(object)? != Some(Container::Dict) || !is_small {
+            return Ok(None);
+        }
+        let items = self.frames().objects.dict_items(object)?;
+        Ok(items.first().map(|(_, value)| *value))
+    }
+
     /// The value of an `int` or a `bool`; of a socket its descriptor, which it begins with (`PySocketSockObject.sock_fd`, an `int`, of 3.7 to
     /// 3.15). One that is closed has none.
     pub(super) fn number(&mut self, object: Address) -> Result<Option<i64>, ReadError> {
@@ -214,6 +233,47 @@ impl Reader<'_> {
             joined.push(self.text(word)?.unwrap_or_else(|| "…".into()));
         }
         Ok(Some(cut(&joined.join(" "))))
+    }
+
+    /// What a server was asked, on one line. Literals in it are told only where arguments are.
+    pub(super) fn query(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let objects = self.frames().objects;
+        let (text, is_cut) = if self.kind_of(object)?.container == Some(Container::Bytes) {
+            match objects.is_exactly(object, objects.types.bytes)? {
+                true => (objects.bytes(object, MAX_QUERY)?, false),
+                false => return Ok(None),
+            }
+        } else if objects.is_exactly(object, objects.types.unicode)? {
+            let text = objects.text(object)?;
+            (text.text.into_bytes(), text.is_cut)
+        } else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&text);
+        let shown = match self.tells_arguments {
+            true => sql::on_one_line(&text),
+            false => sql::without_literals(&text, is_cut),
+        };
+        Ok(Some(cut(&shown)).filter(|shown| !shown.is_empty()))
+    }
+
+    /// The values of a list or a tuple of arguments, or of one that is alone, in a row.
+    pub(super) fn arguments(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let items = match self.container(object)? {
+            Some(Container::List | Container::Tuple) => self.items(object)?,
+            _ => vec![object],
+        };
+        let mut shown = Vec::new();
+        for item in items.iter().take(MAX_WORDS as usize) {
+            shown.push(match self.plain_value(*item)? {
+                Some(Detail::Text(text)) if self.text(*item)?.is_some() => format!("'{text}'"),
+                Some(Detail::Text(text)) => text.to_string(),
+                Some(Detail::Number(number)) => number.to_string(),
+                None if *item == self.frames().objects.types.none => "None".to_owned(),
+                None => "…".to_owned(),
+            });
+        }
+        Ok(Some(cut(&shown.join(", "))).filter(|shown| !shown.is_empty()))
     }
 
     fn text(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
