@@ -96,6 +96,8 @@ pub struct Resource {
     pub size: Option<i64>,
     pub limit: Option<i64>,
     pub free: Option<i64>,
+    /// The futures of which it waits for one, some or all.
+    pub children: Option<Children>,
     /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
     pub deadline_ns: Option<i64>,
     pub fd: Option<i64>,
@@ -109,6 +111,18 @@ pub struct Resource {
     pub thread: Option<Box<WorkerThread>>,
     /// What else is known, by name.
     pub detail: Vec<(Arc<str>, Detail)>,
+}
+
+/// Futures of which a task waits for one, some or all. What is not known of them is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Children {
+    /// All of them, also those that have ended.
+    pub count: Option<u64>,
+    pub pending: Option<u64>,
+    /// Those that have ended with a result, with an exception, and by a cancellation.
+    pub done: Option<u64>,
+    pub failed: Option<u64>,
+    pub cancelled: Option<u64>,
 }
 
 /// A thread that works at what a task waits for.

@@ -33,6 +33,13 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let name = format!("{}::{way}", python.label);
             list.push(trials::trial(name, move || at_rest(&python, file, &[], 15)));
         }
+        for (way, arguments) in [("of_several", &[][..]), ("of_several_in_python", &["pure"])] {
+            let own = python.clone();
+            let name = format!("{}::{way}", python.label);
+            list.push(trials::trial(name, move || {
+                at_rest(&own, "several_awaited.py", arguments, 6)
+            }));
+        }
         for library in ["asyncio", "anyio"] {
             let (own, name) = (
                 python.clone(),

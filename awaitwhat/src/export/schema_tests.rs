@@ -7,7 +7,7 @@ use super::{profile_json, snapshot_json, survey_json};
 use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
 use crate::memory::Address;
 use crate::profile::{Hold, HoldPlace, Profile};
-use crate::resource::{Holding, Resource, ResourceKind, ThreadState, WorkerThread};
+use crate::resource::{Children, Holding, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
@@ -127,6 +127,13 @@ fn held_lock() -> Resource {
             tasks: vec![Address(16)],
             are_all: true,
         },
+        children: Some(Children {
+            count: Some(3),
+            pending: Some(0),
+            done: Some(1),
+            failed: Some(1),
+            cancelled: Some(1),
+        }),
         thread: Some(Box::new(WorkerThread {
             tid: Some(4711),
             name: Some(HOSTILE.into()),
@@ -249,6 +256,7 @@ fn every_key_is_described() {
     described(&deadlock["tasks"][0], &schema["$defs"]["deadlocked"]);
     let resource = &deadlock["tasks"][0]["waits_for"];
     described(resource, &schema["$defs"]["resource"]);
+    described(&resource["children"], &schema["$defs"]["children"]);
     described(&resource["thread"], &schema["$defs"]["thread"]);
     assert_eq!(
         document["lost"].as_object().unwrap().len(),

@@ -9,7 +9,9 @@ use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::turns::Turns;
 use crate::memory::{Address, Fault};
+use crate::reading::ends::Kinds;
 use crate::resource::Holding;
+use crate::snapshot::FutureState;
 use crate::waits::{Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
@@ -24,6 +26,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     let mut wanted = HashSet::new();
+    let mut kinds = Kinds::default();
     for (number, id) in pass.order.iter().enumerate() {
         if number % AHEAD == 0 {
             fetch_ahead(observer, pass, number)?;
@@ -34,22 +37,21 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         let Some(reader) = reader(&mut readers, observer, visit.layout) else {
             continue;
         };
+        visit.python_state = python_state(observer, visit, reader, &mut kinds)?;
         let now = clocks
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
         let task = waiting(observer, visit, *now);
-        if !reader.may_match(&task) {
-            visit.named = Named::ByNoRule;
-            continue;
-        }
+        let is_known = reader.may_match(&task);
         visit.named = match readable(reader.resource(&task))? {
             Some(Some(resource)) => {
                 let is_wanted = resource.holding == Holding::Unknown;
                 wanted.extend(resource.id.filter(|_| is_wanted));
                 Named::As(Box::new(resource))
             }
-            Some(None) => Named::Unfit,
-            None => Named::Changed,
+            Some(None) if is_known => Named::Unfit,
+            None if is_known => Named::Changed,
+            Some(None) | None => Named::ByNoRule,
         };
     }
     let groups = groups(observer, pass, &mut readers)?;
@@ -70,6 +72,23 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         }
     }
     Ok(())
+}
+
+/// How far the future has come that a task waits for, where it is one written in Python.
+fn python_state(
+    observer: &Observer,
+    visit: &Visit,
+    reader: &mut Reader<'_>,
+    kinds: &mut Kinds,
+) -> Result<Option<FutureState>, Fault> {
+    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+        return Ok(None);
+    };
+    let objects = observer.interpreter.objects(&observer.memory);
+    match readable(kinds.python_future(objects, types, &visit.suspension))? {
+        Some(Some(future)) => Ok(readable(reader.python_state(future))?.flatten()),
+        Some(None) | None => Ok(None),
+    }
 }
 
 /// The task groups that callbacks of tasks lead to.
@@ -118,8 +137,9 @@ pub(super) fn reader<'a, 'r>(
     layout: u32,
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
-        let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.map(Reader::new)
+        let frames = observer.interpreter.frames(&observer.memory, layout)?;
+        let futures = observer.interpreter.future_types(layout).copied();
+        Some(Reader::new(frames, futures))
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }

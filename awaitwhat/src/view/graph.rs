@@ -117,7 +117,13 @@ fn task_lines(tasks: &[&Task], graph: &WaitGraph, place: usize, by_id: &waits::B
     let resources: Vec<&Resource> = tasks.iter().filter_map(|task| resource(task)).collect();
     let end = first.waits_on.as_ref();
     let end = waits::sentence(&resources, by_id).or_else(|| end.and_then(|on| tree::wait_line(on, false)));
-    lines.extend(end);
+    lines.extend(
+        first
+            .waits_on
+            .as_ref()
+            .zip(end)
+            .map(|(on, end)| waits::with_outcome(end, on)),
+    );
     lines
 }
 

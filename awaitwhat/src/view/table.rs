@@ -90,11 +90,12 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
                 .as_deref()
                 .and_then(|it| waits::describe(&[it], by_id));
             let type_name = what.unwrap_or_else(|| fitted(&on.type_name, FUNCTION_WIDTH));
-            if on.tasks.is_empty() {
+            let text = if on.tasks.is_empty() {
                 type_name
             } else {
                 format!("{type_name}: {}", listed(&on.tasks, by_id))
-            }
+            };
+            waits::with_outcome(text, on)
         },
     );
     let awaited_by = if task.awaited_by.is_empty() {

@@ -15,7 +15,7 @@ use crate::graph::AwaitGraph;
 use crate::memory::Address;
 use crate::origin;
 use crate::resource::{Holding, Resource, ResourceKind};
-use crate::snapshot::{Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Lines about one task that was asked for.
 const MAX_LINES: usize = 200;
@@ -192,7 +192,15 @@ impl<'a> Why<'a> {
     fn does(&self, task: &Task) -> String {
         match (task.state, &task.waits_on) {
             (TaskState::Running, _) => "is running".to_owned(),
-            (TaskState::Ready, _) => "could go on, and waits for its turn".to_owned(),
+            (TaskState::Ready, on) => match on.as_ref().and_then(|on| on.state) {
+                Some(FutureState::Done) => {
+                    "could go on, as what it waited for is done, and waits for its turn".to_owned()
+                }
+                Some(FutureState::Cancelled) => {
+                    "could go on, as what it waited for was cancelled, and waits for its turn".to_owned()
+                }
+                Some(FutureState::Pending) | None => "could go on, and waits for its turn".to_owned(),
+            },
             (TaskState::Pending, None) => "waits for something that could not be told".to_owned(),
             (TaskState::Pending, Some(on)) => {
                 let resource = on.resource.as_deref();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::futures::FutureKind;
 use super::known::Known;
 use super::path::{Path, Step};
 use super::rules::{Places, Rule, Rules};
@@ -12,6 +13,7 @@ use crate::memory::Address;
 use crate::origin::{self, Rank};
 use crate::python::ReadError;
 use crate::python::frame::{FrameAddress, Frames};
+use crate::python::future::FutureTypes;
 use crate::python::inside::{Blocks, Inside};
 use crate::resource::{Detail, Holding, Resource};
 use crate::snapshot::{Frame, FrameKind};
@@ -62,6 +64,12 @@ pub struct Reader<'a> {
     blocks: Blocks<'a>,
     /// What code says where it waits.
     expressions: Expressions,
+    /// Types of futures; `None` where tasks wait for others (trio).
+    futures: Option<FutureTypes>,
+    /// Kinds of futures, by their types.
+    future_kinds: HashMap<Address, FutureKind>,
+    /// Futures that were looked at as some of several that a task waits for.
+    children: u64,
 }
 
 /// Those that wait for one thing, in order.
@@ -79,7 +87,7 @@ struct Match {
 
 impl<'a> Reader<'a> {
     /// A reader that knows nothing yet. All tasks that it is asked for have to have the layout of `frames`.
-    pub fn new(frames: Frames<'a>) -> Self {
+    pub fn new(frames: Frames<'a>, futures: Option<FutureTypes>) -> Self {
         Self {
             frames,
             rules: Rules::built_in(),
@@ -92,28 +100,54 @@ impl<'a> Reader<'a> {
             inside: HashMap::new(),
             blocks: Blocks::new(frames),
             expressions: Expressions::new(frames.objects.offsets.opcodes),
+            futures,
+            future_kinds: HashMap::new(),
+            children: 0,
         }
     }
 
-    /// What the task waits for, as the rule for the functions that it waits in says; `None` where none fits.
+    /// What the task waits for, as the rule for the functions that it waits in says, or else the one for its future; `None` where none fits.
     ///
     /// # Errors
     /// When it cannot be read, or does not fit together: it has changed since the chain was read.
     pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
-        let chain = self.chain_of(task)?;
-        let frames: Vec<FrameAddress> = chain.iter().rev().take(MAX_FRAMES).copied().collect();
+        let by_function = if self.may_match(task) {
+            self.of_function(task)?
+        } else {
+            None
+        };
+        let found = match by_function {
+            Some(resource) => Some(resource),
+            None => self.of_future(task)?,
+        };
+        let Some(mut resource) = found else {
+            return Ok(None);
+        };
+        if let (None, Some(now)) = (resource.deadline_ns, task.now) {
+            let chain = self.chain_of(task)?;
+            let deadline = self.deadline_of(&chain)?;
+            resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
+        }
+        Ok(Some(resource))
+    }
+
+    /// What the task waits for, as the rule for the functions that it waits in says.
+    fn of_function(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
+        let frames = self.innermost_frames(task)?;
         let Some(Match { rule, frame }) = self.best_match(task, &frames)? else {
             return Ok(None);
         };
         let mut resource = self.follow(rule, frames[frame], task)?;
-        if let (None, Some(now)) = (resource.deadline_ns, task.now) {
-            let deadline = self.deadline_of(&chain)?;
-            resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
-        }
         if let Some(object) = resource.id {
             resource.label = self.label(rule, frame, &frames, task, object)?;
         }
         Ok(Some(resource))
+    }
+
+    /// Those frames of a task that rules are looked for, innermost first.
+    pub(super) fn innermost_frames(&mut self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
+        let chain = self.chain_of(task)?;
+        Ok(chain.iter().rev().take(MAX_FRAMES).copied().collect())
     }
 
     /// Whether there is a rule for the innermost function, whatever its class.
@@ -124,6 +158,38 @@ impl<'a> Reader<'a> {
                 .next()
                 .is_some()
         })
+    }
+
+    /// Whether as many futures more may be looked at, which count from then on.
+    pub(super) fn may_look_at_children(&mut self, count: Option<u64>, most: u64) -> bool {
+        let all = self.children.saturating_add(count.unwrap_or_default());
+        let may = all <= most;
+        if may {
+            self.children = all;
+        }
+        may
+    }
+
+    pub(super) const fn future_types(&self) -> Option<FutureTypes> {
+        self.futures
+    }
+
+    /// What an object is among the futures of asyncio.
+    pub(super) fn future_kind(&mut self, object: Address) -> Result<FutureKind, ReadError> {
+        let Some(types) = self.futures else {
+            return Ok(FutureKind::default());
+        };
+        let objects = self.frames.objects;
+        let type_object = objects.type_of(object)?;
+        if let Some(kind) = self.future_kinds.get(&type_object) {
+            return Ok(*kind);
+        }
+        let kind = FutureKind::of(&objects, &types, type_object)?;
+        if self.future_kinds.len() >= MAX_TYPES {
+            self.future_kinds.clear();
+        }
+        self.future_kinds.insert(type_object, kind);
+        Ok(kind)
     }
 
     /// The frames of a task, outermost first: the innermost ones have to be of the code that its chain was read with.
@@ -237,6 +303,7 @@ impl<'a> Reader<'a> {
         }
         self.follow_numbers(rule, at, task, &mut resource)?;
         self.follow_ends(rule, at, &mut resource)?;
+        resource.children = self.follow_children(rule, at)?;
         for (name, path) in &rule.detail {
             if let Some(detail) = self.detail(at, path)? {
                 resource.detail.push((name.as_str().into(), detail));
@@ -317,7 +384,7 @@ impl<'a> Reader<'a> {
         self.plain_value(object)
     }
 
-    fn number_at(
+    pub(super) fn number_at(
         &mut self,
         at: FrameAddress,
         places: Option<&'static Places>,
@@ -363,7 +430,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The object at the end of a path; `None` where there is none, or it is `None`.
-    fn locate(&mut self, at: FrameAddress, path: &'static Path) -> Result<Option<Address>, ReadError> {
+    pub(super) fn locate(
+        &mut self,
+        at: FrameAddress,
+        path: &'static Path,
+    ) -> Result<Option<Address>, ReadError> {
         match self.variable(at, &path.local)? {
             Some(object) => self.follow_from(object, path),
             None => Ok(None),
