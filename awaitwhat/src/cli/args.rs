@@ -130,9 +130,21 @@ pub struct WhyArgs {
     /// The process that the task belongs to.
     #[arg(value_name = "PID", value_parser = process_ids())]
     pub process: u32,
+    /// How to write it, to standard output.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: WhyFormat,
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+}
+
+/// How the answer of `why` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhyFormat {
+    /// Sentences.
+    Text,
+    /// JSON (schema `awaitwhat.why/1`).
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -155,6 +167,8 @@ pub enum GraphFormat {
     Dot,
     /// A picture that is laid out already, without Graphviz.
     Svg,
+    /// JSON (schema `awaitwhat.graph/1`).
+    Json,
 }
 
 #[derive(Args, Debug)]

@@ -88,7 +88,7 @@ impl Serialize for NurseryDocument<'_> {
     }
 }
 
-struct WaitsOnDocument<'a>(&'a WaitsOn);
+pub(super) struct WaitsOnDocument<'a>(pub(super) &'a WaitsOn);
 
 impl Serialize for WaitsOnDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

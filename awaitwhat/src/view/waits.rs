@@ -22,10 +22,10 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     if first.kind == ResourceKind::Thread {
         return Some(jobs::describe(resources));
     }
-    let mut text = first.words.to_string();
+    let mut text = titled(first);
     let different = different(resources);
     match (&first.label, different) {
-        (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
+        (Some(_), _) => {}
         (None, 2..) => text += &format!(", {different} different ones"),
         (None, _) => {}
     }
@@ -68,9 +68,19 @@ pub(super) fn with_outcome(text: String, on: &WaitsOn) -> String {
 /// What a thing is called: by the code, or else by its address.
 pub(super) fn name(resource: &Resource) -> String {
     match (&resource.label, resource.id) {
-        (Some(label), _) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
         (None, Some(id)) => format!("{} at {id}", resource.words),
-        (None, None) => resource.words.to_string(),
+        _ => titled(resource),
+    }
+}
+
+/// What it is, and what the code calls it; once where both are the same word.
+fn titled(resource: &Resource) -> String {
+    let words = &resource.words;
+    match &resource.label {
+        Some(label) if words.rsplit(' ').next() != Some(&**label) => {
+            format!("{words} {}", fitted(label, NAME_WIDTH))
+        }
+        _ => words.to_string(),
     }
 }
 
@@ -309,6 +319,22 @@ mod tests {
         sleep (overdue by 0.500 s)
         data from stream 10.0.0.7:5432 (fd 7)
         ");
+    }
+
+    #[test]
+    fn what_the_code_calls_by_its_kind_is_said_once() {
+        let called = |words: &str, label: &str| Resource {
+            words: words.into(),
+            label: Some(label.into()),
+            ..resource(ResourceKind::Lock, 1)
+        };
+        let all = [
+            called("lock", "lock"),
+            called("an item of queue", "queue"),
+            called("lock", "self.lock"),
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        assert_eq!(all, ["lock", "an item of queue", "lock self.lock"]);
     }
 
     #[test]
