@@ -100,6 +100,8 @@ pub struct Resource {
     pub children: Option<Children>,
     /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
     pub deadline_ns: Option<i64>,
+    /// For how long it lasts by then, in ns.
+    pub waited_ns: Option<i64>,
     pub fd: Option<i64>,
     /// Addresses of the near and the far end, as `host:port` or as a path.
     pub local: Option<Arc<str>>,

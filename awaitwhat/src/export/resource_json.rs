@@ -43,6 +43,8 @@ impl Serialize for ResourceDocument<'_> {
             "overdue_seconds",
             seconds.map(|left| -left).filter(|over| *over > 0.0),
         )?;
+        let waited = resource.waited_ns.map(|waited| waited as f64 / SECOND);
+        entry.known("waited_seconds", waited)?;
         entry.known("fd", resource.fd)?;
         entry.known("local", resource.local.as_deref())?;
         entry.known("peer", resource.peer.as_deref())?;

@@ -127,6 +127,7 @@ fn held_lock() -> Resource {
             tasks: vec![Address(16)],
             are_all: true,
         },
+        waited_ns: Some(5),
         children: Some(Children {
             count: Some(3),
             pending: Some(0),

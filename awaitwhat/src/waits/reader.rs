@@ -352,6 +352,10 @@ impl<'a> Reader<'a> {
         let deadline = self.first_of(at, rule.deadline.as_ref(), |this, object| this.seconds(object))?;
         if let (Some(deadline), Some(now)) = (deadline, task.now) {
             resource.deadline_ns = Some(nanoseconds(deadline - now));
+            let lasts = self.first_of(at, rule.lasts.as_ref(), |this, object| this.seconds(object))?;
+            let waited = lasts.map(|lasts| nanoseconds(lasts - (deadline - now)));
+            // What was asked for anew, or makes no sense, says nothing.
+            resource.waited_ns = waited.filter(|waited| *waited >= 0);
         }
         Ok(())
     }

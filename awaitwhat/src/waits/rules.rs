@@ -51,6 +51,8 @@ pub struct Rule {
     pub free: Option<Places>,
     /// When the wait ends by itself, by the clock of the loop, in seconds.
     pub deadline: Option<Places>,
+    /// How long the wait lasts in all, in seconds: it began so long before the deadline.
+    pub lasts: Option<Places>,
     pub fd: Option<Places>,
     /// Address of the near and of the far end, or the host and the port of that.
     pub local: Option<Places>,
