@@ -94,55 +94,83 @@ impl Reader<'_> {
         if task.awaited.is_null() || !self.future_kind(task.awaited)?.is_any() {
             return Ok(None);
         }
-        for rule in self.rules().of_futures() {
-            let Some(object) = self.object_of(rule, task.awaited, &types)? else {
-                continue;
-            };
-            let mut resource = Resource::of_kind(rule.kind);
-            if let Some(words) = &rule.words {
-                resource.words = words.as_str().into();
+        let Some((rule, object)) = self.rule_for(task.awaited, &types)? else {
+            return Ok(None);
+        };
+        let mut resource = Resource::of_kind(rule.kind);
+        if let Some(words) = &rule.words {
+            resource.words = words.as_str().into();
+        }
+        resource.operation = rule.operation.as_deref().map(Arc::from);
+        resource.id = Some(object);
+        let kind = self.kind_of(object)?;
+        resource.type_name = kind.names.first().cloned();
+        if rule.kind == ResourceKind::Task && !self.future_kind(object)?.is_task {
+            resource.kind = ResourceKind::Future;
+        }
+        if let Some(children) = &rule.children
+            && let Some(children) = self.follow_from(object, children)?
+        {
+            resource.children = Some(self.children(children, true)?);
+        }
+        let frames = self.innermost_frames(task)?;
+        resource.label = self.label_of(object, &frames, task)?;
+        Ok(Some(resource))
+    }
+
+    /// The rule for a future, and the object that it is about.
+    fn rule_for(
+        &mut self,
+        future: Address,
+        types: &FutureTypes,
+    ) -> Result<Option<(&'static FutureRule, Address)>, ReadError> {
+        let kind = self.kind_of(future)?;
+        let is_of = |rule: &&FutureRule| {
+            let class = rule.class.as_deref();
+            class.is_some_and(|class| kind.names.iter().any(|name| **name == *class))
+        };
+        if let Some(rule) = self.rules().of_futures().iter().find(is_of) {
+            return Ok(Some((rule, future)));
+        }
+        let objects = self.frames().objects;
+        for found in objects.future_callbacks(future, types)? {
+            if let Some((rule, variable)) = self.rule_for_callback(found)? {
+                let object = objects.closure_variable(found, variable)?;
+                return Ok(object.map(|object| (rule, object)));
             }
-            resource.operation = rule.operation.as_deref().map(Arc::from);
-            resource.id = Some(object);
-            let kind = self.kind_of(object)?;
-            resource.type_name = kind.names.first().cloned();
-            if rule.kind == ResourceKind::Task && !self.future_kind(object)?.is_task {
-                resource.kind = ResourceKind::Future;
-            }
-            if let Some(children) = &rule.children
-                && let Some(children) = self.follow_from(object, children)?
-            {
-                resource.children = Some(self.children(children, true)?);
-            }
-            let frames = self.innermost_frames(task)?;
-            resource.label = self.label_of(object, &frames, task)?;
-            return Ok(Some(resource));
         }
         Ok(None)
     }
 
-    /// The object that a rule is about, where the rule is about this future.
-    fn object_of(
+    /// The rule for futures that have this callback, and the callback's variable; which one it is, is asked once of each function's code.
+    fn rule_for_callback(
         &mut self,
-        rule: &FutureRule,
-        future: Address,
-        types: &FutureTypes,
-    ) -> Result<Option<Address>, ReadError> {
-        if let Some(class) = &rule.class {
-            let kind = self.kind_of(future)?;
-            let is_it = kind.names.iter().any(|name| **name == **class);
-            return Ok(is_it.then_some(future));
-        }
-        let Some(callback) = &rule.callback else {
-            return Ok(None);
-        };
+        callback: Address,
+    ) -> Result<Option<(&'static FutureRule, &'static str)>, ReadError> {
         let objects = self.frames().objects;
-        for found in objects.future_callbacks(future, types)? {
-            if objects.is_function(found, &callback.function, &callback.file)? {
-                return objects.closure_variable(found, &callback.variable);
-            }
+        if callback.is_null() || !objects.is_exactly(callback, objects.types.function)? {
+            return Ok(None);
         }
-        Ok(None)
+        let code = callback.offset(objects.offsets.function.code);
+        let code = objects.memory.read_address(code)?;
+        let rules = self.rules().of_futures();
+        let place = match self.known_callback(code) {
+            Some(place) => place,
+            None => {
+                let mut place = None;
+                for (number, rule) in rules.iter().enumerate() {
+                    if let Some(wanted) = &rule.callback
+                        && objects.is_function(callback, &wanted.function, &wanted.file)?
+                    {
+                        place = Some(number);
+                    }
+                }
+                self.note_callback(code, place);
+                place
+            }
+        };
+        let rule = place.and_then(|place| rules.get(place));
+        Ok(rule.and_then(|rule| Some((rule, &*rule.callback.as_ref()?.variable))))
     }
 
     /// What is known of the futures that a rule's function waits for.

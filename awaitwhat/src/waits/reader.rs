@@ -68,6 +68,8 @@ pub struct Reader<'a> {
     futures: Option<FutureTypes>,
     /// Kinds of futures, by their types.
     future_kinds: HashMap<Address, FutureKind>,
+    /// Which rule is for futures with a callback of this code.
+    callbacks: HashMap<Address, Option<usize>>,
     /// Futures that were looked at as some of several that a task waits for.
     children: u64,
 }
@@ -102,6 +104,7 @@ impl<'a> Reader<'a> {
             expressions: Expressions::new(frames.objects.offsets.opcodes),
             futures,
             future_kinds: HashMap::new(),
+            callbacks: HashMap::new(),
             children: 0,
         }
     }
@@ -172,6 +175,18 @@ impl<'a> Reader<'a> {
 
     pub(super) const fn future_types(&self) -> Option<FutureTypes> {
         self.futures
+    }
+
+    /// Which rule is for futures with a callback of this code; `None` where it is not known yet.
+    pub(super) fn known_callback(&self, code: Address) -> Option<Option<usize>> {
+        self.callbacks.get(&code).copied()
+    }
+
+    pub(super) fn note_callback(&mut self, code: Address, rule: Option<usize>) {
+        if self.callbacks.len() >= MAX_TYPES {
+            self.callbacks.clear();
+        }
+        self.callbacks.insert(code, rule);
     }
 
     /// What an object is among the futures of asyncio.
