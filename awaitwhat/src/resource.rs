@@ -96,8 +96,12 @@ pub struct Resource {
     pub size: Option<i64>,
     pub limit: Option<i64>,
     pub free: Option<i64>,
+    /// The futures of which it waits for one, some or all.
+    pub children: Option<Children>,
     /// When the wait ends by itself, in ns from the moment of the snapshot on; negative where that moment is over.
     pub deadline_ns: Option<i64>,
+    /// For how long it lasts by then, in ns.
+    pub waited_ns: Option<i64>,
     pub fd: Option<i64>,
     /// Addresses of the near and the far end, as `host:port` or as a path.
     pub local: Option<Arc<str>>,
@@ -112,6 +116,18 @@ pub struct Resource {
     pub thread: Option<Box<WorkerThread>>,
     /// What else is known, by name.
     pub detail: Vec<(Arc<str>, Detail)>,
+}
+
+/// Futures of which a task waits for one, some or all. What is not known of them is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Children {
+    /// All of them, also those that have ended.
+    pub count: Option<u64>,
+    pub pending: Option<u64>,
+    /// Those that have ended with a result, with an exception, and by a cancellation.
+    pub done: Option<u64>,
+    pub failed: Option<u64>,
+    pub cancelled: Option<u64>,
 }
 
 /// A thread that works at what a task waits for.

@@ -61,6 +61,7 @@ pub fn waits_on(kind: WaitKind, type_name: &str, tasks: &[u64]) -> WaitsOn {
         kind,
         id: Address(0xf00),
         type_name: type_name.into(),
+        state: None,
         tasks,
         resource: None,
     }

@@ -100,6 +100,9 @@ pub struct WaitsOn {
     /// Name of the object's type.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// How far the future has come; none of what is no future.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// `awaitwhat.snapshots/1` and `awaitwhat.profiles/1`, without `--merge`.

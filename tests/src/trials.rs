@@ -17,6 +17,7 @@ const OTHERS: &[&str] = &[
     "named_library_waits.py",
     "open_groups.py",
     "named_waits.py",
+    "several_awaited.py",
     "labels.py",
     "blocked_loop.py",
     "churning.py",

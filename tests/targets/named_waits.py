@@ -120,11 +120,11 @@ def queues():
 
 def timers():
     for seconds in (300, 4000.5):
-        start(f"sleep-{seconds}", sleeper(seconds), kind="timer", operation="sleep", deadline=True)
+        start(f"sleep-{seconds}", sleeper(seconds), kind="timer", operation="sleep", deadline=True, lasts=seconds)
     forever = asyncio.get_running_loop().create_future()
     # From 3.12 on the task waits for the future itself, inside of a timeout.
     is_own = sys.version_info < (3, 12)
-    facts = {"kind": "task", "operation": "wait_for", "deadline": True} if is_own else {}
+    facts = {"kind": "task", "operation": "wait_for", "deadline": True, "lasts": 700} if is_own else {}
     start("wait_for", at_wait_for(forever), **facts)
     if hasattr(asyncio, "timeout"):
         event = asyncio.Event()

@@ -1,4 +1,4 @@
-//! `list`, `tuple` and `collections.deque` objects.
+//! `list`, `tuple`, `set` and `collections.deque` objects.
 //!
 //! Facts: `Modules/_collectionsmodule.c` (`dequeobject`, `BLOCK`) of 3.7 to 3.15.
 
@@ -57,6 +57,23 @@ impl Objects<'_> {
             index = 0;
         }
         Ok(items)
+    }
+
+    /// The items of a `set`, in the order of its table. The caller knows that it is one.
+    ///
+    /// Facts: `setentry` of `Include/setobject.h` and `set_discard_entry` of `Objects/setobject.c`, of 3.7 to 3.15: the hash of what was taken out
+    /// is -1, which is the hash of nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read or has room for more than [`MAX_ITEMS`] items.
+    pub fn set_items(&self, set: Address) -> Result<Vec<Address>, ReadError> {
+        let offsets = &self.offsets.set;
+        let mask = self.item_count("set", set, offsets.mask)?;
+        let table = self.memory.read_address(set.offset(offsets.table))?;
+        let words = self.pointers(table, (mask as usize).saturating_add(1).saturating_mul(2))?;
+        let is_there = |entry: &[Address]| !entry[0].is_null() && entry[1].0 != u64::MAX;
+        let entries = words.chunks_exact(2).filter(|entry| is_there(entry));
+        Ok(entries.map(|entry| entry[0]).collect())
     }
 
     /// An item of a `tuple`; `None` where it has not so many, or is none.

@@ -222,10 +222,12 @@ impl Answers {
             let Some(frames) = observer.interpreter.frames(&observer.memory, *layout) else {
                 return Ok(Found::NoRule);
             };
-            let learnt = self.learnt.remove(layout);
             let tells_arguments = observer.tells_arguments();
-            let new = || Reader::new(frames, tells_arguments);
-            let mut reader = learnt.map_or_else(new, |it| Reader::with(frames, tells_arguments, it));
+            let futures = observer.interpreter.future_types(*layout).copied();
+            let mut reader = match self.learnt.remove(layout) {
+                Some(learnt) => Reader::with(frames, futures, tells_arguments, learnt),
+                None => Reader::new(frames, futures, tells_arguments),
+            };
             let found = ask_one(observer, &mut reader, task, *layout);
             self.learnt.insert(*layout, reader.into_learnt());
             let thing = match found? {

@@ -142,6 +142,31 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
     once::snapshots(&mut load(options, MAX_LOOPS_PER_THREAD)?, selection, options).await
 }
 
+/// Takes snapshots one after the other, for which what the kernel needs is loaded once.
+pub struct Watcher(Capture);
+
+impl Watcher {
+    /// Loads what is needed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn begin(options: &Options) -> Result<Self, Error> {
+        load(options, MAX_LOOPS_PER_THREAD).map(Self)
+    }
+
+    /// As [`snapshots`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn look(
+        &mut self,
+        selection: &Selection,
+        options: &Options,
+    ) -> Result<Survey<Snapshot>, Error> {
+        once::snapshots(&mut self.0, selection, options).await
+    }
+}
+
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
 ///
 /// That happens in a thread of its own, which is told to stop when what is returned here is dropped. In it, `afterwards` is told what came of it, and

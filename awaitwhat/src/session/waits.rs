@@ -11,9 +11,9 @@ use super::turns::Turns;
 use crate::chains::ChainId;
 use crate::decode::TaskRecord;
 use crate::memory::{Address, Fault};
-use crate::reading::ends::Suspension;
+use crate::reading::ends::{Kinds, Suspension};
 use crate::resource::{Holding, Resource, ResourceKind};
-use crate::snapshot::Frame;
+use crate::snapshot::{Frame, FutureState};
 use crate::waits::{Held, Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
@@ -28,6 +28,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     let mut wanted = HashSet::new();
+    let mut kinds = Kinds::default();
     for (number, id) in pass.order.iter().enumerate() {
         if number % AHEAD == 0 {
             fetch_ahead(observer, pass, number)?;
@@ -38,18 +39,17 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         let Some(reader) = reader(&mut readers, observer, visit.layout) else {
             continue;
         };
+        visit.python_state = python_state(observer, visit, reader, &mut kinds)?;
         let now = clocks
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
         let task = waiting(observer, &visit.suspended(), *now);
-        visit.named = if reader.may_match(&task) {
-            match readable(reader.resource(&task))? {
-                Some(Some(resource)) => Named::As(Box::new(resource)),
-                Some(None) => Named::Unfit,
-                None => Named::Changed,
-            }
-        } else {
-            Named::ByNoRule
+        let is_known = reader.may_match(&task);
+        visit.named = match readable(reader.resource(&task))? {
+            Some(Some(resource)) => Named::As(Box::new(resource)),
+            Some(None) if is_known => Named::Unfit,
+            None if is_known => Named::Changed,
+            Some(None) | None => Named::ByNoRule,
         };
         match &visit.named {
             Named::As(resource) => {
@@ -84,6 +84,23 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         }
     }
     Ok(())
+}
+
+/// How far the future has come that a task waits for, where it is one written in Python.
+fn python_state(
+    observer: &Observer,
+    visit: &Visit,
+    reader: &mut Reader<'_>,
+    kinds: &mut Kinds,
+) -> Result<Option<FutureState>, Fault> {
+    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+        return Ok(None);
+    };
+    let objects = observer.interpreter.objects(&observer.memory);
+    match readable(kinds.python_future(objects, types, &visit.suspension))? {
+        Some(Some(future)) => Ok(readable(reader.python_state(future))?.flatten()),
+        Some(None) | None => Ok(None),
+    }
 }
 
 /// The task groups that callbacks of tasks lead to.
@@ -130,8 +147,9 @@ pub(super) fn reader<'a, 'r>(
     layout: u32,
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
-        let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.map(|frames| Reader::new(frames, observer.tells_arguments()))
+        let frames = observer.interpreter.frames(&observer.memory, layout)?;
+        let futures = observer.interpreter.future_types(layout).copied();
+        Some(Reader::new(frames, futures, observer.tells_arguments()))
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }

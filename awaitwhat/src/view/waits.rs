@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::escape::fitted;
 use super::{jobs, names};
 use crate::memory::Address;
-use crate::resource::{Detail, Holding, Resource, ResourceKind};
-use crate::snapshot::Task;
+use crate::resource::{Children, Detail, Holding, Resource, ResourceKind};
+use crate::snapshot::{FutureState, Task, WaitsOn};
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
@@ -24,10 +24,10 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     if first.kind == ResourceKind::Thread {
         return Some(jobs::describe(resources));
     }
-    let mut text = first.words.to_string();
+    let mut text = titled(first);
     let different = different(resources);
     match (&first.label, different) {
-        (Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
+        (Some(_), _) => {}
         (None, 2..) => text += &format!(", {different} different ones"),
         (None, _) => {}
     }
@@ -53,12 +53,39 @@ pub(super) fn sentence(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     })
 }
 
+/// What a future is that is not pending any more, while the task that waits for it has not gone on.
+pub(super) fn outcome(on: &WaitsOn) -> Option<&'static str> {
+    match on.state? {
+        FutureState::Pending => None,
+        FutureState::Done => Some("done, but not woken yet"),
+        FutureState::Cancelled => Some("cancelled, but not woken yet"),
+    }
+}
+
+/// A text about a wait, with what is known of the future's end.
+pub(super) fn with_outcome(text: String, on: &WaitsOn) -> String {
+    match outcome(on) {
+        Some(outcome) => format!("{text}: {outcome}"),
+        None => text,
+    }
+}
+
 /// What a thing is called: by the code, or else by its address.
 pub(super) fn name(resource: &Resource) -> String {
     match (&resource.label, resource.id) {
-        (Some(label), _) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
         (None, Some(id)) => format!("{} at {id}", resource.words),
-        (None, None) => resource.words.to_string(),
+        _ => titled(resource),
+    }
+}
+
+/// What it is, and what the code calls it; once where both are the same word.
+fn titled(resource: &Resource) -> String {
+    let words = &resource.words;
+    match &resource.label {
+        Some(label) if words.rsplit(' ').next() != Some(&**label) => {
+            format!("{words} {}", fitted(label, NAME_WIDTH))
+        }
+        _ => words.to_string(),
     }
 }
 
@@ -101,6 +128,9 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     }
     if different <= 1 {
         facts.extend(line(resources));
+    }
+    if let Some(children) = common(resources, |it| it.children) {
+        facts.extend(ended(&children));
     }
     // What is asked of the system runs in a thread.
     let is_job = resources[0].kind == ResourceKind::Dns;
@@ -213,6 +243,32 @@ fn line(resources: &[&Resource]) -> Option<String> {
         _ if waiters == 1 => "1 waits".to_owned(),
         _ => format!("{waiters} wait"),
     })
+}
+
+/// How many of several have ended, and how: `2 of 5 done, 1 failed`. Where those that have ended are forgotten, how many have not.
+fn ended(children: &Children) -> Vec<String> {
+    let Children {
+        count,
+        pending,
+        failed,
+        cancelled,
+        ..
+    } = children;
+    let how_many = match (count, pending) {
+        (Some(count), Some(pending)) => format!("{} of {count} done", count.saturating_sub(*pending)),
+        (None, Some(pending)) => format!("{pending} not done"),
+        (Some(count), None) => format!("{count} of them"),
+        (None, None) => return Vec::new(),
+    };
+    let mut facts = vec![how_many];
+    for (count, how) in [(failed, "failed"), (cancelled, "cancelled")] {
+        facts.extend(
+            count
+                .filter(|count| *count > 0)
+                .map(|count| format!("{count} {how}")),
+        );
+    }
+    facts
 }
 
 /// What all have, where it is the same.
@@ -332,6 +388,58 @@ mod tests {
         a connection of asyncpg pool self.db (2 of 2 in use, known holders: forgetful, place 3 of 15 in line)
         a connection of asyncpg pool self.db (2 in use, holders unknown, place 3 of 15 in line)
         query `select * from t where id = $1` 127.0.0.1:5432 (with 'x', 1, fd 7)
+        ");
+    }
+
+    #[test]
+    fn what_the_code_calls_by_its_kind_is_said_once() {
+        let called = |words: &str, label: &str| Resource {
+            words: words.into(),
+            label: Some(label.into()),
+            ..resource(ResourceKind::Lock, 1)
+        };
+        let all = [
+            called("lock", "lock"),
+            called("an item of queue", "queue"),
+            called("lock", "self.lock"),
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        assert_eq!(all, ["lock", "an item of queue", "lock self.lock"]);
+    }
+
+    #[test]
+    fn of_several_it_is_told_how_many_have_ended() {
+        let of = |kind, children| Resource {
+            children: Some(children),
+            ..resource(kind, 1)
+        };
+        let some = Children {
+            count: Some(5),
+            pending: Some(2),
+            done: Some(1),
+            failed: Some(2),
+            cancelled: Some(0),
+        };
+        let left = Children {
+            pending: Some(3),
+            failed: Some(1),
+            ..Children::default()
+        };
+        let many = Children {
+            count: Some(20_000),
+            ..Children::default()
+        };
+        let all = [
+            said(&[of(ResourceKind::Gather, some)]),
+            said(&[of(ResourceKind::Group, left)]),
+            said(&[of(ResourceKind::Gather, many)]),
+            said(&[of(ResourceKind::Gather, some), of(ResourceKind::Gather, left)]),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @"
+        gather (3 of 5 done, 2 failed)
+        group (3 not done, 1 failed)
+        gather (20000 of them)
+        gather
         ");
     }
 

@@ -85,6 +85,19 @@ impl Reader<'_> {
         Ok(Some(text).filter(|_| found.is_none_or(|found| found == task.awaited)))
     }
 
+    /// What the application's code calls a future that a task awaits, or that stands behind it.
+    ///
+    /// # Errors
+    /// As [`Reader::label`].
+    pub(super) fn label_of(
+        &mut self,
+        future: Address,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+    ) -> Result<Option<Arc<str>>, ReadError> {
+        Ok(told(self.name_of(future, 0, frames, task))?.map(Arc::from))
+    }
+
     /// What the first function outside calls the object, of which those inside are methods.
     fn receiver(
         &mut self,

@@ -4,6 +4,7 @@
 //! together is an error, and never a guess: the future that ends the chain has to be the one that the rule finds.
 
 mod deadlines;
+mod futures;
 mod holders;
 mod known;
 mod label;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::futures::FutureKind;
 use super::known::Known;
 use super::path::{Path, Step};
 use super::rules::{HolderRule, Places, Rule, Rules, Sums};
@@ -12,6 +13,7 @@ use crate::layout::OpcodeListing;
 use crate::memory::Address;
 use crate::origin::{self, Rank};
 use crate::python::frame::{FrameAddress, Frames};
+use crate::python::future::FutureTypes;
 use crate::python::inside::{Blocks, Inside};
 use crate::python::{ReadError, non_null};
 use crate::resource::{Detail, Holding, Resource, ResourceKind};
@@ -100,6 +102,14 @@ pub struct Reader<'a> {
     /// What the frames of a chain are inside of, by the first of them.
     inside: HashMap<Address, Rc<[Inside]>>,
     blocks: Blocks<'a>,
+    /// Types of futures; `None` where tasks wait for others (trio).
+    futures: Option<FutureTypes>,
+    /// Kinds of futures, by their types.
+    future_kinds: HashMap<Address, FutureKind>,
+    /// Which rule is for futures with a callback of this code.
+    callbacks: HashMap<Address, Option<usize>>,
+    /// Futures that were looked at as some of several that a task waits for.
+    children: u64,
 }
 
 /// Those that wait for one thing, in order.
@@ -129,16 +139,18 @@ impl Waiting<'_> {
 
 impl<'a> Reader<'a> {
     /// A reader that knows nothing yet. All tasks that it is asked for have to have the layout of `frames`.
-    pub fn new(frames: Frames<'a>, tells_arguments: bool) -> Self {
-        Self::with(
-            frames,
-            tells_arguments,
-            Learnt::new(frames.objects.offsets.opcodes),
-        )
+    pub fn new(frames: Frames<'a>, futures: Option<FutureTypes>, tells_arguments: bool) -> Self {
+        let learnt = Learnt::new(frames.objects.offsets.opcodes);
+        Self::with(frames, futures, tells_arguments, learnt)
     }
 
     /// A reader that knows what another one has learnt of the same interpreter.
-    pub fn with(frames: Frames<'a>, tells_arguments: bool, learnt: Learnt) -> Self {
+    pub fn with(
+        frames: Frames<'a>,
+        futures: Option<FutureTypes>,
+        tells_arguments: bool,
+        learnt: Learnt,
+    ) -> Self {
         Self {
             frames,
             rules: Rules::built_in(),
@@ -152,6 +164,10 @@ impl<'a> Reader<'a> {
             chains: HashMap::new(),
             inside: HashMap::new(),
             blocks: Blocks::new(frames),
+            futures,
+            future_kinds: HashMap::new(),
+            callbacks: HashMap::new(),
+            children: 0,
         }
     }
 
@@ -160,13 +176,34 @@ impl<'a> Reader<'a> {
         self.learnt
     }
 
-    /// What the task waits for, as the rule for the functions that it waits in says; `None` where none fits.
+    /// What the task waits for, as the rule for the functions that it waits in says, or else the one for its future; `None` where none fits.
     ///
     /// # Errors
     /// When it cannot be read, or does not fit together: it has changed since the chain was read.
     pub fn resource(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
-        let chain = self.chain(task.coroutine)?;
-        let frames = in_places(&chain, task, MAX_FRAMES)?;
+        let by_function = if self.may_match(task) {
+            self.of_function(task)?
+        } else {
+            None
+        };
+        let found = match by_function {
+            Some(resource) => Some(resource),
+            None => self.of_future(task)?,
+        };
+        let Some(mut resource) = found else {
+            return Ok(None);
+        };
+        if let (None, Some(now)) = (resource.deadline_ns, task.now) {
+            let chain = self.chain(task.coroutine)?;
+            let deadline = self.deadline_of(&chain)?;
+            resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
+        }
+        Ok(Some(resource))
+    }
+
+    /// What the task waits for, as the rule for the functions that it waits in says.
+    fn of_function(&mut self, task: &Waiting<'_>) -> Result<Option<Resource>, ReadError> {
+        let frames = self.innermost_frames(task)?;
         let matches = self.matches(task, &frames)?;
         let Some((Match { rule, frame }, inner)) = matches.split_last() else {
             return Ok(None);
@@ -175,10 +212,6 @@ impl<'a> Reader<'a> {
         let mut resource = self.follow(rule, frames[frame], task)?;
         for Match { rule, frame } in inner.iter().rev() {
             self.add_ends(rule, frames[*frame], &mut resource)?;
-        }
-        if let (None, Some(now)) = (resource.deadline_ns, task.now) {
-            let deadline = self.deadline_of(&chain)?;
-            resource.deadline_ns = deadline.map(|deadline| nanoseconds(deadline - now));
         }
         if let Some(object) = resource.id {
             resource.label = self.label(rule, frame, &frames, task, object)?;
@@ -194,6 +227,56 @@ impl<'a> Reader<'a> {
                 .next()
                 .is_some()
         })
+    }
+
+    /// Whether as many futures more may be looked at, which count from then on.
+    pub(super) fn may_look_at_children(&mut self, count: Option<u64>, most: u64) -> bool {
+        let all = self.children.saturating_add(count.unwrap_or_default());
+        let may = all <= most;
+        if may {
+            self.children = all;
+        }
+        may
+    }
+
+    pub(super) const fn future_types(&self) -> Option<FutureTypes> {
+        self.futures
+    }
+
+    /// Which rule is for futures with a callback of this code; `None` where it is not known yet.
+    pub(super) fn known_callback(&self, code: Address) -> Option<Option<usize>> {
+        self.callbacks.get(&code).copied()
+    }
+
+    pub(super) fn note_callback(&mut self, code: Address, rule: Option<usize>) {
+        if self.callbacks.len() >= MAX_TYPES {
+            self.callbacks.clear();
+        }
+        self.callbacks.insert(code, rule);
+    }
+
+    /// What an object is among the futures of asyncio.
+    pub(super) fn future_kind(&mut self, object: Address) -> Result<FutureKind, ReadError> {
+        let Some(types) = self.futures else {
+            return Ok(FutureKind::default());
+        };
+        let objects = self.frames.objects;
+        let type_object = objects.type_of(object)?;
+        if let Some(kind) = self.future_kinds.get(&type_object) {
+            return Ok(*kind);
+        }
+        let kind = FutureKind::of(&objects, &types, type_object)?;
+        if self.future_kinds.len() >= MAX_TYPES {
+            self.future_kinds.clear();
+        }
+        self.future_kinds.insert(type_object, kind);
+        Ok(kind)
+    }
+
+    /// The innermost frames of a task, innermost first, in the places that they have in its stack.
+    pub(super) fn innermost_frames(&mut self, task: &Waiting<'_>) -> Result<Vec<FrameAddress>, ReadError> {
+        let chain = self.chain(task.coroutine)?;
+        in_places(&chain, task, MAX_FRAMES)
     }
 
     /// The rules of the functions that there are some for, as far as they are about what the innermost one waits for. The outermost one, which
@@ -315,6 +398,7 @@ impl<'a> Reader<'a> {
         }
         self.follow_numbers(rule, at, task, &mut resource)?;
         self.follow_ends(rule, at, &mut resource)?;
+        resource.children = self.follow_children(rule, at)?;
         for (name, path) in &rule.detail {
             if let Some(detail) = self.detail(at, path)? {
                 resource.detail.push((name.as_str().into(), detail));
@@ -363,6 +447,10 @@ impl<'a> Reader<'a> {
         let deadline = self.first_of(at, rule.deadline.as_ref(), |this, object| this.seconds(object))?;
         if let (Some(deadline), Some(now)) = (deadline, task.now) {
             resource.deadline_ns = Some(nanoseconds(deadline - now));
+            let lasts = self.first_of(at, rule.lasts.as_ref(), |this, object| this.seconds(object))?;
+            let waited = lasts.map(|lasts| nanoseconds(lasts - (deadline - now)));
+            // What was asked for anew, or makes no sense, says nothing.
+            resource.waited_ns = waited.filter(|waited| *waited >= 0);
         }
         Ok(())
     }
@@ -447,7 +535,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number_at(
+    pub(super) fn number_at(
         &mut self,
         at: FrameAddress,
         places: Option<&'static Places>,

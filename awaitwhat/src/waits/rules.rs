@@ -47,11 +47,18 @@ pub struct Rule {
     pub holders: bool,
     /// The one task that has it.
     pub owner: Option<Path>,
+    /// The futures of which it waits for one, some or all; whether those that have ended leave it; how many of these have failed.
+    pub children: Option<Path>,
+    #[serde(default)]
+    pub children_leave: bool,
+    pub failed: Option<Places>,
     pub size: Option<Sums>,
     pub limit: Option<Sums>,
     pub free: Option<Sums>,
     /// When the wait ends by itself, by the clock of the loop, in seconds.
     pub deadline: Option<Places>,
+    /// How long the wait lasts in all, in seconds: it began so long before the deadline.
+    pub lasts: Option<Places>,
     pub fd: Option<Places>,
     /// Address of the near and of the far end, or the host and the port of that.
     pub local: Option<Places>,
@@ -142,6 +149,32 @@ impl Functions {
     }
 }
 
+/// What a future stands for that ends a chain, where no rule is about the function that awaits it: one of a class, or one with a callback.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FutureRule {
+    /// The name of the future's class, or of one that it is derived from.
+    pub class: Option<String>,
+    /// A callback of the future that leads to what it stands for.
+    pub callback: Option<Callback>,
+    pub kind: ResourceKind,
+    pub words: Option<String>,
+    pub operation: Option<String>,
+    /// From what it stands for, which is called `self` here, to the futures that it waits for.
+    pub children: Option<Path>,
+}
+
+/// A function that refers to what a future stands for.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// Its qualified name, and how the path of its file ends.
+    pub function: String,
+    pub file: String,
+    /// The variable from around it.
+    pub variable: String,
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
@@ -205,6 +238,8 @@ struct RuleFile {
     deadline: Vec<DeadlineRule>,
     #[serde(default)]
     group: Vec<GroupRule>,
+    #[serde(default)]
+    future: Vec<FutureRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
@@ -216,6 +251,7 @@ pub struct Rules {
     holders: Vec<HolderRule>,
     deadlines: Vec<DeadlineRule>,
     groups: Vec<GroupRule>,
+    futures: Vec<FutureRule>,
 }
 
 impl Rules {
@@ -248,6 +284,7 @@ impl Rules {
         self.holders.extend(file.holder);
         self.deadlines.extend(file.deadline);
         self.groups.extend(file.group);
+        self.futures.extend(file.future);
         Ok(())
     }
 
@@ -270,6 +307,11 @@ impl Rules {
     /// The rules for task groups.
     pub fn of_groups(&self) -> &[GroupRule] {
         &self.groups
+    }
+
+    /// The rules for futures.
+    pub fn of_futures(&self) -> &[FutureRule] {
+        &self.futures
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked

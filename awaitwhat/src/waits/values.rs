@@ -158,6 +158,14 @@ impl Reader<'_> {
         }
     }
 
+    /// The same, and those of a set.
+    pub(super) fn members(&mut self, object: Address) -> Result<Vec<Address>, ReadError> {
+        match self.container(object)? {
+            Some(Container::Set) => self.frames().objects.set_items(object),
+            _ => self.items(object),
+        }
+    }
+
     /// An item of a tuple or a list.
     pub(super) fn item(&mut self, object: Address, index: u64) -> Result<Option<Address>, ReadError> {
         let container = self.container(object)?;
