@@ -92,6 +92,9 @@ pub trait Memory {
     /// Makes later reads see what the target has changed since, where an implementation remembers what it has read.
     fn forget(&self) {}
 
+    /// Says what is going to be read from, which an implementation may read at one go. What cannot be read shows when it is read.
+    fn prepare(&self, _addresses: &[Address]) {}
+
     /// Reads a little-endian 64-bit word.
     ///
     /// # Errors
@@ -118,6 +121,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn forget(&self) {
         (**self).forget();
+    }
+
+    fn prepare(&self, addresses: &[Address]) {
+        (**self).prepare(addresses);
     }
 }
 

@@ -8,7 +8,7 @@
 //! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace that is a thread of its own, which ends with it, and which the first one leaves it to |
 //! | when a program that was started is ended | CAP_KILL for the one call: it may have become another user's |
 //! | when the result's file gets its name | [`WRITING`] for the one call, if the folder did not open without |
-//! | when results are put into words and written | nothing |
+//! | when results are put into words and written | nothing; but of `ps --watch`, which reads again afterwards, [reading] |
 //!
 //! What is started inherits nothing of it: the ambient and the inheritable set are emptied at the start. It has what its user and its file
 //! give to it: root's program is root's ordinary program, and that of a user who was given capabilities for awaitwhat has none.

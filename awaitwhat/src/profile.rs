@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::resource::Resource;
 use crate::snapshot::{Losses, Stack};
 
 mod account;
@@ -17,6 +18,7 @@ mod points;
 mod rest_clock;
 #[cfg(test)]
 mod simulated;
+mod split;
 mod stratum;
 mod weights;
 
@@ -25,7 +27,8 @@ pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
 pub(crate) use ledger::{Ledger, other_chains};
 pub(crate) use merged::merged_chains;
-pub use points::{Point, await_points, running_points};
+pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
+pub(crate) use split::{Part, Split, Thing};
 
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -46,6 +49,11 @@ pub struct Chain {
     pub state: ChainState,
     /// Name of the terminal awaitable's type, where there is one.
     pub terminal: Option<Arc<str>>,
+    /// What those that waited did wait for, where that is known: see [`Resource::in_common`]. Chains that differ in this only share the time of one
+    /// by how often either was found.
+    pub resource: Option<Arc<Resource>>,
+    /// How many tasks were asked what they wait for, and found to wait for that: the more, the more certain those shares are.
+    pub answers: u64,
     /// Integral over time of the number of tasks in this chain, in seconds.
     pub task_seconds: f64,
 }

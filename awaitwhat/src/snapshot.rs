@@ -104,11 +104,36 @@ pub struct WaitsOn {
     pub id: Address,
     /// Name of the object's type (`Future`, `Task`, `_GatheringFuture`, ...).
     pub type_name: Arc<str>,
+    /// How far the future has come, as it was read; `None` where the object is no future, or it was not read.
+    pub state: Option<FutureState>,
     /// Tasks that this object waits for in turn: the task itself for [`WaitKind::Task`], the children of a gather, the members of a
     /// `TaskGroup`, the set of an `asyncio.wait`, ...
     pub tasks: Vec<Address>,
     /// What it stands for, where a rule knows the function that waits for it.
     pub resource: Option<Box<Resource>>,
+}
+
+/// How far a future has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FutureState {
+    Pending,
+    /// It has a result or an exception.
+    Done,
+    Cancelled,
+}
+
+impl FutureState {
+    /// By the field `fut_state` of a future written in C (`_asynciomodule.c` of 3.7 to 3.15); `None` where that says something else.
+    #[must_use]
+    pub const fn of_number(state: u32) -> Option<Self> {
+        match state {
+            0 => Some(Self::Pending),
+            1 => Some(Self::Cancelled),
+            2 => Some(Self::Done),
+            _ => None,
+        }
+    }
 }
 
 /// What kind of object ends a chain.

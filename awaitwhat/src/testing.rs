@@ -8,6 +8,7 @@ use crate::decode::{Record, TaskRecord, decode};
 use crate::memory::Address;
 use crate::origin::Places;
 use crate::profile::{Chain, ChainState, Process, Profile};
+use crate::resource::{Resource, ResourceKind};
 use crate::snapshot::{
     Frame, FrameKind, Losses, Nursery, Snapshot, Task, TaskState, TrioState, TrioTask, WaitKind, WaitsOn,
 };
@@ -60,6 +61,7 @@ pub fn waits_on(kind: WaitKind, type_name: &str, tasks: &[u64]) -> WaitsOn {
         kind,
         id: Address(0xf00),
         type_name: type_name.into(),
+        state: None,
         tasks,
         resource: None,
     }
@@ -126,7 +128,22 @@ pub fn chain(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Cha
         stack: frames.into(),
         state: ChainState::Waiting,
         terminal: terminal.map(Arc::from),
+        resource: None,
+        answers: 0,
         task_seconds,
+    }
+}
+
+/// A chain whose tasks were found to wait for something of this kind, which the code calls `label`.
+pub fn named(kind: ResourceKind, label: &str, chain: Chain) -> Chain {
+    let resource = Resource {
+        label: Some(label.into()),
+        ..Resource::of_kind(kind)
+    };
+    Chain {
+        resource: Some(Arc::new(resource)),
+        answers: 1,
+        ..chain
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
                 kind: "future".to_owned(),
                 id: "0xf".to_owned(),
                 type_name: "Future".to_owned(),
+                state: Some("pending".to_owned()),
             }),
             awaited_by: vec!["0x2".to_owned()],
             optional_awaited_by: vec!["0x3".to_owned()],
@@ -212,12 +213,13 @@ mod tests {
     #[test]
     fn every_field_counts() {
         let truth = task("0x1", 3);
-        let changes: [fn(&mut Task); 13] = [
+        let changes: [fn(&mut Task); 14] = [
             |task| task.cancelling += 1,
             |task| task.name = None,
             |task| task.tid = None,
             |task| task.state = "running".to_owned(),
             |task| task.waits_on = None,
+            |task| task.waits_on.as_mut().unwrap().state = None,
             |task| task.trio = None,
             |task| task.stack[1].line += 1,
             |task| task.stack[1].kind = None,

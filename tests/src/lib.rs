@@ -12,6 +12,7 @@ pub mod peer_memory;
 pub mod processes;
 pub mod resident;
 pub mod results;
+pub mod servers;
 pub mod settings;
 pub mod swap;
 pub mod target;

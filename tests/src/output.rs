@@ -100,6 +100,9 @@ pub struct WaitsOn {
     /// Name of the object's type.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// How far the future has come; none of what is no future.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// `awaitwhat.snapshots/1` and `awaitwhat.profiles/1`, without `--merge`.
@@ -147,7 +150,20 @@ pub struct Chain {
     pub state: String,
     /// The type of what ends it, or what it is parked in.
     pub terminal: Option<String>,
+    /// What was waited for, where that is known.
+    pub resource: Option<Resource>,
+    /// How many tasks were found to wait for it.
+    pub answers: u64,
     pub task_seconds: f64,
+}
+
+/// What tasks of a chain waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Resource {
+    pub kind: String,
+    pub label: Option<String>,
+    pub local: Option<String>,
+    pub peer: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -11,12 +11,15 @@ use crate::results::{self, Running};
 /// Files of `tests/targets` that are no shapes.
 const OTHERS: &[&str] = &[
     "busy_waits.py",
+    "busy_pool.py",
+    "databases.py",
     "io_waits.py",
     "named_library_waits.py",
     "network_waits.py",
     "sync_endpoints.py",
     "open_groups.py",
     "named_waits.py",
+    "several_awaited.py",
     "labels.py",
     "blocked_loop.py",
     "churning.py",
@@ -50,6 +53,7 @@ const OTHERS: &[&str] = &[
     "request_server.py",
     "expressions.py",
     "opcodes.py",
+    "wait_shares.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

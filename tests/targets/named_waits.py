@@ -35,6 +35,35 @@ class Other:
         await asyncio.get_running_loop().create_future()
 
 
+class Wrapped:
+    """What is awaited is not the future that wakes the task."""
+
+    def __init__(self, future):
+        self.future = future
+
+    def __await__(self):
+        return self.future.__await__()
+
+
+class Client:
+    """Waits for futures of its own, which no rule knows."""
+
+    def __init__(self):
+        new = asyncio.get_running_loop().create_future
+        self.replies = {1: new(), 2: new()}
+        self.closed = new()
+        self.wrapped = Wrapped(new())
+
+    async def reply(self, number):
+        await self.replies[number]
+
+    async def wait_closed(self):
+        await self.closed
+
+    async def wait_wrapped(self):
+        await self.wrapped
+
+
 def identity(thing):
     return {"id": hex(id(thing)), "type": type(thing).__name__}
 
@@ -91,11 +120,11 @@ def queues():
 
 def timers():
     for seconds in (300, 4000.5):
-        start(f"sleep-{seconds}", sleeper(seconds), kind="timer", operation="sleep", deadline=True)
+        start(f"sleep-{seconds}", sleeper(seconds), kind="timer", operation="sleep", deadline=True, lasts=seconds)
     forever = asyncio.get_running_loop().create_future()
     # From 3.12 on the task waits for the future itself, inside of a timeout.
     is_own = sys.version_info < (3, 12)
-    facts = {"kind": "task", "operation": "wait_for", "deadline": True} if is_own else {}
+    facts = {"kind": "task", "operation": "wait_for", "deadline": True, "lasts": 700} if is_own else {}
     start("wait_for", at_wait_for(forever), **facts)
     if hasattr(asyncio, "timeout"):
         event = asyncio.Event()
@@ -122,7 +151,12 @@ def deadline(loop, task):
 
 
 def others():
-    start("other", Other().acquire())
+    start("other", Other().acquire(), kind="future", label="asyncio.get_running_loop().create_future()")
+    client = Client()
+    for number, future in client.replies.items():
+        start(f"reply-{number}", client.reply(number), kind="future", label="self.replies[number]", **identity(future))
+    start("closed", client.wait_closed(), kind="future", label="self.closed", **identity(client.closed))
+    start("wrapped", client.wait_wrapped())
 
 
 async def main():

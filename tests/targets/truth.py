@@ -323,7 +323,7 @@ def suspended_stack(task):
     waits_on = None
     if terminal is not None:
         kind = kind_of(terminal, frames[-1])
-        waits_on = {"kind": kind, "id": address(terminal), "type": type(terminal).__name__}
+        waits_on = {"kind": kind, "id": address(terminal), "type": type(terminal).__name__, "state": future_state(terminal)}
     return list(_with_gaps(frame_entry(frame) for frame in reversed(frames))), waits_on
 
 
@@ -367,6 +367,15 @@ def behind_iterator(awaitable):
         return awaitable
     (future,) = [it for it in gc.get_referents(awaitable) if hasattr(it, "_asyncio_future_blocking")]
     return future
+
+
+def future_state(terminal):
+    """How far a future has come; None of what is no future of asyncio."""
+    import asyncio
+
+    if not isinstance(terminal, (asyncio.Future, asyncio.futures._PyFuture)):
+        return None
+    return "cancelled" if terminal.cancelled() else "done" if terminal.done() else "pending"
 
 
 def kind_of(terminal, innermost):

@@ -1,10 +1,11 @@
 //! What the commands write, of live processes: nothing that commands a terminal, and what the formats promise.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
@@ -19,9 +20,11 @@ use serde_json::Value;
 /// One trial of an interpreter.
 type Check = fn(&Python) -> anyhow::Result<()>;
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 9] = [
     ("terminal_is_safe", terminal_is_safe),
     ("json_is_valid", json_is_valid),
+    ("graphs_and_answers_are_json", graphs_and_answers_are_json),
+    ("a_table_is_watched", a_table_is_watched),
     ("tree_folds_equal_tasks", tree_folds_equal_tasks),
     ("tree_draws_cycles", tree_draws_cycles),
     ("trace_files", trace_files),
@@ -174,6 +177,88 @@ fn json_is_valid(python: &Python) -> anyhow::Result<()> {
         let profile = written(&["trace", "-p", &pid, "-d", "1", "-f", "json"])?;
         is_valid("awaitwhat.profile-1.schema.json", &profile).with_context(|| file.to_owned())?;
     }
+    Ok(())
+}
+
+/// Every task has its place in the graph, and `why` begins with the task that was asked for.
+fn graphs_and_answers_are_json(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "named_waits.py", &[])?;
+    let pid = target.pid.to_string();
+    let parse = |text: &str| serde_json::from_str::<Value>(text);
+    let snapshot = parse(&written(&["ps", "--json", &pid])?)?;
+    let graph = parse(&written(&["graph", &pid, "--format", "json"])?)?;
+    ensure!(graph["schema"] == "awaitwhat.graph/1", "{}", graph["schema"]);
+    let nodes = graph["nodes"].as_array().context("no nodes")?;
+    let mut drawn: Vec<&str> = nodes
+        .iter()
+        .filter_map(|node| node["tasks"].as_array())
+        .flatten()
+        .filter_map(|task| task["id"].as_str())
+        .collect();
+    let tasks = snapshot["tasks"].as_array().context("no tasks")?;
+    let mut all: Vec<&str> = tasks.iter().filter_map(|task| task["id"].as_str()).collect();
+    drawn.sort_unstable();
+    all.sort_unstable();
+    ensure!(drawn == all, "{drawn:?} are drawn of {all:?}");
+    let is_shared = |node: &Value| node["resource"]["kind"] == "lock" && node["resource"]["waiters"] == 3;
+    ensure!(nodes.iter().any(is_shared), "three tasks wait for a lock");
+    let id = all.first().context("no task")?;
+    let why = parse(&written(&["why", id, &pid, "--format", "json"])?)?;
+    ensure!(why["schema"] == "awaitwhat.why/1", "{}", why["schema"]);
+    ensure!(why["answers"][0]["steps"][0]["task"] == *id, "{id}: {why}");
+    Ok(())
+}
+
+/// Snapshots follow each other until Ctrl-C, with what is known of since when, and how much is hidden; or until the target ends.
+fn a_table_is_watched(python: &Python) -> anyhow::Result<()> {
+    let mut target = Target::start::<&str>(python, "named_waits.py", &[])?;
+    let pid = target.pid.to_string();
+    let watch = || -> anyhow::Result<(Child, Vec<String>)> {
+        let mut child = tool::awaitwhat()?
+            .args(["ps", "--watch=0.1", "--filter", "sleep", "--sort", "since", &pid])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.as_mut().context("no output")?;
+        let mut lines = Vec::new();
+        for line in BufReader::new(stdout).lines() {
+            lines.push(line?);
+            let hidden = lines
+                .iter()
+                .filter(|line| line.ends_with("are hidden by --filter"));
+            if hidden.count() == 3 {
+                break;
+            }
+        }
+        Ok((child, lines))
+    };
+    let (child, lines) = watch()?;
+    let status = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()?;
+    ensure!(status.success(), "it has ended by itself");
+    ensure!(tool::collect(child)?.code() == Some(0), "Ctrl-C is how it ends");
+    let rows: Vec<&String> = lines.iter().filter(|line| line.contains("pending")).collect();
+    ensure!(
+        rows.len() >= 6 && rows.iter().all(|row| row.contains("sleep")),
+        "{lines:#?}"
+    );
+    ensure!(lines.iter().any(|line| line.contains("SINCE")), "{lines:#?}");
+    let (child, _) = watch()?;
+    target.end();
+    let outcome = tool::collect(child)?;
+    ensure!(
+        outcome.code() == Some(5),
+        "{:?}: {}",
+        outcome.code(),
+        outcome.stderr
+    );
+    ensure!(
+        outcome.stderr.contains("Nothing is left to look at"),
+        "{}",
+        outcome.stderr
+    );
     Ok(())
 }
 

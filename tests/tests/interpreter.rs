@@ -15,9 +15,10 @@ use awaitwhat::memory::{Address, Fault, Fragment, Memory};
 use awaitwhat::reading::edges::{self, Side, Turn};
 use awaitwhat::reading::ends::{self, Kinds, Suspension};
 use awaitwhat::session::own_thread_ids;
-use awaitwhat::snapshot::WaitKind;
+use awaitwhat::snapshot::{FutureState, WaitKind};
 use awaitwhat::symbolize::CodeCache;
 use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
+use awaitwhat::waits::Reader;
 use awaitwhat_common::event::{TaskState, ring, task};
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::limits::WINDOW_WORDS;
@@ -497,9 +498,19 @@ impl<'a> Look<'a> {
         let objects = self.interpreter.objects(self.memory);
         let types = self.interpreter.future_types(record.layout).context("no types")?;
         let suspension = Suspension::of(record);
+        let python_future = self.kinds.python_future(objects, types, &suspension)?;
+        let frames = self
+            .interpreter
+            .frames(self.memory, record.layout)
+            .context("no frames")?;
+        let python_state = match python_future {
+            Some(future) => Reader::new(frames, Some(*types), false).python_state(future)?,
+            None => None,
+        };
         let state = match record.state {
             TaskState::Running => "running",
             TaskState::Created => "ready",
+            TaskState::Waiting if python_state.is_some_and(|it| it != FutureState::Pending) => "ready",
             TaskState::Waiting if self.kinds.is_ready(objects, types, &suspension)? => "ready",
             TaskState::Waiting => "pending",
         };
@@ -533,6 +544,7 @@ impl<'a> Look<'a> {
                 kind: as_text(end.kind)?,
                 id: end.object.to_string(),
                 type_name: end.type_name.to_string(),
+                state: end.state.or(python_state).map(as_text).transpose()?,
             }),
             None => None,
         };

@@ -36,6 +36,13 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let name = format!("{}::{way}", python.label);
             list.push(trials::trial(name, move || at_rest(&python, file, &[], 15)));
         }
+        for (way, arguments) in [("of_several", &[][..]), ("of_several_in_python", &["pure"])] {
+            let own = python.clone();
+            let name = format!("{}::{way}", python.label);
+            list.push(trials::trial(name, move || {
+                at_rest(&own, "several_awaited.py", arguments, 6)
+            }));
+        }
         for library in ["asyncio", "anyio"] {
             let (own, name) = (
                 python.clone(),
@@ -238,6 +245,18 @@ fn compare(facts: &BTreeMap<String, Value>, found: &Value, before: f64, after: f
                 let left = found["deadline_in_seconds"].as_f64().context("no deadline")?;
                 let range = deadline - after - ROUNDING..=deadline - before + ROUNDING;
                 ensure!(range.contains(&left), "{left} s are not in {range:?}");
+            }
+            "lasts" => {
+                // What has gone by and what is left make up the whole.
+                let lasts = value.as_f64().context("it is a number")?;
+                let waited = found["waited_seconds"]
+                    .as_f64()
+                    .context("it is not told since when")?;
+                let left = found["deadline_in_seconds"].as_f64().context("no deadline")?;
+                ensure!(
+                    (waited + left - lasts).abs() < ROUNDING,
+                    "{waited} + {left} s are not {lasts}"
+                );
             }
             "detail" => {
                 for (name, value) in value.as_object().context("details are an object")? {

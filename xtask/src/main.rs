@@ -12,6 +12,7 @@ mod fuzz;
 mod kernels;
 mod pythons;
 mod repo;
+mod servers;
 mod soak;
 mod supported;
 mod test;

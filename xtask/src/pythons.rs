@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::{debian, repo};
+use crate::{debian, repo, servers};
 
 mod cython;
 mod packages;
@@ -112,6 +112,7 @@ pub fn provide() -> Result<Provided> {
     packages::add(&mut provided);
     cython::add(&mut provided);
     shippers::add(&mut provided);
+    servers::add(&mut provided);
     note_missing(&mut provided);
     provided
         .pythons

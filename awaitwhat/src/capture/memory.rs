@@ -330,6 +330,11 @@ impl Memory for LiveMemory {
         Self::forget(self);
     }
 
+    fn prepare(&self, addresses: &[Address]) {
+        // What is in the way of it is in the way of the reads that follow.
+        let _ = self.fetch_ahead(addresses.iter().copied());
+    }
+
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
         let size = buffer.len();
         let unreadable = Fault::Unreadable {

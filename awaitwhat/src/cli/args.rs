@@ -48,7 +48,7 @@ pub enum Command {
     /// Start a small asyncio program, look at it, and show what there is to see.
     Demo(DemoArgs),
     /// List the tasks of processes: one snapshot of each as a table.
-    Ps(SnapshotArgs),
+    Ps(PsArgs),
     /// Show who waits for whom in processes: one snapshot of each as an await tree.
     Tree(SnapshotArgs),
     /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
@@ -120,6 +120,54 @@ pub struct SnapshotArgs {
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
+    /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
+    #[arg(long)]
+    pub arguments: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct PsArgs {
+    #[command(flatten)]
+    pub snapshot: SnapshotArgs,
+    /// Show one snapshot after the other, until Ctrl-C. On a terminal each takes the place of the one before.
+    ///
+    /// SECONDS is the pause between two [default: 2]. The column SINCE then also says how long each look has found a task in the same wait
+    /// (`seen 12.0 s`); between two looks it may have moved and come back.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        allow_negative_numbers = true,
+        conflicts_with = "json"
+    )]
+    pub watch: Option<f64>,
+    /// Only tasks in whose name, functions, or WAITS FOR this text occurs, as it is written. How many are hidden is said.
+    #[arg(long, value_name = "TEXT", conflicts_with = "json")]
+    pub filter: Option<String>,
+    /// What to order tasks by.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KEY",
+        default_value = "name",
+        conflicts_with = "json"
+    )]
+    pub sort: SortKey,
+}
+
+/// What tasks are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortKey {
+    /// By thread, then by name; numbers at the end by value, as asyncio numbers tasks that nobody names in the order in which they were made.
+    Name,
+    /// Those first that have waited longest, as far as it is known.
+    Since,
+    /// By what they wait for.
+    WaitsFor,
+    /// Running, ready, then those that wait.
+    State,
 }
 
 #[derive(Args, Debug)]
@@ -130,9 +178,24 @@ pub struct WhyArgs {
     /// The process that the task belongs to.
     #[arg(value_name = "PID", value_parser = process_ids())]
     pub process: u32,
+    /// How to write it, to standard output.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: WhyFormat,
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
+}
+
+/// How the answer of `why` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhyFormat {
+    /// Sentences.
+    Text,
+    /// JSON (schema `awaitwhat.why/1`).
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -146,6 +209,9 @@ pub struct GraphArgs {
     /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 /// How a graph is written.
@@ -155,6 +221,8 @@ pub enum GraphFormat {
     Dot,
     /// A picture that is laid out already, without Graphviz.
     Svg,
+    /// JSON (schema `awaitwhat.graph/1`).
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -172,6 +240,9 @@ pub struct StackArgs {
     /// Show every task.
     #[arg(long)]
     pub all_tasks: bool,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 #[derive(Args, Debug)]
@@ -198,6 +269,9 @@ pub struct TraceArgs {
     /// What to write [default: by the ending of FILE, or summary].
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
+    /// What the summary sums up time by.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
+    pub by: By,
     /// A program to start and trace. When the time is over before it ends, it is terminated (SIGTERM).
     #[arg(
         last = true,
@@ -207,6 +281,15 @@ pub struct TraceArgs {
         conflicts_with_all = ["pids", "names", "cgroups", "all"]
     )]
     pub program: Vec<OsString>,
+}
+
+/// What time is summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// The lines of your code at which tasks waited.
+    AwaitPoint,
+    /// What they waited for: each lock, queue, connection, ..., wherever that was.
+    Resource,
 }
 
 /// What a trace is written as.
@@ -241,7 +324,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Color, Command, Format};
+    use super::{Cli, Color, Command, Format, SortKey};
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
@@ -262,10 +345,41 @@ mod tests {
             let Command::Ps(args) = parsed(line).unwrap().command else {
                 panic!("{line}")
             };
+            let args = args.snapshot;
             let pids = [args.processes, args.selection.pids].concat();
             assert_eq!((pids, args.json), (vec![42], true));
         }
         for line in ["awaitwhat ps", "awaitwhat tree 0", "awaitwhat tree x"] {
+            parsed(line).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_table_is_watched_filtered_and_sorted() {
+        let ps = |line: &str| match parsed(line).unwrap().command {
+            Command::Ps(args) => (args.watch, args.filter, args.sort, args.snapshot.processes),
+            _ => panic!("{line}"),
+        };
+        let (none, name) = (None, SortKey::Name);
+        assert_eq!(ps("awaitwhat ps 42"), (None, none.clone(), name, vec![42]));
+        assert_eq!(
+            ps("awaitwhat ps --watch 42"),
+            (Some(2.0), none.clone(), name, vec![42])
+        );
+        assert_eq!(
+            ps("awaitwhat ps --watch=0.5 42"),
+            (Some(0.5), none, name, vec![42])
+        );
+        assert_eq!(
+            ps("awaitwhat ps 42 --filter db --sort waits-for"),
+            (None, Some("db".to_owned()), SortKey::WaitsFor, vec![42])
+        );
+        for line in [
+            "awaitwhat ps 42 --watch --json",
+            "awaitwhat ps 42 --filter x --json",
+            "awaitwhat ps 42 --sort age",
+            "awaitwhat tree 42 --filter x",
+        ] {
             parsed(line).unwrap_err();
         }
     }

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{Format, GlobalArgs, SelectionArgs, TraceArgs};
+use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SortKey, TraceArgs};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
+use crate::view::table::{Rows, Sort};
 
 /// Rates that make sense, in samples per second.
 const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Budgets that make sense, in microseconds.
 const BUDGETS: std::ops::RangeInclusive<u64> = 10..=100_000;
+/// Pauses between two snapshots that make sense, in seconds.
+const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for.
@@ -28,6 +31,8 @@ const ENDINGS: [(&str, Format); 4] = [
 /// A command line that can be parsed, and makes no sense.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Error {
+    #[error("--watch={0} is out of range: choose {lowest} to {highest} seconds between two snapshots", lowest = PAUSES.start(), highest = PAUSES.end())]
+    Watch(f64),
     #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
     Rate(u32),
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
@@ -71,6 +76,8 @@ pub struct TraceConfig {
     pub merge: bool,
     pub output: Option<PathBuf>,
     pub format: Format,
+    /// What the summary's table has a line for.
+    pub by: By,
 }
 
 impl TraceConfig {
@@ -97,6 +104,7 @@ impl TraceConfig {
                 just_started,
             },
             merge: args.merge,
+            by: args.by,
             format: format(args.format, args.output.as_deref())?,
             output: args.output,
             target,
@@ -119,8 +127,30 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
         mine: patterns("--mine", mine)?.into(),
+        arguments: false,
         ring_bytes: RING_BYTES,
     })
+}
+
+/// Checks how tasks are to be shown in a table, and the pause between two tables where there is to be more than one.
+///
+/// # Errors
+/// [`Error::Watch`].
+pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
+    let rows = Rows {
+        filter: args.filter.clone(),
+        sort: match args.sort {
+            SortKey::Name => Sort::Name,
+            SortKey::Since => Sort::Since,
+            SortKey::WaitsFor => Sort::WaitsFor,
+            SortKey::State => Sort::State,
+        },
+    };
+    let pause = match args.watch {
+        Some(seconds) if !PAUSES.contains(&seconds) => return Err(Error::Watch(seconds)),
+        seconds => seconds.map(Duration::from_secs_f64),
+    };
+    Ok((rows, pause))
 }
 
 /// Checks which processes are asked for: `more` ids beside those of `args`.

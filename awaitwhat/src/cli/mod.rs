@@ -26,6 +26,7 @@ mod signals;
 mod snapshot;
 mod stack;
 mod trace;
+mod watch;
 mod why;
 
 use args::{Cli, Color, Command};
@@ -66,8 +67,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
-        Command::Ps(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Table)),
-        Command::Tree(args) => runtime.block_on(snapshot::run(&args, &global, snapshot::View::Tree)),
+        Command::Ps(args) => runtime.block_on(snapshot::table(&args, &global)),
+        Command::Tree(args) => runtime.block_on(snapshot::tree(&args, &global)),
         Command::Graph(args) => runtime.block_on(graph::run(&args, &global)),
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
@@ -88,5 +89,16 @@ fn machine_stdout() -> impl Write {
 
 /// Columns of the terminal that standard output is, if it is one.
 fn stdout_width() -> Option<usize> {
-    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+    stdout_size().map(|(width, _)| width)
+}
+
+/// Columns and lines of that terminal.
+fn stdout_size() -> Option<(usize, usize)> {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
+}
+
+/// Whether people who read standard output want colours.
+fn people_choice() -> ColorChoice {
+    AutoStream::choice(&io::stdout())
 }

@@ -2,26 +2,44 @@
 
 use std::io::{self, Write};
 
-use super::args::{GlobalArgs, SelectionArgs, SnapshotArgs};
+use super::args::{GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{config, family, machine_stdout, people_stdout, stdout_width};
+use super::{config, family, machine_stdout, people_stdout, stdout_width, watch};
 use crate::export::{snapshot_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::session;
 use crate::snapshot::Snapshot;
 use crate::survey::Survey;
+use crate::view::table::{Rows, Seen};
 use crate::view::{survey, table, tree};
 
 /// How a snapshot is shown to people.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum View {
-    Table,
+enum View<'a> {
+    Table(&'a Rows, &'a Seen),
     Tree,
 }
 
-pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View) -> anyhow::Result<Exit> {
-    let options = config::reading(global, &args.selection.mine)?;
+/// `ps`.
+pub(super) async fn table(args: &PsArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let (rows, pause) = config::rows(args)?;
+    let Some(pause) = pause else {
+        return run(&args.snapshot, global, View::Table(&rows, &Seen::default())).await;
+    };
+    let selected = &args.snapshot.selection;
+    let selection = config::selection(selected, &args.snapshot.processes)?;
+    watch::run(&selection, global, &selected.mine, &rows, pause).await
+}
+
+/// `tree`.
+pub(super) async fn tree(args: &SnapshotArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    run(args, global, View::Tree).await
+}
+
+async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
+    let mut options = config::reading(global, &args.selection.mine)?;
+    options.arguments = args.arguments;
     let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
@@ -65,8 +83,10 @@ pub(super) async fn of_process(
     pid: u32,
     global: &GlobalArgs,
     mine: &[String],
+    arguments: bool,
 ) -> anyhow::Result<Option<Snapshot>> {
-    let options = config::reading(global, mine)?;
+    let mut options = config::reading(global, mine)?;
+    options.arguments = arguments;
     let selection = config::selection(&SelectionArgs::default(), &[pid])?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
@@ -74,16 +94,32 @@ pub(super) async fn of_process(
     Ok(found?.targets.into_iter().next())
 }
 
+/// Tables of several processes, or of the only one that was asked for.
+pub(super) fn show_table(
+    found: &Survey<Snapshot>,
+    single: Option<&Snapshot>,
+    rows: &Rows,
+    seen: &Seen,
+    max_frames: usize,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let view = View::Table(rows, seen);
+    match single {
+        Some(snapshot) => show(snapshot, view, max_frames, output),
+        None => show_each(found, view, max_frames, output),
+    }
+}
+
 fn show_each(
     found: &Survey<Snapshot>,
-    view: View,
+    view: View<'_>,
     max_frames: usize,
     output: &mut impl Write,
 ) -> io::Result<()> {
     survey::write_snapshots(&found.targets, &found.refused, stdout_width(), output)?;
     for snapshot in &found.targets {
         writeln!(output)?;
-        if matches!(view, View::Table) {
+        if matches!(view, View::Table(..)) {
             tree::write_heading(snapshot, output)?;
         }
         show(snapshot, view, max_frames, output)?;
@@ -91,9 +127,9 @@ fn show_each(
     Ok(())
 }
 
-fn show(snapshot: &Snapshot, view: View, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
+fn show(snapshot: &Snapshot, view: View<'_>, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
     match view {
-        View::Table => table::write(snapshot, max_frames, stdout_width(), output),
+        View::Table(rows, seen) => table::write(snapshot, max_frames, stdout_width(), rows, seen, output),
         View::Tree => tree::write(snapshot, max_frames, output),
     }
 }

@@ -19,7 +19,7 @@ const MAX_SOURCE_BYTES: u64 = 4 << 20;
 const MAX_SOURCES: usize = 256;
 
 pub(super) async fn run(args: &StackArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let snapshot = snapshot::of_process(args.process, global, &[]).await?;
+    let snapshot = snapshot::of_process(args.process, global, &[], args.arguments).await?;
     let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
     let wanted = match &args.task {
         Some(name) => find(tasks, name, args.process)?,

@@ -9,7 +9,7 @@ use anstream::StripStream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::process::Command;
 
-use super::args::Format;
+use super::args::{By, Format};
 use super::config::{Target, TraceConfig};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
@@ -273,7 +273,6 @@ fn render(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let max_frames = config.options.reading.max_frames;
     let Outcome {
         shape,
         profiles,
@@ -285,16 +284,14 @@ fn render(
             survey::write_profiles(profiles, refused, width, output)?;
             profiles.iter().try_for_each(|profile| {
                 writeln!(output)?;
-                show_profile(profile, format, max_frames, width, output)
+                show_profile(profile, format, config, width, output)
             })
         }
-        (Format::Summary | Format::Tree, Shape::Single) => {
-            show_profile(whole, format, max_frames, width, output)
-        }
+        (Format::Summary | Format::Tree, Shape::Single) => show_profile(whole, format, config, width, output),
         (Format::Summary | Format::Tree, Shape::Merged) => {
             survey::write_profiles(profiles, refused, width, output)?;
             writeln!(output)?;
-            show_profile(whole, format, max_frames, width, output)
+            show_profile(whole, format, config, width, output)
         }
         (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
         (Format::Folded, _) => folded::write(whole, output),
@@ -310,12 +307,14 @@ fn render(
 fn show_profile(
     profile: &Profile,
     format: Format,
-    max_frames: usize,
+    config: &TraceConfig,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    match format {
-        Format::Tree => summary::write_tree(profile, max_frames, output),
-        _ => summary::write(profile, max_frames, width, output),
+    let max_frames = config.options.reading.max_frames;
+    match (format, config.by) {
+        (Format::Tree, _) => summary::write_tree(profile, max_frames, output),
+        (_, By::AwaitPoint) => summary::write(profile, max_frames, width, output),
+        (_, By::Resource) => summary::write_by_resource(profile, max_frames, width, output),
     }
 }

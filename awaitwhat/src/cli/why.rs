@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use super::args::{GlobalArgs, WhyArgs};
+use super::args::{GlobalArgs, WhyArgs, WhyFormat};
 use super::asked_task::find;
 use super::exit::Exit;
-use super::{people_stdout, snapshot};
+use super::{machine_stdout, people_stdout, snapshot};
+use crate::export::why_json;
 use crate::snapshot::Snapshot;
 use crate::view::why;
 
@@ -13,19 +14,35 @@ use crate::view::why;
 const MAX_TASKS: usize = 10;
 
 pub(super) async fn run(args: &WhyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let snapshot = snapshot::of_process(args.process, global, &args.mine).await?;
+    let snapshot = snapshot::of_process(args.process, global, &args.mine, args.arguments).await?;
     let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
     let positions = find(tasks, &args.task, args.process)?;
-    let mut stdout = people_stdout();
-    if let Some(snapshot) = &snapshot {
-        write(snapshot, &positions, &mut stdout)?;
+    let Some(snapshot) = &snapshot else {
+        return Ok(Exit::Ok);
+    };
+    match args.format {
+        WhyFormat::Text => {
+            let mut stdout = people_stdout();
+            write(snapshot, &positions, &mut stdout)?;
+            stdout.flush()?;
+        }
+        WhyFormat::Json => {
+            let mut stdout = machine_stdout();
+            let shown = shown(&positions);
+            why_json::write(snapshot, shown, positions.len() - shown.len(), &mut stdout)?;
+            stdout.flush()?;
+        }
     }
-    stdout.flush()?;
     Ok(Exit::Ok)
 }
 
+/// Those of several tasks of one name that are told of.
+fn shown(positions: &[usize]) -> &[usize] {
+    positions.get(..MAX_TASKS).unwrap_or(positions)
+}
+
 fn write(snapshot: &Snapshot, positions: &[usize], output: &mut impl Write) -> std::io::Result<()> {
-    let shown = positions.get(..MAX_TASKS).unwrap_or(positions);
+    let shown = shown(positions);
     why::write(snapshot, shown, output)?;
     match positions.len() - shown.len() {
         0 => Ok(()),

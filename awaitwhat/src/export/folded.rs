@@ -1,6 +1,6 @@
 //! A profile as folded stacks: one line per chain, `outermost;...;innermost;[leaf] weight`.
 //!
-//! Weights are microseconds of task time. The leaf names what ends the chain: the terminal awaitable's type for one that waits,
+//! Weights are microseconds of task time. The leaf names what ends the chain: what is waited for, or where that is not known the terminal awaitable's type,
 //! `[ready]` for one that could have gone on and waited for its event loop, `[running]` for one that ran. Frames are `function (file:line)`.
 
 use std::fmt::{self, Write as _};
@@ -85,16 +85,18 @@ pub(super) const RUNNING: &str = "[running]";
 /// The leaf of a chain that could have gone on.
 pub(super) const READY: &str = "[ready]";
 
-/// The leaf of a chain that waited: the type of what it ends in.
+/// The leaf of a chain that waited: what for, or the type of what it ends in.
 pub(super) struct Terminal<'a>(pub(super) &'a Chain);
 
 impl fmt::Display for Terminal<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "[{}]",
-            FoldedEscaped(named(self.0.terminal.as_deref().unwrap_or("?")))
-        )
+        match &self.0.resource {
+            Some(resource) => write!(formatter, "[{}]", FoldedEscaped(&resource.called())),
+            None => {
+                let terminal = self.0.terminal.as_deref().unwrap_or("?");
+                write!(formatter, "[{}]", FoldedEscaped(named(terminal)))
+            }
+        }
     }
 }
 
@@ -129,8 +131,9 @@ impl fmt::Display for FrameName<'_> {
 #[cfg(test)]
 mod tests {
     use crate::profile::Profile;
+    use crate::resource::ResourceKind;
     use crate::snapshot::Frame;
-    use crate::testing::{HOSTILE, chain, frame, profile, ready, small_profile};
+    use crate::testing::{HOSTILE, chain, frame, named, profile, ready, small_profile};
 
     fn written(profile: &Profile) -> String {
         let mut output = Vec::new();
@@ -170,6 +173,21 @@ mod tests {
     fn hostile_names_break_no_line() {
         let hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
         insta::assert_snapshot!(written(&hostile), @r#"a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7 (a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7:1);[a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7] 1000000"#);
+    }
+
+    #[test]
+    fn what_is_waited_for_ends_the_line() {
+        let at = || chain(&[frame("worker", "/srv/app.py", 1)], Some("Future"), 1.0);
+        let profile = profile(vec![
+            named(ResourceKind::Lock, "self.lock", at()),
+            named(ResourceKind::Lock, HOSTILE, at()),
+            at(),
+        ]);
+        insta::assert_snapshot!(written(&profile), @r#"
+        worker (/srv/app.py:1);[Future] 1000000
+        worker (/srv/app.py:1);[lock a\x3bb\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7] 1000000
+        worker (/srv/app.py:1);[lock self.lock] 1000000
+        "#);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 mod finding_json;
 pub mod flamegraph;
 pub mod folded;
+pub mod graph_json;
 mod json;
 pub mod profile_json;
 mod resource_json;
 pub mod snapshot_json;
 pub mod survey_json;
+pub mod why_json;
 
 #[cfg(test)]
 mod schema_tests;

@@ -1,12 +1,15 @@
 //! A profile as JSON: `awaitwhat.profile/1`, described by `schemas/awaitwhat.profile-1.schema.json`.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::json::write_line;
+use super::resource_json::ResourceDocument;
 use super::snapshot_json::{Each, FrameDocument, Shown};
 use crate::profile::{Chain, Hold, Point, Profile, await_points, ratio};
+use crate::resource::Resource;
 
 /// Value of the key `schema`.
 pub const SCHEMA: &str = "awaitwhat.profile/1";
@@ -79,10 +82,12 @@ struct ChainDocument<'a>(&'a Chain);
 impl Serialize for ChainDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let chain = self.0;
-        let mut document = serializer.serialize_struct("Chain", 4)?;
+        let mut document = serializer.serialize_struct("Chain", 6)?;
         document.serialize_field("frames", &Each(&chain.stack, FrameDocument))?;
         document.serialize_field("state", &chain.state)?;
         document.serialize_field("terminal", &chain.terminal)?;
+        document.serialize_field("resource", &chain.resource.as_deref().map(ResourceDocument))?;
+        document.serialize_field("answers", &chain.answers)?;
         document.serialize_field("task_seconds", &chain.task_seconds)?;
         document.end()
     }
@@ -96,7 +101,7 @@ struct PointDocument<'a> {
 impl Serialize for PointDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let point = self.point;
-        let mut document = serializer.serialize_struct("Point", 8)?;
+        let mut document = serializer.serialize_struct("Point", 9)?;
         document.serialize_field("function", &point.function)?;
         document.serialize_field("file", &point.file)?;
         document.serialize_field("line", &point.line)?;
@@ -105,6 +110,20 @@ impl Serialize for PointDocument<'_> {
         document.serialize_field("ready_seconds", &point.ready_seconds)?;
         document.serialize_field("share", &point.share)?;
         document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
+        document.serialize_field("resources", &Each(&point.resources, PartDocument))?;
+        document.end()
+    }
+}
+
+/// What was waited for at a point, and for how long.
+struct PartDocument<'a>(&'a (Arc<Resource>, f64));
+
+impl Serialize for PartDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (resource, task_seconds) = self.0;
+        let mut document = serializer.serialize_struct("Part", 2)?;
+        document.serialize_field("resource", &ResourceDocument(resource))?;
+        document.serialize_field("task_seconds", task_seconds)?;
         document.end()
     }
 }
@@ -148,16 +167,16 @@ mod tests {
         insta::assert_snapshot!(one_item_a_line, @r#"
         {"schema":"awaitwhat.profile/1","pid":4711,"command":"python3","python":"3.14.10","started_at":"2026-01-02T03:04:05.678901234Z","duration_seconds":10.0,"samples":990,"task_visits":9900,"mean_tasks":9.975,"threads":1,"busy_seconds":0.5,"busy_share":0.05,"target_exited":false,"chains":[
         {"frames":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":60.0},
+        {"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","resource":null,"answers":0,"task_seconds":60.0},
         {"frames":[{"function":"Lock.acquire","file":"/usr/lib/python3.14/asyncio/locks.py","line":113,"kind":"coroutine","rank":"standard_library"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":22,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":29.0},
-        {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"_GatheringFuture","task_seconds":10.0},
-        {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","task_seconds":0.25},
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","resource":null,"answers":0,"task_seconds":29.0},
+        {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"_GatheringFuture","resource":null,"answers":0,"task_seconds":10.0},
+        {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","resource":null,"answers":0,"task_seconds":0.25},
         {"frames":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0}
-        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9}
-        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0}
-        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
+        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"resource":null,"answers":0,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0,"resources":[]}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9,"resources":[]}
+        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0,"resources":[]}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025,"resources":[]}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }
 

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeStruct as _, Serializer};
 
 use super::snapshot_json::{Each, FrameDocument, Shown};
 use crate::memory::Address;
-use crate::resource::{Detail, Holding, Resource, WorkerThread};
+use crate::resource::{Children, Detail, Holding, Resource, WorkerThread};
 
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
@@ -36,12 +36,15 @@ impl Serialize for ResourceDocument<'_> {
         entry.known("size", resource.size)?;
         entry.known("limit", resource.limit)?;
         entry.known("free", resource.free)?;
+        entry.known("children", resource.children.map(ChildrenDocument))?;
         let seconds = resource.deadline_ns.map(|left| left as f64 / SECOND);
         entry.known("deadline_in_seconds", seconds)?;
         entry.known(
             "overdue_seconds",
             seconds.map(|left| -left).filter(|over| *over > 0.0),
         )?;
+        let waited = resource.waited_ns.map(|waited| waited as f64 / SECOND);
+        entry.known("waited_seconds", waited)?;
         entry.known("fd", resource.fd)?;
         entry.known("method", resource.method.as_deref())?;
         entry.known("url", resource.url.as_deref())?;
@@ -49,6 +52,8 @@ impl Serialize for ResourceDocument<'_> {
         entry.known("peer", resource.peer.as_deref())?;
         entry.known("pid", resource.pid)?;
         entry.known("command", resource.command.as_deref())?;
+        entry.known("query", resource.query.as_deref())?;
+        entry.known("arguments", resource.arguments.as_deref())?;
         entry.known("thread", resource.thread.as_deref().map(ThreadDocument))?;
         let detail = Some(Details(&resource.detail)).filter(|it| !it.0.is_empty());
         entry.known("detail", detail)?;
@@ -62,6 +67,22 @@ struct Entries<'a, M>(&'a mut M);
 impl<M: SerializeMap> Entries<'_, M> {
     fn known<T: Serialize>(&mut self, key: &'static str, value: Option<T>) -> Result<(), M::Error> {
         value.map_or(Ok(()), |value| self.0.serialize_entry(key, &value))
+    }
+}
+
+struct ChildrenDocument(Children);
+
+impl Serialize for ChildrenDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let children = &self.0;
+        let mut document = serializer.serialize_map(None)?;
+        let mut entry = Entries(&mut document);
+        entry.known("count", children.count)?;
+        entry.known("pending", children.pending)?;
+        entry.known("done", children.done)?;
+        entry.known("failed", children.failed)?;
+        entry.known("cancelled", children.cancelled)?;
+        document.end()
     }
 }
 

@@ -3,15 +3,15 @@
 use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
-use super::{profile_json, snapshot_json, survey_json};
+use super::{graph_json, profile_json, snapshot_json, survey_json, why_json};
 use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
 use crate::memory::Address;
 use crate::profile::{Hold, HoldPlace, Profile};
-use crate::resource::{Holding, Resource, ResourceKind, ThreadState, WorkerThread};
+use crate::resource::{Children, Holding, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
-    HOSTILE, chain, frame, profile, ready, running, small_profile, small_service, snapshot, task,
+    HOSTILE, chain, frame, named, profile, ready, running, small_profile, small_service, snapshot, task,
 };
 
 /// The schemas that others refer to.
@@ -127,6 +127,14 @@ fn held_lock() -> Resource {
             tasks: vec![Address(16)],
             are_all: true,
         },
+        waited_ns: Some(5),
+        children: Some(Children {
+            count: Some(3),
+            pending: Some(0),
+            done: Some(1),
+            failed: Some(1),
+            cancelled: Some(1),
+        }),
         thread: Some(Box::new(WorkerThread {
             tid: Some(4711),
             name: Some(HOSTILE.into()),
@@ -147,6 +155,94 @@ fn snapshots_are_valid() {
 }
 
 #[test]
+fn graphs_are_valid_and_every_key_is_described() {
+    let text = include_str!("../../../schemas/awaitwhat.graph-1.schema.json");
+    let (validator, schema) = (validator(text), serde_json::from_str::<Value>(text).unwrap());
+    let mut held = varied_snapshot();
+    for task in &mut held.tasks {
+        if let Some(on) = &mut task.waits_on {
+            on.resource = Some(Box::new(held_lock()));
+        }
+    }
+    let document = |snapshot: &crate::snapshot::Snapshot| -> Value {
+        let mut output = Vec::new();
+        graph_json::write(snapshot, &mut output).unwrap();
+        serde_json::from_slice(&output).unwrap()
+    };
+    for snapshot in [&small_service(), &varied_snapshot(), &held, &snapshot(Vec::new())] {
+        assert_valid(&validator, &document(snapshot));
+    }
+    let graph = document(&held);
+    described(&graph, &schema);
+    let nodes = graph["nodes"].as_array().unwrap();
+    for kind in ["tasks", "resource"] {
+        let node = nodes.iter().find(|node| node["kind"] == kind).unwrap();
+        described(node, &schema["$defs"][kind]);
+    }
+    described(&nodes[0]["tasks"][0], &schema["$defs"]["member"]);
+    described(&graph["edges"][0], &schema["$defs"]["edge"]);
+    for pointer in [
+        "/nodes/0/kind",
+        "/nodes/0/tasks/0/id",
+        "/edges/0/kind",
+        "/lost/torn",
+    ] {
+        let mut wrong = graph.clone();
+        *wrong.pointer_mut(pointer).unwrap() = Value::from("wrong");
+        assert!(!validator.is_valid(&wrong), "{pointer}");
+    }
+}
+
+#[test]
+fn answers_are_valid_and_every_key_is_described() {
+    let text = include_str!("../../../schemas/awaitwhat.why-1.schema.json");
+    let (validator, schema) = (validator(text), serde_json::from_str::<Value>(text).unwrap());
+    let document = |snapshot: &crate::snapshot::Snapshot| -> Value {
+        let positions: Vec<usize> = (0..snapshot.tasks.len()).collect();
+        let mut output = Vec::new();
+        why_json::write(snapshot, &positions, 3, &mut output).unwrap();
+        serde_json::from_slice(&output).unwrap()
+    };
+    let mut cycle = snapshot(vec![
+        task(1, HOSTILE, &[frame("a", "/srv/app.py", 1)]).waiting(WaitKind::Task, "Task", &[2]),
+        task(2, "b", &[]).waiting(WaitKind::Task, "Task", &[1]),
+    ]);
+    cycle.tasks[1].name = None;
+    for snapshot in [
+        small_service(),
+        varied_snapshot(),
+        cycle.clone(),
+        snapshot(Vec::new()),
+    ] {
+        assert_valid(&validator, &document(&snapshot));
+    }
+    let answers = document(&cycle);
+    described(&answers, &schema);
+    described(&answers["answers"][0], &schema["$defs"]["answer"]);
+    let steps = &answers["answers"][0]["steps"];
+    described(&steps[0], &schema["$defs"]["step"]);
+    let tasks: Vec<&Value> = (0..3).map(|step| &steps[step]["task"]).collect();
+    assert_eq!(tasks, ["0x1", "0x2", "0x1"]);
+    assert_eq!((&steps[1]["parent"], &steps[2]["parent"]), (&0.into(), &1.into()));
+    assert_eq!(steps[2]["repetition"], "closes_deadlock");
+    for pointer in ["/answers/0/steps/0/lead", "/answers/0/steps/0/task", "/more"] {
+        let mut wrong = answers.clone();
+        *wrong.pointer_mut(pointer).unwrap() = Value::from("wrong");
+        assert!(!validator.is_valid(&wrong), "{pointer}");
+    }
+}
+
+/// Each key of a document is one that its definition describes.
+fn described(keys: &Value, definition: &Value) {
+    for key in keys.as_object().unwrap().keys() {
+        assert!(
+            definition["properties"].get(key).is_some(),
+            "{key} is not described"
+        );
+    }
+}
+
+#[test]
 fn profiles_are_valid() {
     let validator = profile_validator();
     let mut hostile = profile(vec![
@@ -154,6 +250,11 @@ fn profiles_are_valid() {
         ready(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
         chain(&[], None, 0.0),
         running(&[], 1.0),
+        named(
+            ResourceKind::Query,
+            HOSTILE,
+            chain(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
+        ),
     ]);
     hostile.holds.push(Hold {
         place: HoldPlace::of(false, &[frame(HOSTILE, HOSTILE, 1)]),
@@ -229,14 +330,6 @@ fn every_key_is_described() {
     let schema: Value =
         serde_json::from_str(include_str!("../../../schemas/awaitwhat.snapshot-1.schema.json")).unwrap();
     let document = snapshot_document(&varied_snapshot());
-    let described = |keys: &Value, definition: &Value| {
-        for key in keys.as_object().unwrap().keys() {
-            assert!(
-                definition["properties"].get(key).is_some(),
-                "{key} is not described"
-            );
-        }
-    };
     described(&document, &schema);
     described(&document["lost"], &schema["$defs"]["lost"]);
     described(&document["tasks"][0], &schema["$defs"]["task"]);
@@ -249,6 +342,7 @@ fn every_key_is_described() {
     described(&deadlock["tasks"][0], &schema["$defs"]["deadlocked"]);
     let resource = &deadlock["tasks"][0]["waits_for"];
     described(resource, &schema["$defs"]["resource"]);
+    described(&resource["children"], &schema["$defs"]["children"]);
     described(&resource["thread"], &schema["$defs"]["thread"]);
     assert_eq!(
         document["lost"].as_object().unwrap().len(),

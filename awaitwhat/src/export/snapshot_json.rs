@@ -88,15 +88,16 @@ impl Serialize for NurseryDocument<'_> {
     }
 }
 
-struct WaitsOnDocument<'a>(&'a WaitsOn);
+pub(super) struct WaitsOnDocument<'a>(pub(super) &'a WaitsOn);
 
 impl Serialize for WaitsOnDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let on = self.0;
-        let mut document = serializer.serialize_struct("WaitsOn", 5)?;
+        let mut document = serializer.serialize_struct("WaitsOn", 6)?;
         document.serialize_field("kind", &on.kind)?;
         document.serialize_field("id", &Shown(on.id))?;
         document.serialize_field("type", &on.type_name)?;
+        document.serialize_field("state", &on.state)?;
         document.serialize_field("tasks", &Each(&on.tasks, |id: &Address| Shown(*id)))?;
         document.serialize_field("resource", &on.resource.as_deref().map(ResourceDocument))?;
         document.end()
@@ -157,9 +158,9 @@ mod tests {
         let one_task_a_line = written(&small_service()).replace("{\"id\":\"0x", "\n{\"id\":\"0x");
         insta::assert_snapshot!(one_task_a_line, @r#"
         {"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[
-        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","tasks":["0x20","0x30","0x40"],"resource":null},"awaited_by":[],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
-        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
-        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","state":null,"tasks":["0x20","0x30","0x40"],"resource":null},"awaited_by":[],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","state":null,"tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
+        {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","state":null,"tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
         {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null}],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::resource::ResourceKind;
-use crate::snapshot::{Frame, Stack, Task, TaskState, TrioState, WaitKind};
+use crate::snapshot::{Frame, FutureState, Stack, Task, TaskState, TrioState, WaitKind};
 
 /// Stands for everything that a task and all it waits for look like, names and addresses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ struct Look<'a> {
     stack: usize,
     truncated: bool,
     is_cancelled: bool,
-    waits_on: Option<(WaitKind, &'a str, usize)>,
+    waits_on: Option<(WaitKind, &'a str, Option<FutureState>, usize)>,
     /// What it waits for, places and moments apart.
     resource: Option<(ResourceKind, Option<&'a str>, Option<&'a str>)>,
     /// Shapes of the tasks it waits for, with their counts, in order.
@@ -72,7 +72,7 @@ fn look<'a>(
         waits_on: task
             .waits_on
             .as_ref()
-            .map(|on| (on.kind, &*on.type_name, on.tasks.len())),
+            .map(|on| (on.kind, &*on.type_name, on.state, on.tasks.len())),
         resource: task
             .waits_on
             .as_ref()

@@ -22,7 +22,8 @@ pub enum Node {
 }
 
 /// What an edge says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EdgeKind {
     /// A task awaits another one.
     Awaits,
@@ -124,8 +125,13 @@ fn holders(task: &Task) -> &[Address] {
 /// The tasks that wait for each thing that several wait for, or that a task has.
 fn shared(tasks: &[Task]) -> BTreeMap<Address, Vec<usize>> {
     let mut waiters: BTreeMap<Address, Vec<usize>> = BTreeMap::new();
+    let index = super::index_by_id(tasks);
     for (position, task) in tasks.iter().enumerate() {
-        if let Some(id) = resource(task).and_then(|it| it.id) {
+        // A task is a node already.
+        if let Some(id) = resource(task)
+            .and_then(|it| it.id)
+            .filter(|id| !index.contains_key(id))
+        {
             waiters.entry(id).or_default().push(position);
         }
     }

@@ -420,6 +420,14 @@ pub struct FutureObject {
     pub callbacks: u64,
 }
 
+impl FutureObject {
+    /// `fut_exception`, which follows `fut_callbacks` in 3.7 to 3.15.
+    #[must_use]
+    pub const fn exception(&self) -> u64 {
+        self.callbacks.saturating_add(8)
+    }
+}
+
 /// `simplequeueobject` of `_queuemodule.c`: how it holds its items. Offsets are from the end of the object's header on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimpleQueue {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Chain, ChainState, merged_chains};
 use crate::budget::{Budget, Share};
+use crate::resource::Resource;
 use crate::snapshot::{Frame, Stack};
 
 /// What stands in place of chains that are added up.
@@ -15,10 +16,17 @@ const GONE: &str = "code that was gone before it could be named";
 /// Task time by what chains look like.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    seconds: HashMap<Look, f64>,
+    sums: HashMap<Look, Sum>,
     share: Share,
     /// Chains that were added up as others.
     folded: u64,
+}
+
+/// What chains that are one come to: seconds, and answers.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    task_seconds: f64,
+    answers: u64,
 }
 
 /// What makes chains one in a result.
@@ -27,13 +35,14 @@ struct Look {
     stack: Stack,
     state: ChainState,
     terminal: Option<Arc<str>>,
+    resource: Option<Arc<Resource>>,
 }
 
 impl Ledger {
     /// A ledger that has room for as much as others with the same budget leave.
     pub(crate) fn new(budget: &Budget) -> Self {
         Self {
-            seconds: HashMap::new(),
+            sums: HashMap::new(),
             share: budget.share(),
             folded: 0,
         }
@@ -45,6 +54,8 @@ impl Ledger {
             stack,
             state,
             terminal,
+            resource,
+            answers,
             task_seconds,
         } = chain;
         if task_seconds == 0.0 {
@@ -54,13 +65,19 @@ impl Ledger {
             stack,
             state,
             terminal,
+            resource,
         };
-        if let Some(seconds) = self.seconds.get_mut(&look) {
-            *seconds += task_seconds;
+        if let Some(sum) = self.sums.get_mut(&look) {
+            sum.task_seconds += task_seconds;
+            sum.answers += answers;
             return;
         }
         self.share.set(self.share.bytes() + look.bytes());
-        self.seconds.insert(look, task_seconds);
+        let sum = Sum {
+            task_seconds,
+            answers,
+        };
+        self.sums.insert(look, sum);
     }
 
     /// Adds time of a chain whose names may have been wrong.
@@ -76,16 +93,16 @@ impl Ledger {
     /// Adds up the chains with the least time as others, so that half of the text is left. False where there is nothing to add up.
     pub(crate) fn fold(&mut self) -> bool {
         let (folded, half) = (self.folded, self.share.bytes() / 2);
-        let mut looks: Vec<(Look, f64)> = std::mem::take(&mut self.seconds).into_iter().collect();
-        looks.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let mut looks: Vec<(Look, Sum)> = std::mem::take(&mut self.sums).into_iter().collect();
+        looks.sort_by(|(_, one), (_, other)| other.task_seconds.total_cmp(&one.task_seconds));
         self.share.set(0);
-        for (look, task_seconds) in looks {
+        for (look, sum) in looks {
             let state = look.state;
             if look.is_in_place() || self.share.bytes() + look.bytes() <= half {
-                self.add(look.chain(task_seconds));
+                self.add(look.chain(sum));
             } else {
                 self.folded += 1;
-                self.add(in_place_of(OTHERS, state, task_seconds));
+                self.add(in_place_of(OTHERS, state, sum.task_seconds));
             }
         }
         self.folded > folded
@@ -93,24 +110,27 @@ impl Ledger {
 
     /// The chains, the most time first, and how many more were added up as others.
     pub(crate) fn into_chains(self) -> (Vec<Chain>, u64) {
-        let chains = self.seconds.into_iter().filter(|(_, seconds)| *seconds > 0.0);
-        let chains = merged_chains(chains.map(|(look, task_seconds)| look.chain(task_seconds)));
+        let chains = self.sums.into_iter().filter(|(_, sum)| sum.task_seconds > 0.0);
+        let chains = merged_chains(chains.map(|(look, sum)| look.chain(sum)));
         (chains, self.folded)
     }
 }
 
 impl Look {
-    fn chain(self, task_seconds: f64) -> Chain {
+    fn chain(self, sum: Sum) -> Chain {
         let Self {
             stack,
             state,
             terminal,
+            resource,
         } = self;
         Chain {
             stack,
             state,
             terminal,
-            task_seconds,
+            resource,
+            answers: sum.answers,
+            task_seconds: sum.task_seconds,
         }
     }
 
@@ -119,7 +139,8 @@ impl Look {
         const FIXED: usize = 128;
         let frame = |frame: &Frame| size_of::<Frame>() + frame.function.len() + frame.file.len();
         let terminal = self.terminal.as_ref().map_or(0, |terminal| terminal.len());
-        FIXED + terminal + self.stack.iter().map(frame).sum::<usize>()
+        let resource = self.resource.as_ref().map_or(0, |it| it.called().len());
+        FIXED + terminal + resource + self.stack.iter().map(frame).sum::<usize>()
     }
 
     fn is_in_place(&self) -> bool {
@@ -138,6 +159,8 @@ fn in_place_of(what: &str, state: ChainState, task_seconds: f64) -> Chain {
         stack: Arc::from([Frame::in_place_of(what)]),
         state,
         terminal: None,
+        resource: None,
+        answers: 0,
         task_seconds,
     }
 }

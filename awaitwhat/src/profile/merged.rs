@@ -47,10 +47,14 @@ fn merged_holds(profiles: &[Profile]) -> Vec<Hold> {
 pub(crate) fn merged_chains(chains: impl IntoIterator<Item = Chain>) -> Vec<Chain> {
     let mut merged: HashMap<_, Chain> = HashMap::new();
     for chain in chains {
-        let key = (chain.stack.clone(), chain.state, chain.terminal.clone());
+        let (stack, terminal) = (chain.stack.clone(), chain.terminal.clone());
+        let key = (stack, chain.state, terminal, chain.resource.clone());
         merged
             .entry(key)
-            .and_modify(|known| known.task_seconds += chain.task_seconds)
+            .and_modify(|known| {
+                known.task_seconds += chain.task_seconds;
+                known.answers += chain.answers;
+            })
             .or_insert(chain);
     }
     let mut chains: Vec<_> = merged.into_values().collect();
@@ -59,8 +63,13 @@ pub(crate) fn merged_chains(chains: impl IntoIterator<Item = Chain>) -> Vec<Chai
         by_time
             .then_with(|| one.stack.cmp(&other.stack))
             .then_with(|| one.terminal.cmp(&other.terminal))
+            .then_with(|| called(one).cmp(&called(other)))
     });
     chains
+}
+
+fn called(chain: &Chain) -> Option<String> {
+    chain.resource.as_ref().map(|resource| resource.called())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Chain, ChainState, Profile, ratio};
 use crate::origin::{self, Origin};
+use crate::resource::Resource;
 
 /// What a task awaits that gave up its turn by a plain `yield`.
 pub(crate) const NEXT_TURN: &str = "its next turn";
@@ -28,50 +29,64 @@ pub struct Point {
     pub ready_seconds: f64,
     /// Share of the time of all chains of the same state, 0 to 1.
     pub share: f64,
+    /// What tasks waited for there, as far as that is known, and for how long, in seconds: the most time first.
+    pub resources: Vec<(Arc<Resource>, f64)>,
+}
+
+/// A thing that tasks waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitedFor {
+    /// `None` where that is not known; then `terminal` is all there is to say.
+    pub resource: Option<Arc<Resource>>,
+    /// Name of the terminal awaitable's type, where the resource is not known.
+    pub terminal: Option<Arc<str>>,
+    /// Integral over time of the number of tasks that waited for it, in seconds.
+    pub task_seconds: f64,
+    /// Share of the time of all chains that waited, 0 to 1.
+    pub share: f64,
+    /// The await point at which most of that time was spent: function, file and line.
+    pub point: Point,
+    /// At how many others it was waited for.
+    pub other_points: usize,
 }
 
 /// The await points of a profile: where tasks were suspended. Where the most time was waited comes first; what was only ready there to go
 /// on waited for its event loop, and does not count.
 #[must_use]
 pub fn await_points(profile: &Profile) -> Vec<Point> {
-    points(profile, &[ChainState::Waiting, ChainState::Ready])
+    let chains = |state: ChainState| profile.chains.iter().filter(move |chain| chain.state == state);
+    let whole = profile.task_seconds(ChainState::Waiting);
+    points(
+        chains(ChainState::Waiting).chain(chains(ChainState::Ready)),
+        whole,
+    )
 }
 
 /// Where tasks ran. The most time comes first.
 #[must_use]
 pub fn running_points(profile: &Profile) -> Vec<Point> {
-    points(profile, &[ChainState::Running])
+    let is_running = |chain: &&Chain| chain.state == ChainState::Running;
+    let whole = profile.task_seconds(ChainState::Running);
+    points(profile.chains.iter().filter(is_running), whole)
 }
 
-/// The points of chains in `states`, of which the first one ranks them.
-fn points(profile: &Profile, states: &[ChainState]) -> Vec<Point> {
-    let mut seconds: HashMap<(Place<'_>, &str), [f64; 2]> = HashMap::new();
-    for chain in profile
-        .chains
-        .iter()
-        .filter(|chain| states.contains(&chain.state))
-    {
-        let [own, ready] = seconds.entry(point_of(chain)).or_default();
-        let sum = if chain.state == ChainState::Ready {
-            ready
-        } else {
-            own
-        };
-        *sum += chain.task_seconds;
+/// The points of some chains. Shares are of `whole`, in seconds; what was ready does not rank.
+fn points<'a>(chains: impl Iterator<Item = &'a Chain>, whole: f64) -> Vec<Point> {
+    let mut found: HashMap<(Place<'_>, &str), Found> = HashMap::new();
+    for chain in chains {
+        let found = found.entry(point_of(chain)).or_default();
+        if chain.state == ChainState::Ready {
+            found.ready += chain.task_seconds;
+            continue;
+        }
+        found.own += chain.task_seconds;
+        if let Some(resource) = &chain.resource {
+            *found.resources.entry(Arc::clone(resource)).or_default() += chain.task_seconds;
+        }
     }
-    let whole = states.first().map_or(0.0, |state| profile.task_seconds(*state));
-    let mut points: Vec<Point> = seconds
+    let mut points: Vec<Point> = found
         .into_iter()
-        .map(|((place, awaits), [task_seconds, ready_seconds])| Point {
-            function: place.function.into(),
-            file: place.file.into(),
-            line: place.line,
-            origin: place.origin,
-            awaits: awaits.into(),
-            task_seconds,
-            ready_seconds,
-            share: ratio(task_seconds, whole),
-        })
+        .map(|((place, awaits), found)| place.point(awaits, found, whole))
         .collect();
     points.sort_by(|one, other| {
         let place = |point: &Point| {
@@ -91,12 +106,87 @@ fn points(profile: &Profile, states: &[ChainState]) -> Vec<Point> {
     points
 }
 
+impl WaitedFor {
+    /// What it is called; `None` where nothing is known. Text of the target is as it is.
+    #[must_use]
+    pub fn called(&self) -> Option<String> {
+        let resource = self.resource.as_ref().map(|resource| resource.called());
+        resource.or_else(|| self.terminal.as_ref().map(|name| name.to_string()))
+    }
+}
+
+/// What tasks waited for, wherever they did. The most time comes first.
+#[must_use]
+pub fn waited_for(profile: &Profile) -> Vec<WaitedFor> {
+    type Thing = (Option<Arc<Resource>>, Option<Arc<str>>);
+    let mut found: HashMap<Thing, Vec<&Chain>> = HashMap::new();
+    let waits = profile
+        .chains
+        .iter()
+        .filter(|chain| chain.state == ChainState::Waiting);
+    for chain in waits {
+        let terminal = chain.terminal.clone().filter(|_| chain.resource.is_none());
+        let thing = (chain.resource.clone(), terminal);
+        found.entry(thing).or_default().push(chain);
+    }
+    let whole = profile.task_seconds(ChainState::Waiting);
+    let mut things: Vec<WaitedFor> = found
+        .into_iter()
+        .filter_map(|((resource, terminal), chains)| {
+            let task_seconds = chains.iter().map(|chain| chain.task_seconds).sum();
+            let mut points = points(chains.into_iter(), whole).into_iter();
+            Some(WaitedFor {
+                resource,
+                terminal,
+                task_seconds,
+                share: ratio(task_seconds, whole),
+                point: points.next()?,
+                other_points: points.len(),
+            })
+        })
+        .collect();
+    things.sort_by(|one, other| {
+        let by_time = other.task_seconds.total_cmp(&one.task_seconds);
+        by_time.then_with(|| one.called().cmp(&other.called()))
+    });
+    things
+}
+
+/// What chains of one point come to, in seconds.
+#[derive(Default)]
+struct Found {
+    own: f64,
+    ready: f64,
+    resources: HashMap<Arc<Resource>, f64>,
+}
+
 #[derive(PartialEq, Eq, Hash)]
 struct Place<'a> {
     function: &'a str,
     file: &'a str,
     line: u32,
     origin: Origin,
+}
+
+impl Place<'_> {
+    fn point(&self, awaits: &str, found: Found, whole: f64) -> Point {
+        let mut resources: Vec<_> = found.resources.into_iter().collect();
+        resources.sort_by(|(one, seconds), (other, others)| {
+            let by_time = others.total_cmp(seconds);
+            by_time.then_with(|| one.called().cmp(&other.called()))
+        });
+        Point {
+            function: self.function.into(),
+            file: self.file.into(),
+            line: self.line,
+            origin: self.origin,
+            awaits: awaits.into(),
+            task_seconds: found.own,
+            ready_seconds: found.ready,
+            share: ratio(found.own, whole),
+            resources,
+        }
+    }
 }
 
 fn point_of(chain: &Chain) -> (Place<'_>, &str) {
@@ -144,12 +234,18 @@ mod tests {
                 task_seconds,
                 ready_seconds,
                 share,
+                resources,
             } = point;
             let ready = match ready_seconds {
                 0.0 => String::new(),
                 _ => format!("(and {ready_seconds:.2} ready) "),
             };
-            format!("{task_seconds:.2} {ready}{share:.3} {function} {file}:{line} -> {awaits}\n")
+            let resources: Vec<_> = resources
+                .iter()
+                .map(|(it, seconds)| format!(" [{} {seconds:.2}]", it.called()))
+                .collect();
+            let resources = resources.concat();
+            format!("{task_seconds:.2} {ready}{share:.3} {function} {file}:{line} -> {awaits}{resources}\n")
         };
         points.iter().map(line).collect()
     }

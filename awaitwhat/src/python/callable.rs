@@ -76,6 +76,17 @@ impl Objects<'_> {
         }
     }
 
+    /// The value of a variable that a function shares with those around it; `None` where it has none of that name, or it is not bound.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn closure_variable(&self, function: Address, name: &str) -> Result<Option<Address>, ReadError> {
+        match self.closure_place(function, name)? {
+            Some(place) => self.closure_value(function, place),
+            None => Ok(None),
+        }
+    }
+
     /// Whether the object is the function of this qualified name, from a file that ends so.
     ///
     /// # Errors

@@ -522,7 +522,7 @@ fn is_async_exit(name: &str) -> Option<bool> {
 }
 
 /// The value; `None` where it cannot be read, unless nothing can any more, or a bound was hit.
-fn of_place<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+pub(crate) fn of_place<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ReadError::Malformed { .. }) => Ok(None),

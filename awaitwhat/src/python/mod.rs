@@ -145,6 +145,6 @@ impl Objects<'_> {
 }
 
 /// What a pointer says when it is not NULL.
-fn non_null(address: Address) -> Option<Address> {
+pub(crate) fn non_null(address: Address) -> Option<Address> {
     (!address.is_null()).then_some(address)
 }

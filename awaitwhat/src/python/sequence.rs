@@ -1,6 +1,7 @@
 //! `list`, `tuple`, `set` and `collections.deque` objects.
 //!
-//! Facts: `Modules/_collectionsmodule.c` (`dequeobject`, `BLOCK`), `Include/setobject.h` (`PySetObject`, `setentry`) of 3.7 to 3.15.
+//! Facts: `Modules/_collectionsmodule.c` (`dequeobject`, `BLOCK`), `Include/setobject.h` (`setentry`) and
+//! `Objects/setobject.c` (`set_discard_entry`) of 3.7 to 3.15.
 
 use super::{Objects, ReadError};
 use crate::memory::Address;
@@ -11,11 +12,7 @@ pub const MAX_ITEMS: u64 = 1 << 20;
 pub const MAX_DEQUE_ITEMS: usize = 10_000;
 /// `BLOCKLEN` of a deque.
 pub(super) const BLOCK_ITEMS: u64 = 64;
-/// Words of `PySetObject` behind the header: `fill`, `used`, `mask`, `table`. An entry of the table is a key and its hash.
-const SET_MASK: u64 = 2;
-const SET_TABLE: u64 = 3;
-const ENTRY_BYTES: u64 = 16;
-/// Hash of an entry whose key was removed; no object has it.
+/// The hash of what was taken out of a set, which no object has.
 const REMOVED: u64 = u64::MAX;
 
 impl Objects<'_> {
@@ -68,16 +65,16 @@ impl Objects<'_> {
     /// The items of a `set` in the first `limit` places of its table. The caller knows that it is one.
     ///
     /// # Errors
-    /// When it cannot be read or has more than [`MAX_ITEMS`] places.
+    /// When it cannot be read or has room for more than [`MAX_ITEMS`] items.
     pub fn first_set_items(&self, set: Address, limit: u64) -> Result<Vec<Address>, ReadError> {
-        let header = self.offsets.header_bytes();
-        let mask = self.item_count("set", set, header + SET_MASK * 8)?;
-        let table = self.memory.read_address(set.offset(header + SET_TABLE * 8))?;
-        let places = (mask + 1).min(limit);
-        let words = self.pointers(table, (places * ENTRY_BYTES / 8) as usize)?;
-        let entries = words.chunks_exact(2);
-        let used = entries.filter(|entry| !entry[0].is_null() && entry[1].0 != REMOVED);
-        Ok(used.map(|entry| entry[0]).collect())
+        let offsets = &self.offsets.set;
+        let mask = self.item_count("set", set, offsets.mask)?;
+        let table = self.memory.read_address(set.offset(offsets.table))?;
+        let places = mask.saturating_add(1).min(limit);
+        let words = self.pointers(table, (places as usize).saturating_mul(2))?;
+        let is_there = |entry: &[Address]| !entry[0].is_null() && entry[1].0 != REMOVED;
+        let entries = words.chunks_exact(2).filter(|entry| is_there(entry));
+        Ok(entries.map(|entry| entry[0]).collect())
     }
 
     /// An item of a `tuple`; `None` where it has not so many, or is none.

@@ -98,7 +98,7 @@ impl Objects<'_> {
     }
 
     /// Whether the object is a `str` with this ASCII text.
-    pub(super) fn str_equals(&self, object: Address, text: &str) -> Result<bool, ReadError> {
+    pub(crate) fn str_equals(&self, object: Address, text: &str) -> Result<bool, ReadError> {
         let header = self.str_header(object)?;
         if header.width != 1 || header.length != text.len() as u64 {
             return Ok(false);

@@ -162,6 +162,7 @@ impl Frames<'_> {
             type_name: self.objects.type_name(type_object)?.into(),
             tasks: Vec::new(),
             resource: None,
+            state: None,
         })
     }
 }

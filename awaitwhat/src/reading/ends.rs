@@ -10,7 +10,7 @@ use crate::decode::TaskRecord;
 use crate::memory::Address;
 use crate::python::future::FutureTypes;
 use crate::python::{Objects, ReadError};
-use crate::snapshot::{Frame, WaitKind};
+use crate::snapshot::{Frame, FutureState, WaitKind};
 
 /// Types that are remembered.
 const MAX_TYPES: usize = 4096;
@@ -70,6 +70,8 @@ pub struct End {
     pub object: Address,
     pub type_name: Arc<str>,
     pub kind: WaitKind,
+    /// How far it has come, where it is a future written in C: others do not show it.
+    pub state: Option<FutureState>,
 }
 
 /// What is known of types, by address.
@@ -112,7 +114,7 @@ impl Kinds {
     }
 
     /// Whether the task could go on and waits for its loop only: what wakes it is done, or there is nothing that does. False where what
-    /// wakes it is written in Python, which does not show.
+    /// wakes it is written in Python, whose state is no part of the record.
     ///
     /// # Errors
     /// When a type cannot be read.
@@ -149,25 +151,61 @@ impl Kinds {
         task: &Suspension,
         innermost: Option<&Frame>,
     ) -> Result<Option<End>, ReadError> {
-        let has_other = !task.fut_waiter.is_null() && !task.fut_waiter_type.is_null();
-        let mut object = task.terminal;
-        let mut kind = match object {
-            Address::NULL => None,
-            _ => Some(self.classify(objects, types, task.terminal_type)?),
+        let Some((object, state, kind)) = self.ending(objects, types, task)? else {
+            return Ok(None);
         };
-        if has_other && kind.as_ref().is_none_or(|kind| kind.class == Class::Other) {
-            object = task.fut_waiter;
-            kind = Some(self.classify(objects, types, task.fut_waiter_type)?);
-        }
         let by_function = innermost.and_then(waiting_function);
-        Ok(kind.map(|kind| End {
+        let state = FutureState::of_number(state).filter(|_| kind.is_native);
+        Ok(Some(End {
             object,
             type_name: kind.name,
             kind: match (kind.class, by_function) {
                 (Class::Future, Some(kind)) => kind,
                 (class, _) => class.kind(),
             },
+            state,
         }))
+    }
+
+    /// The future that the task waits for, where that is one written in Python, whose state no record has.
+    ///
+    /// # Errors
+    /// When a type cannot be read.
+    pub fn python_future(
+        &mut self,
+        objects: Objects<'_>,
+        types: &FutureTypes,
+        task: &Suspension,
+    ) -> Result<Option<Address>, ReadError> {
+        let ending = self.ending(objects, types, task)?;
+        let is_it = |kind: &Kind| kind.class != Class::Other && !kind.is_native;
+        Ok(ending.and_then(|(object, _, kind)| is_it(&kind).then_some(object)))
+    }
+
+    /// What the task waits for, what lies there at the place of a future's state, and what is known of its type.
+    fn ending(
+        &mut self,
+        objects: Objects<'_>,
+        types: &FutureTypes,
+        task: &Suspension,
+    ) -> Result<Option<(Address, u32, Kind)>, ReadError> {
+        let mut found = match task.terminal {
+            Address::NULL => None,
+            terminal => {
+                let kind = self.classify(objects, types, task.terminal_type)?;
+                Some((terminal, task.terminal_state, kind))
+            }
+        };
+        let has_other = !task.fut_waiter.is_null() && !task.fut_waiter_type.is_null();
+        if has_other
+            && found
+                .as_ref()
+                .is_none_or(|(_, _, kind)| kind.class == Class::Other)
+        {
+            let kind = self.classify(objects, types, task.fut_waiter_type)?;
+            found = Some((task.fut_waiter, task.fut_waiter_state, kind));
+        }
+        Ok(found)
     }
 
     /// What is known of a type, which is asked whether it is one before anything is believed.

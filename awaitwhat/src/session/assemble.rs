@@ -16,7 +16,7 @@ use crate::python::trio::{TrioReading, TrioVisit};
 use crate::reading::edges::{self, Side};
 use crate::reading::ends;
 use crate::resource::ResourceKind;
-use crate::snapshot::{Frame, Nursery, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{Frame, FutureState, Nursery, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Frames of the main thread that are read where no thread runs a loop.
 const MAX_THREAD_FRAMES: usize = 32;
@@ -227,6 +227,12 @@ fn waits(
     let is_due = due.has(visit.event_loop, suspension.fut_waiter, visit.time);
     let state = match readable(kinds.is_ready(objects, types, suspension))? {
         _ if is_due => TaskState::Ready,
+        _ if visit
+            .python_state
+            .is_some_and(|state| state != FutureState::Pending) =>
+        {
+            TaskState::Ready
+        }
         Some(true) => TaskState::Ready,
         Some(false) | None => TaskState::Pending,
     };
@@ -240,6 +246,7 @@ fn waits(
         kind: end.kind,
         id: end.object,
         type_name: end.type_name,
+        state: end.state.or(visit.python_state),
         tasks: Vec::new(),
         resource: visit.named.take(),
     });

@@ -11,6 +11,8 @@ use crate::memory::Address;
 use crate::reading::edges::{Again, Turn};
 use crate::reading::ends::Suspension;
 use crate::resource::Resource;
+use crate::snapshot::FutureState;
+use crate::waits::Held;
 
 /// One task as it was visited.
 #[derive(Clone, Debug)]
@@ -44,10 +46,12 @@ pub(super) struct Visit {
     pub(super) turns: Option<i64>,
     /// What it waits for, by its name.
     pub(super) named: Named,
+    /// The state of the future that it waits for, where that is written in Python.
+    pub(super) python_state: Option<FutureState>,
     /// The future of `concurrent.futures` that it waits for, or NULL.
     pub(super) job: Address,
     /// Those of the things that others wait for that it is inside of, each as often as it is.
-    pub(super) held: Vec<Address>,
+    pub(super) held: Vec<Held>,
     /// The task groups that it is inside of, outermost first.
     pub(super) groups: Vec<Address>,
 }
@@ -130,6 +134,7 @@ impl Gathering {
             again: None,
             turns: None,
             named: Named::No,
+            python_state: None,
             job: Address::NULL,
             held: Vec::new(),
             groups: Vec::new(),
@@ -165,9 +170,9 @@ impl Gathering {
 
     /// Whether it is told of any task what it waits for, which is true only of tasks that had no turn meanwhile.
     pub(super) fn has_named(&self) -> bool {
-        self.visits
-            .values()
-            .any(|visit| matches!(visit.named, Named::As(_)) || !visit.job.is_null())
+        self.visits.values().any(|visit| {
+            matches!(visit.named, Named::As(_)) || !visit.job.is_null() || visit.python_state.is_some()
+        })
     }
 
     /// Takes back what was read of tasks of which it is not proven that they had no turn meanwhile.
@@ -178,6 +183,7 @@ impl Gathering {
             visit.held.clear();
             visit.groups.clear();
             visit.job = Address::NULL;
+            visit.python_state = None;
             if visit.named != Named::ByNoRule {
                 visit.named = Named::Changed;
             }
@@ -248,6 +254,7 @@ mod tests {
             again: None,
             turns: None,
             named: Named::No,
+            python_state: None,
             job: Address::NULL,
             held: Vec::new(),
             groups: Vec::new(),

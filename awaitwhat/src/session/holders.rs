@@ -20,8 +20,17 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Moments in which they have to be found so.
 const MOMENTS: u32 = 2;
 
-/// Tasks that have an object, and how often each.
-type Holders = HashMap<Address, Vec<(Address, u64)>>;
+/// Who has the objects, by their addresses.
+type Holders = HashMap<Address, HoldersOfOne>;
+
+/// Who has one object.
+#[derive(Default)]
+struct HoldersOfOne {
+    /// In ascending order.
+    tasks: Vec<Address>,
+    /// How often those have it that have it for themselves.
+    times: u64,
+}
 
 /// Says of each thing that somebody has which tasks do. `visits` are those of `tasks`, and `losses` what else there is.
 pub(super) fn name(tasks: &mut [Task], visits: &[Visit], losses: &Losses) {
@@ -62,21 +71,16 @@ fn wanted_mut(task: &mut Task) -> Option<&mut Resource> {
 fn whole(resource: &Resource, holders: &Holders) -> Option<Holding> {
     let found = holders.get(&resource.id?)?;
     Some(Holding::Tasks {
-        are_all: are_all(resource, found),
-        tasks: found.iter().map(|(task, _)| *task).collect(),
+        are_all: are_all(resource, found.times),
+        tasks: found.tasks.clone(),
     })
 }
 
 /// Those that have parts of a thing; `None` where nobody is known. They are all that there are if each part has one of its own: of a part
 /// that several have, others may have it as well.
 fn of_parts(resource: &Resource, holders: &Holders) -> Option<Holding> {
-    let of_part = |part: &Address| holders.get(part).map_or(&[][..], Vec::as_slice);
-    let tasks: BTreeSet<Address> = resource
-        .parts
-        .iter()
-        .flat_map(of_part)
-        .map(|(task, _)| *task)
-        .collect();
+    let of_part = |part: &Address| holders.get(part).map_or(&[][..], |found| &found.tasks[..]);
+    let tasks: BTreeSet<Address> = resource.parts.iter().flat_map(of_part).copied().collect();
     let has_one = |part| of_part(part).len() == 1;
     let is_whole = resource.size == i64::try_from(resource.parts.len()).ok();
     (!tasks.is_empty()).then(|| Holding::Tasks {
@@ -85,29 +89,38 @@ fn of_parts(resource: &Resource, holders: &Holders) -> Option<Holding> {
     })
 }
 
+/// Of a part that a task has for itself, no other is a holder that knows it, too.
 fn holders(tasks: &[Task], visits: &[Visit]) -> Holders {
+    let each = || {
+        let both = tasks.iter().zip(visits);
+        both.flat_map(|(task, visit)| visit.held.iter().map(move |held| (task.id, held)))
+    };
+    let own: HashSet<(Address, Address)> = each()
+        .filter(|(_, held)| held.is_own)
+        .filter_map(|(_, held)| Some((held.object, held.part?)))
+        .collect();
     let mut holders = Holders::new();
-    for (task, visit) in tasks.iter().zip(visits) {
-        for object in &visit.held {
-            let of_object = holders.entry(*object).or_default();
-            match of_object.iter_mut().find(|(holder, _)| *holder == task.id) {
-                Some((_, times)) => *times += 1,
-                None => of_object.push((task.id, 1)),
-            }
+    for (task, held) in each() {
+        let is_anothers = |part| own.contains(&(held.object, part));
+        if !held.is_own && held.part.is_some_and(is_anothers) {
+            continue;
         }
+        let of_object = holders.entry(held.object).or_default();
+        of_object.tasks.push(task);
+        of_object.times += u64::from(held.is_own);
     }
     for of_object in holders.values_mut() {
-        of_object.sort_unstable();
+        of_object.tasks.sort_unstable();
+        of_object.tasks.dedup();
     }
     holders
 }
 
 /// Whether these have all there is to have: the one lock, or as much as the limit says.
-fn are_all(resource: &Resource, found: &[(Address, u64)]) -> bool {
+fn are_all(resource: &Resource, times: u64) -> bool {
     if resource.kind == ResourceKind::Lock {
         return true;
     }
-    let times: u64 = found.iter().map(|(_, times)| times).sum();
     resource
         .limit
         .and_then(|limit| u64::try_from(limit).ok())
@@ -235,7 +248,7 @@ fn is_there(observer: &Observer, tasks: &[Task], visits: &[Visit], links: &[Link
         let Some(reader) = waits::reader(&mut readers, observer, visit.layout) else {
             return Ok(false);
         };
-        let waiting = waits::waiting(observer, visit, None);
+        let waiting = waits::waiting(observer, &visit.suspended(), None);
         if let Some(id) = id_of(link) {
             let now = readable(reader.resource(&waiting))?.flatten();
             let is_same = now.is_some_and(|now| now.id == Some(id) && now.holding == Holding::Unknown);

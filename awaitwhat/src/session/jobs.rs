@@ -12,6 +12,7 @@ use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::process::ThreadIds;
 use super::rests::Runs;
+use super::waits::Suspended;
 use crate::memory::{Address, Fault, Memory as _};
 use crate::processes::Processes;
 use crate::python::ReadError;
@@ -35,7 +36,7 @@ pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Faul
         };
         let may_be_job = match &visit.named {
             Named::ByNoRule | Named::Unfit => true,
-            Named::As(resource) => resource.kind == ResourceKind::Dns,
+            Named::As(resource) => matches!(resource.kind, ResourceKind::Dns | ResourceKind::Future),
             Named::No | Named::Changed => false,
         };
         if visit.state == RawState::Waiting && may_be_job {
@@ -48,11 +49,21 @@ pub(super) fn find(observer: &Observer, pass: &mut Gathering) -> Result<(), Faul
 
 /// The future of the job that a task waits for, if it waits for one: that of `concurrent.futures`, or, of anyio's, its own.
 fn job_of(observer: &Observer, visit: &Visit, chained: &mut Chained) -> Result<Option<Address>, ReadError> {
-    let future = visit.suspension.awaited();
-    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+    job_behind(observer, &visit.suspended(), visit.layout, chained)
+}
+
+/// The same of a task that was met by a trace.
+pub(super) fn job_behind(
+    observer: &Observer,
+    task: &Suspended,
+    layout: u32,
+    chained: &mut Chained,
+) -> Result<Option<Address>, ReadError> {
+    let future = task.awaited();
+    let Some(types) = observer.interpreter.future_types(layout) else {
         return Ok(None);
     };
-    if is_in_worker_of_anyio(&observer.names.chains.get(visit.chain).stack) {
+    if is_in_worker_of_anyio(task.stack(observer)) {
         return Ok(Some(future));
     }
     let objects = observer.interpreter.objects(&observer.memory);
@@ -86,7 +97,7 @@ pub(super) fn tell(observer: &mut Observer, pass: &mut Gathering) -> Result<bool
     let mut chained = Chained::default();
     for visit in pass.visits.values_mut().filter(|visit| !visit.job.is_null()) {
         let mut resource = match std::mem::take(&mut visit.named) {
-            Named::As(resource) => resource,
+            Named::As(resource) if resource.kind == ResourceKind::Dns => resource,
             _ => Box::new(Resource::of_kind(ResourceKind::Thread)),
         };
         jobs.tell(observer, visit.job, &mut chained, &mut resource)?;

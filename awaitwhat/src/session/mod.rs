@@ -1,7 +1,9 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
+mod answers;
 mod assemble;
 mod blocked;
+mod chance;
 mod completed;
 mod family;
 mod gathering;
@@ -58,6 +60,8 @@ pub struct Options {
     pub max_frames: usize,
     /// Files that hold the application's code, where the user says so.
     pub mine: Arc<[Pattern]>,
+    /// Whether arguments of queries and commands are told, which are somebody's data.
+    pub arguments: bool,
     /// Size of the ring buffer, in bytes: a power of two, and a page at least. Records that find no room in it are lost, and counted.
     pub ring_bytes: u32,
 }
@@ -137,6 +141,31 @@ pub struct Trace {
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
     // One thread after the other.
     once::snapshots(&mut load(options, MAX_LOOPS_PER_THREAD)?, selection, options).await
+}
+
+/// Takes snapshots one after the other, for which what the kernel needs is loaded once.
+pub struct Watcher(Capture);
+
+impl Watcher {
+    /// Loads what is needed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn begin(options: &Options) -> Result<Self, Error> {
+        load(options, MAX_LOOPS_PER_THREAD).map(Self)
+    }
+
+    /// As [`snapshots`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn look(
+        &mut self,
+        selection: &Selection,
+        options: &Options,
+    ) -> Result<Survey<Snapshot>, Error> {
+        once::snapshots(&mut self.0, selection, options).await
+    }
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.

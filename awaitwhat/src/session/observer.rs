@@ -579,6 +579,11 @@ impl Observer {
         Ok(())
     }
 
+    /// Whether arguments are to be told.
+    pub(super) const fn tells_arguments(&self) -> bool {
+        self.manner.reading.arguments
+    }
+
     /// Whether the target is a child, in which only loops count that it runs itself.
     pub(super) fn is_child(&self) -> bool {
         self.manner.is_only_running

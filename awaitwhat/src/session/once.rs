@@ -13,7 +13,7 @@ use super::roster::Roster;
 use super::turns::Turns;
 use super::{Error, Options, jobs, waits};
 use crate::capture::{Capture, CaptureError};
-use crate::decode::{SliceRecord, loop_of};
+use crate::decode::{Record, SliceRecord, decode, loop_of};
 use crate::selection::Selection;
 use crate::snapshot::{Losses, Snapshot};
 use crate::survey::Survey;
@@ -208,42 +208,63 @@ impl Passes {
         Ok(ended)
     }
 
-    /// Whether the thread has provably not run since its pass was complete.
-    fn is_still_so(
-        &mut self,
-        capture: &mut Capture,
-        observer: &mut Observer,
-        plan: &ThreadPlan,
-    ) -> Result<bool, AttachError> {
-        Ok(self.look(capture, observer, plan)? == Some(SliceStatus::Unchanged))
-    }
-
     fn is_complete(&self) -> bool {
         self.at_rest.is_complete || self.in_context.is_complete
     }
 
-    /// The pass that is complete, where there is one.
-    fn complete(&mut self) -> Option<&mut Gathering> {
-        [&mut self.at_rest, &mut self.in_context]
-            .into_iter()
-            .find(|pass| pass.is_complete)
-    }
-
-    /// The same of a loop of which it could not be told what its tasks wait for: each of them counts.
-    fn unnamed(self) -> Gathering {
-        let mut pass = self.fuller();
-        pass.doubt_waits();
-        pass
-    }
-
-    /// The pass that shows more: a complete one, or else the one that has met more tasks.
-    fn fuller(self) -> Gathering {
-        let is_sampled = self.in_context.is_complete || self.in_context.tasks() >= self.at_rest.tasks();
-        if is_sampled && !self.at_rest.is_complete {
-            self.in_context
-        } else {
-            self.at_rest
+    /// The pass that is complete, or else the one that has met more tasks.
+    fn into_fuller(self) -> Walked {
+        let is_at_rest = self.at_rest.is_complete
+            || !self.in_context.is_complete && self.at_rest.tasks() > self.in_context.tasks();
+        let pass = if is_at_rest { self.at_rest } else { self.in_context };
+        Walked {
+            has_rested: is_at_rest && pass.is_complete,
+            pass,
         }
+    }
+}
+
+/// What one walk over a loop's tasks has gathered.
+struct Walked {
+    pass: Gathering,
+    /// The loop's thread has not run since, as far as is known. Once it has, another pass may have been made since that nobody has taken: that the thread
+    /// has rested since that one proves nothing.
+    has_rested: bool,
+}
+
+impl Walked {
+    /// Whether the loop's thread has provably not run since the pass was complete.
+    fn has_rested(
+        &mut self,
+        capture: &mut Capture,
+        observer: &Observer,
+        plan: &ThreadPlan,
+    ) -> Result<bool, AttachError> {
+        if !self.has_rested {
+            return Ok(false);
+        }
+        capture.walk(plan.loop_id())?;
+        let mut ended = None;
+        capture.drain(|bytes| {
+            let is_its = loop_of(bytes) == Some((observer.pid, plan.loop_id()));
+            if let Ok(Record::Slice(slice)) = decode(bytes)
+                && is_its
+                && !slice.origin.in_context
+            {
+                ended = Some(slice.status);
+            }
+        });
+        if ended == Some(SliceStatus::Replaced) {
+            return Err(AttachError::Replaced);
+        }
+        self.has_rested = ended == Some(SliceStatus::Unchanged);
+        Ok(self.has_rested)
+    }
+
+    /// Without what its tasks wait for, which could not be told: each of them counts.
+    fn unnamed(mut self) -> Gathering {
+        self.pass.doubt_waits();
+        self.pass
     }
 }
 
@@ -259,36 +280,25 @@ async fn named_pass(
     let mut pages = Vec::new();
     let give_up = end.min(Instant::now() + NAMING);
     loop {
-        let mut passes = one_pass(capture, observer, plan, end).await?;
-        if !passes.is_complete() {
+        let mut walked = one_pass(capture, observer, plan, end).await?.into_fuller();
+        if !walked.pass.is_complete {
             observer.losses.incomplete += 1;
-            return Ok((passes.unnamed(), false));
+            return Ok((walked.unnamed(), false));
         }
-        // What an earlier look needed is read at one go: to make something of it takes longer, and may be done while the loop goes on.
-        observer.memory.read_anew(&pages).map_err(FindError::from)?;
-        let is_proven = !pages.is_empty() && passes.is_still_so(capture, observer, plan)?;
-        let reads = observer.memory.reads();
-        let Some(first) = passes.complete() else { continue };
-        let are_sockets_asked = waits::read(observer, first, turns).map_err(FindError::from)?;
-        jobs::find(observer, first).map_err(FindError::from)?;
-        let is_of_one_turn = !first.is_of_several_turns();
-        let is_all = is_proven && observer.memory.reads() == reads && !are_sockets_asked;
-        if is_of_one_turn && (is_all || passes.is_still_so(capture, observer, plan)?) {
-            let is_proven = tell_jobs(capture, observer, plan, &mut passes)?;
-            return Ok((passes.fuller(), is_proven));
+        if read_names(capture, observer, plan, turns, &mut walked, &pages)? {
+            let is_proven = tell_jobs(capture, observer, plan, &mut walked)?;
+            return Ok((walked.pass, is_proven));
         }
         pages = observer.memory.remembered();
-        let Some(first) = passes
-            .complete()
-            .filter(|pass| !is_of_one_turn || pass.has_named())
-        else {
-            return Ok((passes.unnamed(), false));
-        };
+        let is_of_one_turn = !walked.pass.is_of_several_turns();
+        if is_of_one_turn && !walked.pass.has_named() {
+            return Ok((walked.unnamed(), false));
+        }
         if !is_of_one_turn || Instant::now() >= give_up {
-            second_pass(capture, observer, plan, first, end).await?;
-            first.doubt_waits();
-            tell_jobs(capture, observer, plan, &mut passes)?;
-            return Ok((passes.fuller(), false));
+            second_pass(capture, observer, plan, &mut walked.pass, end).await?;
+            walked.pass.doubt_waits();
+            tell_jobs(capture, observer, plan, &mut walked)?;
+            return Ok((walked.pass, false));
         }
         // It has worked meanwhile: all is read anew.
         capture.set_plan(plan)?;
@@ -296,23 +306,42 @@ async fn named_pass(
     }
 }
 
+/// Reads what the tasks of a pass wait for. Also tells whether all of it is proven to be of the turn that the pass is of.
+///
+/// What an earlier look needed, `pages`, is read at one go: to make something of it takes longer, and may be done while the loop goes on.
+fn read_names(
+    capture: &mut Capture,
+    observer: &Observer,
+    plan: &ThreadPlan,
+    turns: &Turns,
+    walked: &mut Walked,
+    pages: &[u64],
+) -> Result<bool, AttachError> {
+    observer.memory.read_anew(pages).map_err(FindError::from)?;
+    let reads = observer.memory.reads();
+    let are_proven = !pages.is_empty() && walked.has_rested(capture, observer, plan)?;
+    let are_sockets_asked = waits::read(observer, &mut walked.pass, turns).map_err(FindError::from)?;
+    jobs::find(observer, &mut walked.pass).map_err(FindError::from)?;
+    let is_all = are_proven && observer.memory.reads() == reads && !are_sockets_asked;
+    Ok(!walked.pass.is_of_several_turns() && (is_all || walked.has_rested(capture, observer, plan)?))
+}
+
 /// Has be told what threads do of which the tasks of a pass wait. Also tells whether the loop's thread has provably not run since the pass.
 fn tell_jobs(
     capture: &mut Capture,
     observer: &mut Observer,
     plan: &ThreadPlan,
-    passes: &mut Passes,
+    walked: &mut Walked,
 ) -> Result<bool, AttachError> {
-    let Some(pass) = passes.complete() else {
-        return Ok(false);
-    };
-    if !jobs::tell(observer, pass).map_err(FindError::from)? || passes.is_still_so(capture, observer, plan)? {
+    let has_jobs = jobs::tell(observer, &mut walked.pass).map_err(FindError::from)?;
+    if !has_jobs {
         return Ok(true);
     }
-    if let Some(pass) = passes.complete() {
-        jobs::doubt(observer, pass).map_err(FindError::from)?;
+    let is_proven = walked.has_rested(capture, observer, plan)?;
+    if !is_proven {
+        jobs::doubt(observer, &mut walked.pass).map_err(FindError::from)?;
     }
-    Ok(false)
+    Ok(is_proven)
 }
 
 /// Walks the tasks of one loop. A thread that rests is walked by the iterator in one go: that all is of one turn is worth some more looks.

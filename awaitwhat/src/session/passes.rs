@@ -6,6 +6,7 @@ use std::time::Duration;
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
+use super::chance::Chance;
 use crate::decode::SliceRecord;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -21,7 +22,7 @@ const NEWNESS: f64 = 0.25;
 pub(super) struct Passes {
     /// Time (s) between two looks.
     period: f64,
-    random: u64,
+    chance: Chance,
     costs: HashMap<LoopId, Cost>,
 }
 
@@ -38,7 +39,7 @@ impl Passes {
     pub(super) fn new(period: Duration, seed: u64) -> Self {
         Self {
             period: period.as_secs_f64(),
-            random: seed | 1,
+            chance: Chance::new(seed),
             costs: HashMap::new(),
         }
     }
@@ -47,7 +48,7 @@ impl Passes {
     pub(super) fn is_made(&mut self, event_loop: LoopId) -> bool {
         let affordable = self.period * SHARE_OF_CPU;
         let expected = self.costs.get(&event_loop).map_or(0.0, |cost| cost.expected);
-        expected <= affordable || self.share() * expected < affordable
+        expected <= affordable || self.chance.share() * expected < affordable
     }
 
     /// Notes what a walk has taken of a CPU, in seconds.
@@ -68,14 +69,6 @@ impl Passes {
     /// The loop has ended, or is walked anew.
     pub(super) fn forget(&mut self, event_loop: LoopId) {
         self.costs.remove(&event_loop);
-    }
-
-    /// A number that looks random, from 0 to below 1 (xorshift).
-    fn share(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

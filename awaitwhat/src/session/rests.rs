@@ -70,6 +70,14 @@ impl Rests {
         })
     }
 
+    /// The same look goes on: what is read from now on belongs to what it finds from now on.
+    pub(super) fn go_on(&mut self, event_loop: LoopId) {
+        if let Some(rest) = self.loops.get_mut(&event_loop) {
+            let before = std::mem::replace(&mut rest.before, Runs::read(&rest.schedstat));
+            rest.has_run |= before.is_none() || before != rest.before;
+        }
+    }
+
     /// Whether the loop's thread has not run since before the last look, so that what is read now belongs to what was found then.
     pub(super) fn is_as_looked_at(&self, event_loop: LoopId) -> bool {
         let rest = self.loops.get(&event_loop);

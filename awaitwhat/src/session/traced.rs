@@ -9,6 +9,7 @@ use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
+use super::answers::Answers;
 use super::completed::Completed;
 use super::long_turns::LongTurns;
 use super::observer::{AttachError, Observer, Seen};
@@ -20,7 +21,7 @@ use crate::chains::{Chain as SeenChain, Parked};
 use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
-use crate::profile::{Account, Chain, ChainState, Ledger, Process, Profile};
+use crate::profile::{Account, Chain, ChainState, Ledger, Part, Process, Profile};
 use crate::snapshot::Stack;
 
 /// How often loops that come and go are looked for, and names are checked.
@@ -66,6 +67,7 @@ pub(super) struct Traced {
     unfinished: HashSet<LoopId>,
     passes: Passes,
     rests: Rests,
+    answers: Answers,
     completed: Completed,
     long_turns: LongTurns,
     /// No thread with an event loop has run between the last two ticks.
@@ -88,12 +90,11 @@ impl Traced {
         sums: &Budget,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
+        let seed = u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds());
         let mut traced = Self {
             rests: Rests::new(observer.pid),
-            passes: Passes::new(
-                Duration::from_secs(1) / options.rate_hz,
-                u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds()),
-            ),
+            passes: Passes::new(Duration::from_secs(1) / options.rate_hz, seed),
+            answers: Answers::new(seed),
             is_still: false,
             long_turns: LongTurns::new(observer.pid),
             observer,
@@ -141,6 +142,7 @@ impl Traced {
     /// Has every loop be walked whose thread rests, and has run since it was walked last.
     pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
         self.account.tick();
+        self.answers.begin_look();
         self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {
             if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
@@ -162,9 +164,10 @@ impl Traced {
 
     /// Has those loops be walked on whose passes are not complete.
     pub(super) fn walk_unfinished(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
-        self.unfinished
-            .iter()
-            .try_for_each(|event_loop| walk(capture, &mut self.passes, *event_loop))
+        self.unfinished.iter().try_for_each(|event_loop| {
+            self.rests.go_on(*event_loop);
+            walk(capture, &mut self.passes, *event_loop)
+        })
     }
 
     /// See [`Observer::begin_drain`].
@@ -192,6 +195,7 @@ impl Traced {
                 if !record.address.is_null() {
                     let is_ready = self.observer.names.chains.get(chain).is_ready;
                     self.long_turns.visit(&record.origin, is_ready);
+                    self.answers.visit(&record, chain, is_ready);
                 }
             }
             Some(Seen::Unread(record)) => self.account.visit_unread(&record),
@@ -229,8 +233,22 @@ impl Traced {
         }
         self.completed.note(slice);
         self.long_turns.slice(slice);
+        self.answers.slice(slice);
         self.rests.note(slice);
         self.account.slice(slice);
+    }
+
+    /// Asks some of the tasks that were met since the look began what they wait for.
+    pub(super) fn ask(&mut self) -> Result<(), AttachError> {
+        let rests = &self.rests;
+        match self
+            .answers
+            .ask(&self.observer, |event_loop| rests.is_as_looked_at(event_loop))
+        {
+            // The process watcher tells that it has ended.
+            Ok(()) | Err(Fault::Gone) => Ok(()),
+            Err(fault) => Err(AttachError::Find(fault.into())),
+        }
     }
 
     /// Finds loops that have come or gone, and checks names, when it is time to.
@@ -284,7 +302,9 @@ impl Traced {
     fn let_go(&mut self) {
         let needed = self.account.chains_in_use();
         for (id, chain) in self.observer.names.let_go(|id| needed.contains(&id)) {
-            self.ledger.add(shown(&chain, self.account.take(id)));
+            let task_seconds = self.account.take(id);
+            let parts = self.answers.take(id, &mut self.observer.losses.waits);
+            shown(&chain, task_seconds, parts).for_each(|chain| self.ledger.add(chain));
         }
         self.kept_bytes = self.observer.names.bytes();
     }
@@ -320,6 +340,7 @@ impl Traced {
                 self.lost.retain(|(event_loop, _), _| *event_loop != gone);
                 self.unfinished.remove(&gone);
                 self.rests.forget(gone);
+                self.answers.forget(gone);
                 self.passes.forget(gone);
             }),
             Err(
@@ -370,6 +391,7 @@ impl Traced {
             Err(fault) => return Err(AttachError::Find(fault.into())),
         };
         self.observer.retire(&changed);
+        self.answers.forget_learnt(&changed);
         self.confirm();
         Ok(())
     }
@@ -465,8 +487,8 @@ fn state_of(chain: &SeenChain) -> ChainState {
     }
 }
 
-/// A chain as it is shown, with its weight.
-fn shown(chain: &SeenChain, task_seconds: f64) -> Chain {
+/// A chain as it is shown, with its weight, in as many parts as there are things that its tasks waited for.
+fn shown(chain: &SeenChain, task_seconds: f64, parts: Vec<Part>) -> impl Iterator<Item = Chain> + use<> {
     let terminal = match chain.state {
         TaskState::Created => Some(Arc::from(NOT_STARTED)),
         TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
@@ -475,10 +497,19 @@ fn shown(chain: &SeenChain, task_seconds: f64) -> Chain {
         Some((stack, trap)) => (stack, Some(trap)),
         None => (chain.stack.clone(), terminal),
     };
-    Chain {
-        stack,
-        state: state_of(chain),
-        terminal,
-        task_seconds,
-    }
+    let state = state_of(chain);
+    let whole = || Part {
+        thing: None,
+        share: 1.0,
+        answers: 0,
+    };
+    let parts = if parts.is_empty() { vec![whole()] } else { parts };
+    parts.into_iter().map(move |part| Chain {
+        stack: stack.clone(),
+        state,
+        terminal: terminal.clone(),
+        resource: part.thing,
+        answers: part.answers,
+        task_seconds: part.share * task_seconds,
+    })
 }

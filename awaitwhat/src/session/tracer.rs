@@ -255,7 +255,8 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
         });
         failed
             .into_iter()
-            .try_for_each(|(pid, error)| self.fail(pid, error))
+            .try_for_each(|(pid, error)| self.fail(pid, error))?;
+        self.for_each(|target, _, _| target.ask().map(|()| End::Time))
     }
 
     /// Does something with every target. One that has ended, or that it fails with, does not stop the others.

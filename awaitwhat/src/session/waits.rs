@@ -9,9 +9,13 @@ use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::sockets;
 use super::turns::Turns;
+use crate::chains::ChainId;
+use crate::decode::TaskRecord;
 use crate::memory::{Address, Fault};
-use crate::resource::Holding;
-use crate::waits::{Reader, Waiting};
+use crate::reading::ends::{Kinds, Suspension};
+use crate::resource::{Holding, Resource, ResourceKind};
+use crate::snapshot::{Frame, FutureState};
+use crate::waits::{Held, Reader, Waiting};
 
 /// Objects that callbacks lead to, of which it is asked whether they are task groups.
 const MAX_LINKS: usize = 1 << 17;
@@ -29,6 +33,7 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
     let mut readers = Readers::new();
     let mut clocks: HashMap<Address, Option<f64>> = HashMap::new();
     let mut wanted = HashSet::new();
+    let mut kinds = Kinds::default();
     for (number, id) in pass.order.iter().enumerate() {
         if number % AHEAD == 0 {
             fetch_ahead(observer, pass, number)?;
@@ -39,29 +44,38 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         let Some(reader) = reader(&mut readers, observer, visit.layout) else {
             continue;
         };
+        visit.python_state = python_state(observer, visit, reader, &mut kinds)?;
         let now = clocks
             .entry(visit.event_loop)
             .or_insert_with(|| turns.time_of(visit.event_loop));
-        let task = waiting(observer, visit, *now);
-        if !reader.may_match(&task) {
-            visit.named = Named::ByNoRule;
-            continue;
-        }
+        let task = waiting(observer, &visit.suspended(), *now);
+        let is_known = reader.may_match(&task);
         visit.named = match readable(reader.resource(&task))? {
             Some(Some(mut resource)) => {
                 if sockets < MAX_SOCKETS && sockets::find(observer.pid, &mut resource) {
                     sockets += 1;
                 }
-                let is_wanted = resource.holding == Holding::Unknown;
-                if is_wanted {
-                    wanted.extend(resource.id);
-                    wanted.extend(&resource.parts);
-                }
                 Named::As(Box::new(resource))
             }
-            Some(None) => Named::Unfit,
-            None => Named::Changed,
+            Some(None) if is_known => Named::Unfit,
+            None if is_known => Named::Changed,
+            Some(None) | None => Named::ByNoRule,
         };
+        match &visit.named {
+            Named::As(resource) => {
+                if resource.holding == Holding::Unknown {
+                    wanted.extend(resource.id);
+                    wanted.extend(resource.parts.iter());
+                }
+            }
+            Named::ByNoRule | Named::Unfit => {
+                let future = bare_future(observer, reader, &visit.suspended(), visit.layout)?;
+                if let Some(future) = future {
+                    visit.named = Named::As(Box::new(future));
+                }
+            }
+            Named::No | Named::Changed => {}
+        }
     }
     let groups = groups(observer, pass, &mut readers)?;
     wanted.extend(&groups);
@@ -75,12 +89,30 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
         };
         if let Some(reader) = reader(&mut readers, observer, visit.layout) {
             // Of one that cannot be read it is not known what it has.
-            let held = readable(reader.held(&waiting(observer, visit, None), &wanted))?;
+            let held = readable(reader.held(&waiting(observer, &visit.suspended(), None), &wanted))?;
             let inside = held.unwrap_or_default().into_iter();
-            (visit.groups, visit.held) = inside.partition(|object| groups.contains(object));
+            let (of_groups, held): (Vec<Held>, _) = inside.partition(|held| groups.contains(&held.object));
+            (visit.groups, visit.held) = (of_groups.iter().map(|held| held.object).collect(), held);
         }
     }
     Ok(sockets > 0)
+}
+
+/// How far the future has come that a task waits for, where it is one written in Python.
+fn python_state(
+    observer: &Observer,
+    visit: &Visit,
+    reader: &mut Reader<'_>,
+    kinds: &mut Kinds,
+) -> Result<Option<FutureState>, Fault> {
+    let Some(types) = observer.interpreter.future_types(visit.layout) else {
+        return Ok(None);
+    };
+    let objects = observer.interpreter.objects(&observer.memory);
+    match readable(kinds.python_future(objects, types, &visit.suspension))? {
+        Some(Some(future)) => Ok(readable(reader.python_state(future))?.flatten()),
+        Some(None) | None => Ok(None),
+    }
 }
 
 /// The task groups that callbacks of tasks lead to.
@@ -110,14 +142,12 @@ fn groups<'a>(
 /// Has the pages be read of some tasks that follow, as it takes less time to ask for several at a time.
 fn fetch_ahead(observer: &Observer, pass: &Gathering, from: usize) -> Result<(), Fault> {
     let next = pass.order.iter().skip(from).take(AHEAD);
-    let of_visit = |visit: &Visit| {
-        let suspension = &visit.suspension;
-        [visit.coroutine, suspension.awaited()]
-    };
     let visits = next
         .filter_map(|id| pass.visits.get(id))
         .filter(|visit| is_suspended(visit));
-    observer.memory.fetch_ahead(visits.flat_map(of_visit))
+    observer
+        .memory
+        .fetch_ahead(visits.flat_map(|visit| visit.suspended().first_read()))
 }
 
 /// Readers by layout.
@@ -129,8 +159,9 @@ pub(super) fn reader<'a, 'r>(
     layout: u32,
 ) -> Option<&'r mut Reader<'a>> {
     let new = || {
-        let frames = observer.interpreter.frames(&observer.memory, layout);
-        frames.map(Reader::new)
+        let frames = observer.interpreter.frames(&observer.memory, layout)?;
+        let futures = observer.interpreter.future_types(layout).copied();
+        Some(Reader::new(frames, futures, observer.tells_arguments()))
     };
     readers.entry(layout).or_insert_with(new).as_mut()
 }
@@ -139,19 +170,87 @@ fn is_suspended(visit: &Visit) -> bool {
     visit.state == RawState::Waiting && !visit.has_no_end
 }
 
-pub(super) fn waiting<'a>(observer: &'a Observer, visit: &Visit, now: Option<f64>) -> Waiting<'a> {
-    let chain = observer.names.chains.get(visit.chain);
-    let suspension = &visit.suspension;
+/// The future that a task waits for of which no rule knows more, by what the application calls it; `None` where it waits for anything else, or
+/// the application does not say.
+pub(super) fn bare_future(
+    observer: &Observer,
+    reader: &mut Reader<'_>,
+    task: &Suspended,
+    layout: u32,
+) -> Result<Option<Resource>, Fault> {
+    let Some(types) = observer.interpreter.future_types(layout) else {
+        return Ok(None);
+    };
+    let Suspension {
+        terminal,
+        terminal_type,
+        ..
+    } = task.suspension;
+    if terminal.is_null() || ![types.future, types.python_future].contains(&terminal_type) {
+        return Ok(None);
+    }
+    let label = readable(reader.future_label(&waiting(observer, task, None)))?;
+    Ok(label.flatten().map(|label| Resource {
+        id: Some(terminal),
+        type_name: observer.names.chains.get(task.chain).terminal.clone(),
+        label: Some(label),
+        ..Resource::of_kind(ResourceKind::Future)
+    }))
+}
+
+/// A suspended task, as it was visited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspended {
+    chain: ChainId,
+    coroutine: Address,
+    suspension: Suspension,
+}
+
+impl Suspended {
+    /// What a record says.
+    pub(super) fn of(record: &TaskRecord<'_>, chain: ChainId) -> Self {
+        Self {
+            chain,
+            coroutine: record.coroutine,
+            suspension: Suspension::of(record),
+        }
+    }
+
+    /// What wakes it.
+    pub(super) fn awaited(&self) -> Address {
+        self.suspension.awaited()
+    }
+
+    /// Its frames, innermost first.
+    pub(super) fn stack<'a>(&self, observer: &'a Observer) -> &'a [Frame] {
+        &observer.names.chains.get(self.chain).stack
+    }
+
+    /// Where reading begins.
+    pub(super) fn first_read(&self) -> [Address; 2] {
+        [self.coroutine, self.suspension.awaited()]
+    }
+}
+
+impl Visit {
+    pub(super) const fn suspended(&self) -> Suspended {
+        Suspended {
+            chain: self.chain,
+            coroutine: self.coroutine,
+            suspension: self.suspension,
+        }
+    }
+}
+
+/// What there is to know of a task before it is asked what it waits for. `now` is the loop's clock, in seconds, where it is known.
+pub(super) fn waiting<'a>(observer: &'a Observer, task: &Suspended, now: Option<f64>) -> Waiting<'a> {
+    let chain = observer.names.chains.get(task.chain);
     Waiting {
-        coroutine: visit.coroutine,
+        coroutine: task.coroutine,
         stack: &chain.stack,
         codes: &chain.frames,
-        awaited: if suspension.terminal.is_null() {
-            suspension.fut_waiter
-        } else {
-            suspension.terminal
-        },
-        is_pending: suspension.awaits_pending(),
+        awaited: task.suspension.awaited(),
+        is_pending: task.suspension.awaits_pending(),
         now,
     }
 }

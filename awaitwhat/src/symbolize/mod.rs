@@ -15,6 +15,8 @@ use crate::pattern::Pattern;
 use crate::python::{Objects, ReadError};
 use crate::snapshot::{Frame, FrameKind};
 
+/// What a function is called that cannot be read.
+const UNREADABLE: &str = "<unreadable>";
 /// Bytes of a line table that are read.
 const MAX_LINE_TABLE_BYTES: usize = 1 << 20;
 /// Copies of one code object's instructions that are looked at, one for each thread of a free-threaded build.
@@ -116,6 +118,11 @@ impl CodeCache {
         code: Address,
         instruction: Address,
     ) -> Result<Frame, Fault> {
+        if (code.is_null() || code == objects.types.none)
+            && let Some(name) = opaque_name(instruction)
+        {
+            return self.opaque_frame_without_code(objects, name);
+        }
         if !self.entries.contains_key(&code) {
             match self.load(objects, code) {
                 Ok(entry) => {
@@ -191,6 +198,23 @@ impl CodeCache {
             Ok(None) | Err(_) => {}
         }
         Ok(frame)
+    }
+
+    /// The same where there is no code: what Cython 0.29 made of the methods of its own classes has none, and so no file.
+    fn opaque_frame_without_code(&mut self, objects: &Objects<'_>, name: Address) -> Result<Frame, Fault> {
+        let unknown = Frame {
+            function: self.intern(UNREADABLE),
+            file: self.intern(""),
+            line: 0,
+            kind: FrameKind::Opaque,
+            origin: Origin::default(),
+        };
+        let frame = self.opaque_frame(objects, name, unknown)?;
+        if &*frame.function != UNREADABLE {
+            return Ok(frame);
+        }
+        self.unreadable += 1;
+        Ok(self.unreadable_frame())
     }
 
     /// Has the next [`CodeCache::revalidate`] look at `code`, as if its frames had been asked for.
@@ -316,7 +340,7 @@ impl CodeCache {
 
     fn unreadable_frame(&mut self) -> Frame {
         Frame {
-            function: self.intern("<unreadable>"),
+            function: self.intern(UNREADABLE),
             file: self.intern(""),
             line: 0,
             kind: FrameKind::Unknown,
@@ -413,7 +437,7 @@ fn fingerprint(objects: &Objects<'_>, code: Address) -> Result<Fingerprint, Read
 
 #[cfg(test)]
 mod tests {
-    use super::{CodeCache, flags};
+    use super::{CodeCache, OPAQUE_FRAME, flags};
     use crate::layout::{Table, Version};
     use crate::memory::Address;
     use crate::python::image::{Heap, MemoryImage};
@@ -510,6 +534,24 @@ mod tests {
         }
         assert_eq!(cache.take_unreadable(), 3);
         assert_eq!(cache.take_unreadable(), 0);
+    }
+
+    #[test]
+    fn what_is_compiled_without_code_has_its_name() {
+        let (mut heap, mut cache) = (heap(), CodeCache::default());
+        let name = heap.text("Protocol.query");
+        let none = heap.types.none;
+        let mut named = |code, name: Address| {
+            let found = cache.frame(&heap.objects(), code, name.offset(OPAQUE_FRAME));
+            let found = found.expect("the target is there");
+            (found.function.to_string(), found.file.to_string(), found.kind)
+        };
+        for code in [Address::NULL, none] {
+            let expected = ("Protocol.query".to_owned(), String::new(), FrameKind::Opaque);
+            assert_eq!(named(code, name), expected);
+        }
+        assert_eq!(named(Address::NULL, none).2, FrameKind::Unknown);
+        assert_eq!(cache.take_unreadable(), 1);
     }
 
     #[test]

@@ -29,6 +29,8 @@ const MAX_ALL_TRIES: u32 = 256;
 const MAX_KEPT: usize = 64;
 /// Items of all queues that are looked at.
 const MAX_ALL_QUEUED: usize = 1 << 16;
+/// Items whose pages are asked for at a time.
+const AHEAD: usize = 1024;
 /// Where workers are written, anyio's workers, and the queue that these wait at.
 const FILE: &str = "/concurrent/futures/thread.py";
 const ANYIO_FILE: &str = "/anyio/_backends/_asyncio.py";
@@ -377,17 +379,25 @@ impl Look<'_> {
         let objects = self.frames.objects;
         let items = objects.simple_queue_items(queue)?;
         self.found.is_cut |= items.len() > self.queued_left;
+        let items: Vec<Address> = items.into_iter().take(self.queued_left).collect();
+        self.queued_left -= items.len();
         let mut line = Vec::new();
-        for item in items.into_iter().take(self.queued_left) {
-            self.queued_left -= 1;
+        for items in items.chunks(AHEAD) {
+            objects.memory.prepare(items);
+            let mut jobs = Vec::new();
             // It is `None` that has workers end.
-            if item.is_null() || item == objects.types.none {
-                continue;
-            }
-            if let Some(job) = objects.work_item_future(item)?
-                && objects.job_state(job)? == JobState::Queued
+            for item in items
+                .iter()
+                .filter(|it| !it.is_null() && **it != objects.types.none)
             {
-                line.push((item, job));
+                jobs.extend(objects.work_item_future(*item)?.map(|job| (*item, job)));
+            }
+            let futures: Vec<Address> = jobs.iter().map(|(_, job)| *job).collect();
+            objects.memory.prepare(&futures);
+            for (item, job) in jobs {
+                if objects.job_state(job)? == JobState::Queued {
+                    line.push((item, job));
+                }
             }
         }
         let in_line = line.len() as u64;

@@ -18,12 +18,12 @@ pub(super) fn describe(deadlock: &Deadlock) -> String {
         [only] => format!(
             "Deadlock: {} waits for {}, which it holds itself",
             name(only),
-            what(only)
+            what(only, tasks)
         ),
         _ => {
             let next = tasks.iter().cycle().skip(1);
             let shown = tasks.iter().zip(next).take(MAX_TASKS);
-            let hops: Vec<String> = shown.map(|(task, next)| hop(task, next)).collect();
+            let hops: Vec<String> = shown.map(|(task, next)| hop(task, next, tasks)).collect();
             format!("Deadlock: {}", hops.join("; "))
         }
     };
@@ -50,20 +50,30 @@ fn waits_left(deadlock: &Deadlock) -> Option<f64> {
     Some(first.max(0) as f64 / 1e9)
 }
 
-fn hop(task: &Deadlocked, next: &Deadlocked) -> String {
+fn hop(task: &Deadlocked, next: &Deadlocked, all: &[Deadlocked]) -> String {
     match task.waits_for {
         Some(_) => format!(
             "{} waits for {}, which {} holds",
             name(task),
-            what(task),
+            what(task, all),
             name(next)
         ),
         None => format!("{} waits for {} itself", name(task), name(next)),
     }
 }
 
-fn what(task: &Deadlocked) -> String {
-    task.waits_for.as_deref().map_or_else(String::new, waits::name)
+/// What a task waits for, with its address where another one of the circle is called the same.
+fn what(task: &Deadlocked, all: &[Deadlocked]) -> String {
+    let Some(resource) = task.waits_for.as_deref() else {
+        return String::new();
+    };
+    let name = waits::name(resource);
+    let mut others = all.iter().filter_map(|other| other.waits_for.as_deref());
+    let is_ambiguous = others.any(|other| other.id != resource.id && waits::name(other) == name);
+    match resource.id {
+        Some(id) if is_ambiguous => format!("{name} at {id}"),
+        _ => name,
+    }
 }
 
 fn name(task: &Deadlocked) -> String {
@@ -115,9 +125,25 @@ mod tests {
         insta::assert_snapshot!(all.join("\n"), @"
         Deadlock: transfer-1 waits for lock self.b, which transfer-2 holds; transfer-2 waits for lock self.a, which transfer-1 holds; 3 tasks wait behind them
         Deadlock: main waits for lock at 0xa0, which task at 0x10 holds; task at 0x10 waits for main itself
-        Deadlock: nested waits for lock lock, which it holds itself; 1 task waits behind it
-        Deadlock: t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; t waits for lock lock, which t holds; and so on through 1 task more
+        Deadlock: nested waits for lock, which it holds itself; 1 task waits behind it
+        Deadlock: t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; t waits for lock, which t holds; and so on through 1 task more
         ");
+    }
+
+    #[test]
+    fn things_of_one_name_are_told_apart() {
+        let other = |mut task: Deadlocked| {
+            if let Some(wait) = &mut task.waits_for {
+                wait.id = Some(Address(0xb0));
+            }
+            task
+        };
+        let tasks = vec![
+            task(Some("a"), Some("lock")),
+            other(task(Some("b"), Some("lock"))),
+            task(Some("c"), Some("self.lock")),
+        ];
+        insta::assert_snapshot!(said(tasks, 0), @"Deadlock: a waits for lock at 0xa0, which b holds; b waits for lock at 0xb0, which c holds; c waits for lock self.lock, which a holds");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::origin;
 use crate::resource::Resource;
 use crate::snapshot::{Snapshot, Task, TaskState};
 
+mod canvas;
 mod dot;
 mod svg;
 
@@ -117,7 +118,13 @@ fn task_lines(tasks: &[&Task], graph: &WaitGraph, place: usize, by_id: &waits::B
     let resources: Vec<&Resource> = tasks.iter().filter_map(|task| resource(task)).collect();
     let end = first.waits_on.as_ref();
     let end = waits::sentence(&resources, by_id).or_else(|| end.and_then(|on| tree::wait_line(on, false)));
-    lines.extend(end);
+    lines.extend(
+        first
+            .waits_on
+            .as_ref()
+            .zip(end)
+            .map(|(on, end)| waits::with_outcome(end, on)),
+    );
     lines
 }
 
@@ -194,6 +201,18 @@ mod tests {
         let svg = svg(&cycle).expect("it is small");
         assert!(!svg.contains("<&"), "{svg}");
         assert!(svg.contains("&lt;&amp;"), "{svg}");
+    }
+
+    #[test]
+    fn a_picture_is_as_large_as_what_is_drawn() {
+        let long = "x".repeat(50);
+        let one = snapshot(vec![task(1, &long, &[frame("work", "/srv/app.py", 1)])]);
+        let drawn = svg(&one).expect("it is small");
+        let (_, rest) = drawn.split_once("height=\"").expect("it has a height");
+        let (height, _) = rest.split_once('"').expect("it ends");
+        let height: f64 = height.parse().expect("it is a number");
+        // Three lines, and the space around them.
+        assert!((60.0..150.0).contains(&height), "{height}");
     }
 
     #[test]

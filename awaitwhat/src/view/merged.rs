@@ -7,20 +7,28 @@ use super::branches::{Branches, Place};
 use super::escape::fitted;
 use super::style::{FAINT, HEADING, styled};
 use super::tree::{frame_line, plural, times};
-use crate::profile::{ChainState, Profile, ratio};
+use crate::profile::{Chain, ChainState, Profile, ratio};
+use crate::resource::Resource;
 use crate::snapshot::Frame;
 
 /// Branches with a smaller share of the time are left out.
 const MIN_SHARE: f64 = 0.005;
-/// Columns that the name of a terminal awaitable's type may take.
-const TYPE_WIDTH: usize = 60;
+/// Columns that the name of what is waited for may take.
+const WAIT_WIDTH: usize = 60;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Label<'a> {
     Root,
     Frame(&'a Frame),
-    /// What a chain ends in.
-    End(Option<&'a str>),
+    /// What a chain ends in: what is waited for, or the type of the awaitable.
+    End(Option<&'a Resource>, Option<&'a str>),
+}
+
+impl<'a> Label<'a> {
+    fn end(chain: &'a Chain) -> Self {
+        let resource = chain.resource.as_deref();
+        Self::End(resource, chain.terminal.as_deref().filter(|_| resource.is_none()))
+    }
 }
 
 struct Node<'a> {
@@ -72,7 +80,7 @@ fn merge(profile: &Profile) -> Vec<Node<'_>> {
         let frames = chain.stack.iter().rev().map(Label::Frame);
         nodes[0].seconds += chain.task_seconds;
         let mut parent = 0;
-        for label in frames.chain([Label::End(chain.terminal.as_deref())]) {
+        for label in frames.chain([Label::end(chain)]) {
             let node = *known.entry((parent, label)).or_insert_with(|| {
                 nodes.push(Node {
                     label,
@@ -200,8 +208,9 @@ impl Drawing<'_> {
         let content = match label {
             Label::Root => String::new(),
             Label::Frame(frame) => frame_line(frame),
-            Label::End(Some(terminal)) => format!("waits for {}", fitted(terminal, TYPE_WIDTH)),
-            Label::End(None) => "waits for something unknown".to_owned(),
+            Label::End(Some(resource), _) => format!("waits for {}", fitted(&resource.called(), WAIT_WIDTH)),
+            Label::End(None, Some(terminal)) => format!("waits for {}", fitted(terminal, WAIT_WIDTH)),
+            Label::End(None, None) => "waits for something unknown".to_owned(),
         };
         let times = styled(HEADING, times(equal.len()));
         writeln!(output, "{numbers}  {}{content}{times}", styled(FAINT, before))

@@ -17,6 +17,7 @@ pub mod why;
 
 mod blocked;
 mod branches;
+mod chosen;
 mod deadlock;
 pub(crate) mod findings;
 mod held;

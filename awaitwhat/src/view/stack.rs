@@ -107,12 +107,13 @@ impl<W: Write> Stacks<'_, W> {
         let resource: Vec<_> = on.resource.as_deref().into_iter().collect();
         let what = waits::sentence(&resource, self.by_id);
         let known = on.tasks.iter().filter_map(|id| self.by_id.get(id).copied());
-        match on.kind {
+        let end = match on.kind {
             WaitKind::Task if what.is_none() && known.clone().next().is_some() => {
                 Some(format!("waits for {}", names::names(known)))
             }
             _ => what.or_else(|| tree::wait_line(on, false)),
-        }
+        };
+        end.map(|end| waits::with_outcome(end, on))
     }
 
     fn awaiters(&mut self, task: &Task, depth: usize) -> io::Result<()> {

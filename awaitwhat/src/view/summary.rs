@@ -6,14 +6,18 @@ use std::io::{self, Write};
 use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
 use super::style::{FAINT, HEADING, WARNING, styled};
-use super::tree::location;
+use super::tree::{location, plural};
 use super::{held, merged, table};
-use crate::profile::{ChainState, Point, Profile, await_points, ratio, running_points};
+use crate::profile::{
+    ChainState, Point, Profile, WaitedFor, await_points, ratio, running_points, waited_for,
+};
 
 /// Rows of a table of points; the others are summed up.
 const MAX_POINTS: usize = 20;
 /// Columns that a function's name may take.
 const FUNCTION_WIDTH: usize = 50;
+/// Columns that the name of what is waited for may take.
+const RESOURCE_WIDTH: usize = 60;
 
 /// Writes the whole summary of `profile`, taken with chains of at most `max_frames` frames; tables are `width` columns wide at
 /// most.
@@ -45,6 +49,27 @@ pub fn write(
         let heading = format!("Running: where tasks were at work ({running:.2} task-seconds)");
         writeln!(output, "\n{}", styled(HEADING, heading))?;
         write_points(profile, &running_points(profile), "CALLS", width, output)?;
+    }
+    write_merged(profile, output)
+}
+
+/// The same, but what tasks waited for takes the place of where they did.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_by_resource(
+    profile: &Profile,
+    max_frames: usize,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    write_header(profile, max_frames, output)?;
+    held::write(profile, width, output)?;
+    let waiting = profile.task_seconds(ChainState::Waiting);
+    if waiting > 0.0 {
+        let heading = format!("What tasks waited for ({waiting:.2} task-seconds)");
+        writeln!(output, "\n{}", styled(HEADING, heading))?;
+        write_resources(profile, width, output)?;
     }
     write_merged(profile, output)
 }
@@ -148,11 +173,7 @@ fn write_points(
         let mut row = numbers_of(point.task_seconds, point.ready_seconds, point.share);
         row.push(fitted(&point.function, FUNCTION_WIDTH));
         row.push(location(point.origin.shown(&point.file), point.line));
-        row.push(if point.awaits.is_empty() {
-            "-".to_owned()
-        } else {
-            fitted(&point.awaits, FUNCTION_WIDTH)
-        });
+        row.push(awaited(point));
         row
     });
     let others = points
@@ -171,6 +192,55 @@ fn write_points(
     table::write_rows(&heads, &numbers, &numbers, shown.chain(others), width, output)
 }
 
+fn write_resources(profile: &Profile, width: Option<usize>, output: &mut impl Write) -> io::Result<()> {
+    let heads = [
+        "TASK-S",
+        "SHARE",
+        "MEAN TASKS",
+        "WAITED FOR",
+        "MOST OF IT IN",
+        "WHERE",
+    ];
+    let numbers = [0, 1, 2];
+    let things = waited_for(profile);
+    let shown = things.iter().take(MAX_POINTS).map(|thing| {
+        let point = &thing.point;
+        let mut row = self::numbers(profile, thing.task_seconds, thing.share);
+        let called = thing.called();
+        row.push(called.map_or_else(|| "?".to_owned(), |it| fitted(&it, RESOURCE_WIDTH)));
+        row.push(fitted(&point.function, FUNCTION_WIDTH));
+        let place = location(point.origin.shown(&point.file), point.line);
+        row.push(match thing.other_points {
+            0 => place,
+            others => format!("{place} and {}", plural(others, "other", "others")),
+        });
+        row
+    });
+    let others = things
+        .get(MAX_POINTS..)
+        .filter(|others| !others.is_empty())
+        .map(|others| {
+            let sum = |of: fn(&WaitedFor) -> f64| others.iter().map(of).sum::<f64>();
+            let mut row = self::numbers(profile, sum(|it| it.task_seconds), sum(|it| it.share));
+            row.extend([format!("({} more)", others.len()), String::new(), String::new()]);
+            row
+        });
+    table::write_rows(&heads, &numbers, &numbers, shown.chain(others), width, output)
+}
+
+/// What is awaited at a point: by its name where that is known, or else the function that is called.
+fn awaited(point: &Point) -> String {
+    match point.resources.as_slice() {
+        [] if point.awaits.is_empty() => "-".to_owned(),
+        [] => fitted(&point.awaits, FUNCTION_WIDTH),
+        [(resource, _)] => fitted(&resource.called(), FUNCTION_WIDTH),
+        [(resource, _), others @ ..] => {
+            let more = plural(others.len(), "other", "others");
+            format!("{} and {more}", fitted(&resource.called(), FUNCTION_WIDTH))
+        }
+    }
+}
+
 fn numbers(profile: &Profile, task_seconds: f64, share: f64) -> Vec<String> {
     let mean = ratio(task_seconds, profile.duration_seconds);
     vec![
@@ -183,8 +253,9 @@ fn numbers(profile: &Profile, task_seconds: f64, share: f64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use crate::profile::Profile;
+    use crate::resource::ResourceKind;
     use crate::snapshot::Losses;
-    use crate::testing::{HOSTILE, chain, frame, profile, ready, running, small_profile};
+    use crate::testing::{self, HOSTILE, chain, frame, profile, ready, running, small_profile};
 
     fn stripped(output: &[u8]) -> String {
         anstream::adapter::strip_str(std::str::from_utf8(output).unwrap()).to_string()
@@ -194,6 +265,73 @@ mod tests {
         let mut output = Vec::new();
         super::write(profile, 512, width, &mut output).unwrap();
         stripped(&output)
+    }
+
+    fn service_with_names() -> Profile {
+        let acquire = || {
+            [
+                frame("Lock.acquire", "/usr/lib/python3.14/asyncio/locks.py", 113),
+                frame("use", "/srv/app.py", 22),
+            ]
+        };
+        let named = |kind, label: &str, seconds| {
+            testing::named(kind, label, chain(&acquire(), Some("Future"), seconds))
+        };
+        let elsewhere = chain(&[frame("flush", "/srv/db.py", 7)], Some("Future"), 3.0);
+        profile(vec![
+            named(ResourceKind::Lock, "self.lock", 20.0),
+            named(ResourceKind::Lock, "other.lock", 10.0),
+            chain(&acquire(), Some("Future"), 1.0),
+            testing::named(ResourceKind::Lock, "self.lock", elsewhere),
+            testing::named(
+                ResourceKind::Queue,
+                HOSTILE,
+                chain(&[frame("main", "/srv/app.py", 61)], Some("Future"), 2.0),
+            ),
+        ])
+    }
+
+    #[test]
+    fn what_is_waited_for_has_its_name() {
+        insta::assert_snapshot!(drawn(&service_with_names(), None), @r#"
+        Process 4711 (CPython 3.14.10), traced for 10.0 s
+        990 samples, 9900 task visits, 3.6 tasks on average; event loop on a CPU 5.0 % of the time
+        Nothing was lost.
+
+        Await points: where tasks waited (36.00 task-seconds)
+        TASK-S   SHARE  MEAN TASKS  FUNCTION  WHERE           AWAITS
+         31.00  86.1 %        3.10  use       /srv/app.py:22  lock self.lock and 1 other
+          3.00   8.3 %        0.30  flush     /srv/db.py:7    lock self.lock
+          2.00   5.6 %        0.20  main      /srv/app.py:61  queue a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7
+
+        Await tree: chains of waiting tasks, outermost first
+          SHARE     TASK-S
+         86.1 %      31.00  use  /srv/app.py:22
+                            │  Lock.acquire  asyncio/locks.py:113
+         55.6 %      20.00  ├─ waits for lock self.lock
+         27.8 %      10.00  ├─ waits for lock other.lock
+          2.8 %       1.00  └─ waits for Future
+          8.3 %       3.00  flush  /srv/db.py:7
+                               waits for lock self.lock
+          5.6 %       2.00  main  /srv/app.py:61
+                               waits for queue a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7
+        "#);
+    }
+
+    #[test]
+    fn time_is_summed_up_by_what_was_waited_for() {
+        let mut output = Vec::new();
+        super::write_by_resource(&service_with_names(), 512, None, &mut output).unwrap();
+        let text = stripped(&output);
+        let table = text.split("\n\n").nth(1).unwrap();
+        insta::assert_snapshot!(table, @r#"
+        What tasks waited for (36.00 task-seconds)
+        TASK-S   SHARE  MEAN TASKS  WAITED FOR                                        MOST OF IT IN  WHERE
+         23.00  63.9 %        2.30  lock self.lock                                    use            /srv/app.py:22 and 1 other
+         10.00  27.8 %        1.00  lock other.lock                                   use            /srv/app.py:22
+          2.00   5.6 %        0.20  queue a;b\n\x1b[31mred\x07\u{202e}evil\x9b<&"> 7  main           /srv/app.py:61
+          1.00   2.8 %        0.10  Future                                            use            /srv/app.py:22
+        "#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use super::chosen::{self, Since};
 use super::escape::fitted;
 use super::findings;
 use super::losses::{self, Counted};
@@ -13,6 +14,7 @@ use super::{tree, waits};
 use crate::memory::Address;
 use crate::snapshot::{Snapshot, Stack, Task, TaskState, TrioState};
 
+pub use super::chosen::{Rows, Seen, Sort};
 pub(super) use super::rows::write_rows;
 
 /// Columns that a chain of functions may take before it is cut, in a table of unlimited width.
@@ -24,7 +26,8 @@ const MAX_NAMES: usize = 3;
 
 /// Writes `snapshot`, taken with chains of at most `max_frames` frames, as a table that is `width` columns wide at most.
 ///
-/// Without a width every task is one line.
+/// Without a width every task is one line. Which tasks are shown, and in which order, `rows` says; `seen` is what earlier looks have seen. Since when
+/// tasks have waited is a column where it is known of one.
 ///
 /// # Errors
 /// When `output` fails.
@@ -32,32 +35,35 @@ pub fn write(
     snapshot: &Snapshot,
     max_frames: usize,
     width: Option<usize>,
+    rows: &Rows,
+    seen: &Seen,
     output: &mut impl Write,
 ) -> io::Result<()> {
     findings::write(snapshot, output)?;
     let by_id: HashMap<Address, &Task> = snapshot.tasks.iter().map(|task| (task.id, task)).collect();
-    let heads = [
-        "TID",
-        "TASK",
-        "NAME",
-        "STATE",
-        "STACK (INNERMOST LAST)",
-        "WAITS FOR",
-        "AWAITED BY",
-    ];
+    let order = chosen::order(snapshot, rows, seen, &|task| waits_for(task, &by_id));
+    let tasks = || order.iter().map(|position| &snapshot.tasks[*position]);
+    let has_since = tasks().any(|task| seen.since(task, snapshot).is_some());
+    let mut heads = vec!["TID", "TASK", "NAME", "STATE"];
+    // Ids, states and times are copied and searched for: only prose is wrapped.
+    let mut whole = vec![0, 1, 3];
+    if has_since {
+        heads.push("SINCE");
+        whole.push(4);
+    }
+    heads.extend(["STACK (INNERMOST LAST)", "WAITS FOR", "AWAITED BY"]);
     let columns = Columns {
         heads: &heads,
         right: &[],
-        // Ids and states are copied and searched for: only prose is wrapped.
-        whole: &[0, 1, 3],
+        whole: &whole,
     };
-    let order = names::reading_order(&snapshot.tasks);
-    let rows = || {
-        order
-            .iter()
-            .map(|position| row(&snapshot.tasks[*position], &by_id))
+    let since = |task| {
+        let since = seen.since(task, snapshot);
+        has_since.then(|| since.map_or_else(|| "-".to_owned(), Since::text))
     };
-    write_many(columns, rows, width, output)?;
+    let all = || tasks().map(|task| row(task, since(task), &by_id));
+    write_many(columns, all, width, output)?;
+    write_hidden(snapshot.tasks.len() - order.len(), snapshot.tasks.len(), output)?;
     tree::write_idle(snapshot, output)?;
     if let Some(span) = losses::describe_span(snapshot) {
         writeln!(output, "{span}")?;
@@ -72,7 +78,35 @@ pub fn write(
         .try_for_each(|loss| writeln!(output, "{}", styled(WARNING, format_args!("Not shown: {loss}"))))
 }
 
-fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
+/// Says how many tasks `--filter` has left out.
+fn write_hidden(hidden: usize, all: usize, output: &mut impl Write) -> io::Result<()> {
+    if hidden == 0 {
+        return Ok(());
+    }
+    let verb = if hidden == 1 { "is" } else { "are" };
+    let tasks = tree::plural(all, "task", "tasks");
+    writeln!(output, "{hidden} of {tasks} {verb} hidden by --filter")
+}
+
+/// What a task waits for, in a cell.
+fn waits_for(task: &Task, by_id: &HashMap<Address, &Task>) -> String {
+    let Some(on) = task.waits_on.as_ref() else {
+        return "-".to_owned();
+    };
+    let what = on
+        .resource
+        .as_deref()
+        .and_then(|it| waits::describe(&[it], by_id));
+    let what = what.unwrap_or_else(|| fitted(&on.type_name, FUNCTION_WIDTH));
+    let text = if on.tasks.is_empty() {
+        what
+    } else {
+        format!("{what}: {}", listed(&on.tasks, by_id))
+    };
+    waits::with_outcome(text, on)
+}
+
+fn row(task: &Task, since: Option<String>, by_id: &HashMap<Address, &Task>) -> Vec<String> {
     let state = match (task.trio.as_ref().map(|trio| trio.state), task.state) {
         (_, TaskState::Running) => "running",
         (None, TaskState::Pending) if task.cancellations > 0 => "cancelling",
@@ -82,37 +116,22 @@ fn row(task: &Task, by_id: &HashMap<Address, &Task>) -> Vec<String> {
         (_, TaskState::Ready) => "ready",
         (Some(TrioState::Running) | None, TaskState::Pending) => "pending",
     };
-    let waits_on = task.waits_on.as_ref().map_or_else(
-        || "-".to_owned(),
-        |on| {
-            let what = on
-                .resource
-                .as_deref()
-                .and_then(|it| waits::describe(&[it], by_id));
-            let type_name = what.unwrap_or_else(|| fitted(&on.type_name, FUNCTION_WIDTH));
-            if on.tasks.is_empty() {
-                type_name
-            } else {
-                format!("{type_name}: {}", listed(&on.tasks, by_id))
-            }
-        },
-    );
     let awaited_by = if task.awaited_by.is_empty() {
         "-".to_owned()
     } else {
         listed(&task.awaited_by, by_id)
     };
-    vec![
+    let mut row = vec![
         task.tid.map_or_else(|| "-".to_owned(), |tid| tid.to_string()),
         task.id.to_string(),
         task.name
             .as_ref()
             .map_or_else(|| "-".to_owned(), |_| names::name(task)),
         state.to_owned(),
-        stack(&task.stack),
-        waits_on,
-        awaited_by,
-    ]
+    ];
+    row.extend(since);
+    row.extend([stack(&task.stack), waits_for(task, by_id), awaited_by]);
+    row
 }
 
 /// The chain, outermost first: `main > Pool.worker > sleep`. The innermost functions are kept where it has to be cut.
@@ -153,12 +172,22 @@ fn listed(ids: &[Address], by_id: &HashMap<Address, &Task>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{Rows, Seen, Sort};
+    use crate::resource::{Resource, ResourceKind};
     use crate::snapshot::{Losses, Snapshot};
     use crate::testing::{HOSTILE, frame, small_service, snapshot, task};
 
     fn drawn(snapshot: &Snapshot, width: Option<usize>) -> String {
         let mut output = Vec::new();
-        super::write(snapshot, 512, width, &mut output).unwrap();
+        super::write(
+            snapshot,
+            512,
+            width,
+            &Rows::default(),
+            &Seen::default(),
+            &mut output,
+        )
+        .unwrap();
         anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
     }
 
@@ -198,6 +227,39 @@ mod tests {
                                       sleep
         100  0x30  worker-1  pending  Pool.worker >      Future             Task-1
                                       sleep
+        ");
+    }
+
+    #[test]
+    fn what_is_filtered_is_counted_and_who_waits_longest_is_first() {
+        let mut some = small_service();
+        for (task, waited) in some
+            .tasks
+            .iter_mut()
+            .zip([None, Some(1_000_000_000), Some(200_000_000_000)])
+        {
+            if let Some(on) = &mut task.waits_on {
+                on.resource = waited.map(|waited| {
+                    Box::new(Resource {
+                        waited_ns: Some(waited),
+                        ..Resource::of_kind(ResourceKind::Timer)
+                    })
+                });
+            }
+        }
+        let rows = Rows {
+            filter: Some("worker".to_owned()),
+            sort: Sort::Since,
+        };
+        let mut output = Vec::new();
+        super::write(&some, 512, None, &rows, &Seen::default(), &mut output).unwrap();
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string();
+        insta::assert_snapshot!(text, @"
+        TID  TASK  NAME      STATE    SINCE  STACK (INNERMOST LAST)  WAITS FOR                                   AWAITED BY
+        100  0x30  worker-1  pending  200 s  Pool.worker > sleep     timer                                       Task-1
+        100  0x20  worker-0  pending  1.0 s  Pool.worker > sleep     timer                                       Task-1
+        100  0x10  Task-1    pending  -      main                    _GatheringFuture: worker-0, worker-1, busy  -
+        1 of 4 tasks is hidden by --filter
         ");
     }
 

@@ -398,7 +398,9 @@ impl<'a, W: Write> Tree<'a, W> {
             .collect();
         let end = waits::sentence(&resources, &self.by_id);
         let on = task.waits_on.as_ref();
-        if let Some(end) = end.or_else(|| on.and_then(|on| wait_line(on, has_children))) {
+        let end = end.or_else(|| on.and_then(|on| wait_line(on, has_children)));
+        if let Some((end, on)) = end.zip(on) {
+            let end = waits::with_outcome(end, on);
             writeln!(self.output, "{before}{}", styled(FAINT, end))?;
         }
         Ok(())

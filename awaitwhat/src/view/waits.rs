@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use super::escape::fitted;
 use super::{jobs, names};
 use crate::memory::Address;
-use crate::resource::{Detail, Holding, Resource, ResourceKind};
-use crate::snapshot::Task;
+use crate::resource::{Children, Detail, Holding, Resource, ResourceKind};
+use crate::snapshot::{FutureState, Task, WaitsOn};
 
 /// Columns that a name from the target may take.
 const NAME_WIDTH: usize = 60;
 /// Columns that a URL with its method may take.
 const URL_WIDTH: usize = 100;
+/// Columns that a query may take.
+const QUERY_WIDTH: usize = 80;
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
@@ -24,14 +26,17 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     if first.kind == ResourceKind::Thread {
         return Some(jobs::describe(resources));
     }
-    let mut text = first.words.to_string();
+    let request = common(resources, Resource::request);
+    let mut text = match &request {
+        Some(request) => format!("{} {}", first.words, fitted(request, URL_WIDTH)),
+        None => titled(first),
+    };
     let different = different(resources);
-    let request = common(resources, request);
-    match (&request, &first.label, different) {
-        (Some(request), _, _) => text += &format!(" {}", fitted(request, URL_WIDTH)),
-        (None, Some(label), _) => text += &format!(" {}", fitted(label, NAME_WIDTH)),
-        (None, None, 2..) => text += &format!(", {different} different ones"),
-        (None, None, _) => {}
+    if request.is_none() && first.label.is_none() && different > 1 {
+        text += &format!(", {different} different ones");
+    }
+    if let Some(query) = common(resources, |it| it.query.as_deref()) {
+        text += &format!(" `{}`", fitted(query, QUERY_WIDTH));
     }
     let peer = common(resources, |it| it.peer.as_deref());
     let mut facts = facts(resources, different, by_id);
@@ -46,15 +51,6 @@ pub(super) fn describe(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     Some(text)
 }
 
-/// What is asked for, of whom; `None` where it is no request.
-fn request(resource: &Resource) -> Option<String> {
-    let url = resource.url.as_ref()?;
-    Some(match &resource.method {
-        Some(method) => format!("{method} {url}"),
-        None => url.to_string(),
-    })
-}
-
 /// As [`describe`], as a sentence about those that wait.
 pub(super) fn sentence(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
     let what = describe(resources, by_id)?;
@@ -64,12 +60,36 @@ pub(super) fn sentence(resources: &[&Resource], by_id: &ById<'_>) -> Option<Stri
     })
 }
 
+/// What a future is that is not pending any more, while the task that waits for it has not gone on.
+pub(super) fn outcome(on: &WaitsOn) -> Option<&'static str> {
+    match on.state? {
+        FutureState::Pending => None,
+        FutureState::Done => Some("done, but not woken yet"),
+        FutureState::Cancelled => Some("cancelled, but not woken yet"),
+    }
+}
+
+/// A text about a wait, with what is known of the future's end.
+pub(super) fn with_outcome(text: String, on: &WaitsOn) -> String {
+    match outcome(on) {
+        Some(outcome) => format!("{text}: {outcome}"),
+        None => text,
+    }
+}
+
 /// What a thing is called: by the code, or else by its address.
 pub(super) fn name(resource: &Resource) -> String {
     match (&resource.label, resource.id) {
-        (Some(label), _) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
         (None, Some(id)) => format!("{} at {id}", resource.words),
-        (None, None) => resource.words.to_string(),
+        _ => titled(resource),
+    }
+}
+
+/// What it is, and what the code calls it.
+fn titled(resource: &Resource) -> String {
+    match resource.own_label() {
+        Some(label) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
+        None => resource.words.to_string(),
     }
 }
 
@@ -87,8 +107,13 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if let Some(left) = time_left(resources) {
         facts.push(left);
     }
+    let is_pool = resources[0].kind == ResourceKind::Pool;
     let is_held = common(resources, |it| it.held);
+    if is_pool {
+        facts.extend(in_use(resources, by_id));
+    }
     match (is_held, common(resources, |it| held_by(it, by_id))) {
+        _ if is_pool => {}
         (_, Some(holders)) => facts.push(holders),
         (Some(true), None) => facts.push("held".to_owned()),
         (Some(false), None) => facts.push("free".to_owned()),
@@ -99,6 +124,7 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     match (free, common(resources, |it| it.size), limit) {
         (Some(free), _, Some(limit)) => facts.push(format!("{free} of {limit} free")),
         (Some(free), _, None) => facts.push(format!("{free} free")),
+        _ if is_pool => {}
         (None, Some(size), Some(limit)) => facts.push(format!("{size} of {limit}")),
         (None, Some(0), None) => facts.push("empty".to_owned()),
         (None, Some(size), None) => facts.push(format!("holds {size}")),
@@ -106,6 +132,9 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     }
     if different <= 1 {
         facts.extend(line(resources));
+    }
+    if let Some(children) = common(resources, |it| it.children) {
+        facts.extend(ended(&children));
     }
     // What is asked of the system runs in a thread.
     let is_job = resources[0].kind == ResourceKind::Dns;
@@ -134,6 +163,9 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
     if let Some(local) = common(resources, |it| it.local.as_deref()).filter(|_| is_listener) {
         facts.push(format!("at {}", fitted(local, NAME_WIDTH)));
     }
+    if let Some(arguments) = common(resources, |it| it.arguments.as_deref()) {
+        facts.push(format!("with {}", fitted(arguments, QUERY_WIDTH)));
+    }
     if let Some(fd) = common(resources, |it| it.fd) {
         facts.push(format!("fd {fd}"));
     }
@@ -144,6 +176,24 @@ fn facts(resources: &[&Resource], different: usize, by_id: &ById<'_>) -> Vec<Str
         facts.push(fitted(command, NAME_WIDTH));
     }
     facts
+}
+
+/// How much of a pool is in use, and by whom.
+fn in_use(resources: &[&Resource], by_id: &ById<'_>) -> Option<String> {
+    let size = common(resources, |it| it.size)?;
+    let limit = common(resources, |it| it.limit).filter(|limit| *limit > 0);
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let first = resources.first()?;
+    let holders = match &first.holding {
+        Holding::Tasks { tasks, are_all } if resources.iter().all(|it| it.holding == first.holding) => {
+            let names = names::names(tasks.iter().filter_map(|id| by_id.get(id).copied()));
+            let how = if *are_all { " by" } else { ", known holders:" };
+            format!("{how} {names}")
+        }
+        Holding::Unknown => ", holders unknown".to_owned(),
+        _ => String::new(),
+    };
+    Some(format!("{size}{limit} in use{holders}"))
 }
 
 /// Who has a thing; `None` where nobody was asked for.
@@ -201,6 +251,32 @@ fn line(resources: &[&Resource]) -> Option<String> {
         _ if waiters == 1 => "1 waits".to_owned(),
         _ => format!("{waiters} wait"),
     })
+}
+
+/// How many of several have ended, and how: `2 of 5 done, 1 failed`. Where those that have ended are forgotten, how many have not.
+fn ended(children: &Children) -> Vec<String> {
+    let Children {
+        count,
+        pending,
+        failed,
+        cancelled,
+        ..
+    } = children;
+    let how_many = match (count, pending) {
+        (Some(count), Some(pending)) => format!("{} of {count} done", count.saturating_sub(*pending)),
+        (None, Some(pending)) => format!("{pending} not done"),
+        (Some(count), None) => format!("{count} of them"),
+        (None, None) => return Vec::new(),
+    };
+    let mut facts = vec![how_many];
+    for (count, how) in [(failed, "failed"), (cancelled, "cancelled")] {
+        facts.extend(
+            count
+                .filter(|count| *count > 0)
+                .map(|count| format!("{count} {how}")),
+        );
+    }
+    facts
 }
 
 /// What all have, where it is the same.
@@ -290,6 +366,96 @@ mod tests {
         sleep (overdue by 0.500 s)
         data from stream 10.0.0.7:5432 (fd 7)
         response to request GET http://localhost:8080/slow (peer 10.0.0.7:5432, fd 7)
+        ");
+    }
+
+    #[test]
+    fn pools_and_queries() {
+        let pool = |limit, holding| Resource {
+            words: "a connection of asyncpg pool".into(),
+            label: Some("self.db".into()),
+            size: Some(2),
+            limit,
+            waiters: Some(15),
+            position: Some(3),
+            holding,
+            ..resource(ResourceKind::Pool, 1)
+        };
+        let by = |are_all| Holding::Tasks {
+            tasks: vec![Address(0x10)],
+            are_all,
+        };
+        let query = Resource {
+            query: Some("select * from t where id = $1".into()),
+            peer: Some("127.0.0.1:5432".into()),
+            arguments: Some("'x', 1".into()),
+            fd: Some(7),
+            ..Resource::of_kind(ResourceKind::Query)
+        };
+        let all = [
+            pool(Some(2), by(true)),
+            pool(Some(2), by(false)),
+            pool(None, Holding::Unknown),
+            query,
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        insta::assert_snapshot!(all.join("\n"), @"
+        a connection of asyncpg pool self.db (2 of 2 in use by forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 of 2 in use, known holders: forgetful, place 3 of 15 in line)
+        a connection of asyncpg pool self.db (2 in use, holders unknown, place 3 of 15 in line)
+        query `select * from t where id = $1` 127.0.0.1:5432 (with 'x', 1, fd 7)
+        ");
+    }
+
+    #[test]
+    fn what_the_code_calls_by_its_kind_is_said_once() {
+        let called = |words: &str, label: &str| Resource {
+            words: words.into(),
+            label: Some(label.into()),
+            ..resource(ResourceKind::Lock, 1)
+        };
+        let all = [
+            called("lock", "lock"),
+            called("an item of queue", "queue"),
+            called("lock", "self.lock"),
+        ];
+        let all: Vec<String> = all.iter().map(|it| said(std::slice::from_ref(it))).collect();
+        assert_eq!(all, ["lock", "an item of queue", "lock self.lock"]);
+    }
+
+    #[test]
+    fn of_several_it_is_told_how_many_have_ended() {
+        let of = |kind, children| Resource {
+            children: Some(children),
+            ..resource(kind, 1)
+        };
+        let some = Children {
+            count: Some(5),
+            pending: Some(2),
+            done: Some(1),
+            failed: Some(2),
+            cancelled: Some(0),
+        };
+        let left = Children {
+            pending: Some(3),
+            failed: Some(1),
+            ..Children::default()
+        };
+        let many = Children {
+            count: Some(20_000),
+            ..Children::default()
+        };
+        let all = [
+            said(&[of(ResourceKind::Gather, some)]),
+            said(&[of(ResourceKind::Group, left)]),
+            said(&[of(ResourceKind::Gather, many)]),
+            said(&[of(ResourceKind::Gather, some), of(ResourceKind::Gather, left)]),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @"
+        gather (3 of 5 done, 2 failed)
+        group (3 not done, 1 failed)
+        gather (20000 of them)
+        gather
         ");
     }
 

@@ -15,7 +15,7 @@ use crate::graph::AwaitGraph;
 use crate::memory::Address;
 use crate::origin;
 use crate::resource::{Holding, Resource, ResourceKind};
-use crate::snapshot::{Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Lines about one task that was asked for.
 const MAX_LINES: usize = 200;
@@ -45,15 +45,68 @@ pub fn write(snapshot: &Snapshot, positions: &[usize], output: &mut impl Write) 
     Ok(())
 }
 
+/// What is told of one task that was asked for: the first step is about it, and those behind are about the tasks that it depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub steps: Vec<Step>,
+    /// There is more than was told.
+    pub is_cut: bool,
+}
+
+/// What is told of one task.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// The task's position in the snapshot; how many look like it; and how it comes to be told.
+    pub position: usize,
+    pub others: usize,
+    pub lead: Lead,
+    /// The place among the steps of the one that depends on it.
+    pub parent: Option<usize>,
+    /// What it does, in words; nothing where it was told of before.
+    pub text: Option<String>,
+    pub repetition: Option<Repetition>,
+    /// What is to be said where it depends on no other.
+    pub end: Vec<String>,
+}
+
+/// A task that is come to once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Repetition {
+    /// Another step tells of it.
+    ToldAbove,
+    /// It depends on itself through those that lead here.
+    ClosesCircle,
+    /// The same, and none of them can go on.
+    ClosesDeadlock,
+}
+
+/// What is to be told of the tasks at `positions` of a snapshot, of one after the other.
+pub(crate) fn answers(snapshot: &Snapshot, positions: &[usize]) -> Vec<Answer> {
+    let graph = AwaitGraph::new(&snapshot.tasks);
+    let answer = |position: &usize| {
+        let mut why = Why::new(snapshot, &graph);
+        let is_cut = !why.tell_from(*position, false);
+        Answer {
+            steps: why.steps,
+            is_cut,
+        }
+    };
+    positions.iter().map(answer).collect()
+}
+
 /// Where knowledge ends.
 const UNKNOWN_END: &str = "No task is known that it depends on.";
 
 /// How a task comes to be told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lead {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Lead {
     AskedFor,
     Awaited,
     Holds,
+    /// It holds a part of it.
+    HasOne,
 }
 
 /// A task, or several that look the same, still to be told.
@@ -74,6 +127,9 @@ struct Why<'a> {
     positions: HashMap<Address, usize>,
     /// What was told, in order: the position of the task, and the place here of the one that depends on it.
     told: Vec<(usize, Option<usize>)>,
+    /// The step of each that was told.
+    step_of: Vec<usize>,
+    steps: Vec<Step>,
     lines: Vec<String>,
 }
 
@@ -89,11 +145,14 @@ impl<'a> Why<'a> {
                 .map(|(position, task)| (task.id, position))
                 .collect(),
             told: Vec::new(),
+            step_of: Vec::new(),
+            steps: Vec::new(),
             lines: Vec::new(),
         }
     }
 
-    fn tell_from(&mut self, position: usize, is_one_of_several: bool) {
+    /// Tells why one task does not go on; returns whether that is all.
+    fn tell_from(&mut self, position: usize, is_one_of_several: bool) -> bool {
         let mut stack = vec![Ahead {
             position,
             others: 0,
@@ -104,12 +163,13 @@ impl<'a> Why<'a> {
         while let Some(ahead) = stack.pop() {
             if self.lines.len() >= MAX_LINES {
                 self.say(ahead.indent, "… and so on: `awaitwhat tree` shows all of it.");
-                return;
+                return false;
             }
             let id = is_one_of_several && ahead.lead == Lead::AskedFor;
             let next = self.tell(&ahead, id);
             stack.extend(next.into_iter().rev());
         }
+        true
     }
 
     fn say(&mut self, indent: usize, text: &str) {
@@ -130,18 +190,28 @@ impl<'a> Why<'a> {
         if ahead.others > 0 {
             who += &format!(" (and {} like it)", ahead.others);
         }
-        if ahead.lead == Lead::Holds {
-            who += " holds it, and";
+        match ahead.lead {
+            Lead::Holds => who += " holds it, and",
+            Lead::HasOne => who += " has one, and",
+            Lead::AskedFor | Lead::Awaited => {}
         }
         if let Some(before) = self.told.iter().position(|(told, _)| *told == ahead.position) {
-            let text = if !self.leads_to(before, ahead.parent) {
-                "is told of above".to_owned()
+            let repetition = if !self.leads_to(before, ahead.parent) {
+                Repetition::ToldAbove
             } else if self.is_stuck(ahead.position) {
-                styled(WARNING, "closes the circle: none of its tasks can go on").to_string()
+                Repetition::ClosesDeadlock
             } else {
-                "closes the circle".to_owned()
+                Repetition::ClosesCircle
+            };
+            let text = match repetition {
+                Repetition::ToldAbove => "is told of above".to_owned(),
+                Repetition::ClosesCircle => "closes the circle".to_owned(),
+                Repetition::ClosesDeadlock => {
+                    styled(WARNING, "closes the circle: none of its tasks can go on").to_string()
+                }
             };
             self.say(ahead.indent, &format!("{who} {text}."));
+            self.step(ahead, None, Some(repetition));
             return Vec::new();
         }
         self.told.push((ahead.position, ahead.parent));
@@ -151,13 +221,29 @@ impl<'a> Why<'a> {
             ahead.indent,
             &format!("{who} {does}{}.", place.unwrap_or_default()),
         );
+        self.step_of.push(self.steps.len());
+        self.step(ahead, Some(does), None);
         let next = self.next(task, ahead);
         if next.is_empty() {
-            for line in self.end(task) {
-                self.say(ahead.indent, &line);
+            let end = self.end(task);
+            end.iter().for_each(|line| self.say(ahead.indent, line));
+            if let Some(step) = self.steps.last_mut() {
+                step.end = end;
             }
         }
         next
+    }
+
+    fn step(&mut self, ahead: &Ahead, text: Option<String>, repetition: Option<Repetition>) {
+        self.steps.push(Step {
+            position: ahead.position,
+            others: ahead.others,
+            lead: ahead.lead,
+            parent: ahead.parent.and_then(|parent| self.step_of.get(parent).copied()),
+            text,
+            repetition,
+            end: Vec::new(),
+        });
     }
 
     /// Whether what was told at `place` leads to what was told at `from`.
@@ -192,7 +278,15 @@ impl<'a> Why<'a> {
     fn does(&self, task: &Task) -> String {
         match (task.state, &task.waits_on) {
             (TaskState::Running, _) => "is running".to_owned(),
-            (TaskState::Ready, _) => "could go on, and waits for its turn".to_owned(),
+            (TaskState::Ready, on) => match on.as_ref().and_then(|on| on.state) {
+                Some(FutureState::Done) => {
+                    "could go on, as what it waited for is done, and waits for its turn".to_owned()
+                }
+                Some(FutureState::Cancelled) => {
+                    "could go on, as what it waited for was cancelled, and waits for its turn".to_owned()
+                }
+                Some(FutureState::Pending) | None => "could go on, and waits for its turn".to_owned(),
+            },
             (TaskState::Pending, None) => "waits for something that could not be told".to_owned(),
             (TaskState::Pending, Some(on)) => {
                 let resource = on.resource.as_deref();
@@ -221,8 +315,13 @@ impl<'a> Why<'a> {
             return Vec::new();
         };
         let holding = on.resource.as_ref().map(|resource| &resource.holding);
+        let is_of_kind = |kind| on.resource.as_ref().is_some_and(|it| it.kind == kind);
+        let (is_pool, is_query) = (is_of_kind(ResourceKind::Pool), is_of_kind(ResourceKind::Query));
         let (ids, lead) = match holding {
+            Some(Holding::Tasks { tasks, .. }) if is_pool => (tasks, Lead::HasOne),
             Some(Holding::Tasks { tasks, .. }) => (tasks, Lead::Holds),
+            // What else it awaits is a part of how its library waits.
+            _ if is_pool || is_query => return Vec::new(),
             _ => (&on.tasks, Lead::Awaited),
         };
         let mut groups: Vec<(usize, usize)> = Vec::new();
@@ -282,6 +381,9 @@ fn place(task: &Task) -> Option<String> {
 /// How a wait that depends on no task ends.
 fn end_of(resource: &Resource) -> &'static str {
     match (&resource.holding, resource.deadline_ns) {
+        (Holding::Unknown, _) if resource.kind == ResourceKind::Pool => {
+            "Who has its connections is not known: no task that could be read has one in a block or in a variable."
+        }
         (Holding::Unknown, _) => {
             "Who holds it is not known: no task that could be read is inside of its `async with` block."
         }
@@ -301,6 +403,7 @@ fn end_of(resource: &Resource) -> &'static str {
             | ResourceKind::Pipe
             | ResourceKind::Signal
             | ResourceKind::Thread => "That comes from outside of the event loop.",
+            ResourceKind::Query => "It goes on when the server answers.",
             _ => UNKNOWN_END,
         },
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::path::Path;
-use super::reader::{Reader, Waiting, is_plain};
+use super::reader::{Reader, Waiting, in_places, innermost, is_plain};
 use super::rules::Rule;
 use crate::memory::Address;
 use crate::origin::Rank;
@@ -49,6 +49,53 @@ impl Reader<'_> {
             label = told(self.name_of(subject.unwrap_or(object), own + 1, frames, task))?;
         }
         Ok(label.map(Arc::from))
+    }
+
+    /// What the application's code calls the future that it waits for itself: `self.done`, `self.replies[number]`, or the call that made it.
+    ///
+    /// # Errors
+    /// When nothing can be read any more, or the task has changed since the chain was read.
+    pub fn future_label(&mut self, task: &Waiting<'_>) -> Result<Option<Arc<str>>, ReadError> {
+        let Some((place, frame)) = innermost(task) else {
+            return Ok(None);
+        };
+        if frame.origin.rank != Rank::Application {
+            return Ok(None);
+        }
+        let chain = self.chain(task.coroutine)?;
+        let frames = in_places(&chain, task, place + 1)?;
+        let Some(at) = frames.get(place).copied() else {
+            return Ok(None);
+        };
+        let label = told(self.expression_of(place, at, task))?;
+        Ok(label.map(Arc::from))
+    }
+
+    /// What a frame awaits, as its code says it, unless that is another object than the one that the chain ends with.
+    fn expression_of(
+        &mut self,
+        place: usize,
+        at: FrameAddress,
+        task: &Waiting<'_>,
+    ) -> Result<Option<String>, ReadError> {
+        let Some(text) = self.awaited(place, task)?.and_then(|it| it.expression) else {
+            return Ok(None);
+        };
+        let found = self.evaluate(&text, at)?;
+        Ok(Some(text).filter(|_| found.is_none_or(|found| found == task.awaited)))
+    }
+
+    /// What the application's code calls a future that a task awaits, or that stands behind it.
+    ///
+    /// # Errors
+    /// As [`Reader::label`].
+    pub(super) fn label_of(
+        &mut self,
+        future: Address,
+        frames: &[FrameAddress],
+        task: &Waiting<'_>,
+    ) -> Result<Option<Arc<str>>, ReadError> {
+        Ok(told(self.name_of(future, 0, frames, task))?.map(Arc::from))
     }
 
     /// What the first function outside calls the object, of which those inside are methods.
@@ -108,17 +155,17 @@ impl Reader<'_> {
     /// What the code says at the place where a frame waits; `None` where there is no such frame.
     fn awaited(&mut self, place: usize, task: &Waiting<'_>) -> Result<Option<Awaited>, ReadError> {
         let frame = task.stack.get(place).filter(|frame| is_plain(frame));
-        let (Some(_), Some((code, instruction))) = (frame, task.codes.get(place)) else {
+        let (Some(_), Some((code, instruction))) = (frame, task.code_at(place)) else {
             return Ok(None);
         };
         let objects = self.frames().objects;
         self.expressions_mut()
-            .awaited(&objects, *code, *instruction)
+            .awaited(&objects, code, instruction)
             .map(Some)
     }
 
-    /// What one of the frames from a place on was given, or has in a variable, that is the object. In a library's functions variables are
-    /// called after what they are for.
+    /// What one of the frames from a place on was given, calls a method of, or has in a variable, that is the object. In a library's functions
+    /// variables are called after what they are for: a library that does not lie where packages are installed is asked last.
     fn name_of(
         &mut self,
         object: Address,
@@ -126,27 +173,42 @@ impl Reader<'_> {
         frames: &[FrameAddress],
         task: &Waiting<'_>,
     ) -> Result<Option<String>, ReadError> {
+        let mut of_library = None;
         for (place, at) in frames.iter().enumerate().skip(first) {
             let Some(awaited) = self.awaited(place, task)? else {
                 break;
             };
-            let is_own = task
-                .stack
-                .get(place)
-                .is_some_and(|frame| frame.origin.rank == Rank::Application);
-            if !is_own {
+            let Some(frame) = task.stack.get(place) else { break };
+            if frame.origin.rank != Rank::Application {
                 continue;
             }
-            for text in awaited.names {
-                if !OWN.contains(&&*text) && self.evaluate(&text, *at)? == Some(object) {
-                    return Ok(Some(text));
-                }
+            let is_library = self.rules().is_of_known_package(&frame.file);
+            if is_library && of_library.is_some() {
+                continue;
             }
-            if let Some(name) = self.variable_for(object, *at)? {
-                return Ok(Some(name));
+            let name = self.name_in(object, *at, awaited)?;
+            if is_library {
+                of_library = name;
+            } else if name.is_some() {
+                return Ok(name);
             }
         }
-        Ok(None)
+        Ok(of_library)
+    }
+
+    /// What one frame calls an object.
+    fn name_in(
+        &mut self,
+        object: Address,
+        at: FrameAddress,
+        awaited: Awaited,
+    ) -> Result<Option<String>, ReadError> {
+        for text in awaited.names.into_iter().chain(awaited.receiver) {
+            if !OWN.contains(&&*text) && self.evaluate(&text, at)? == Some(object) {
+                return Ok(Some(text));
+            }
+        }
+        self.variable_for(object, at)
     }
 
     /// The variable of a frame that refers to an object.

@@ -5,6 +5,7 @@
 
 mod deadlines;
 mod fields;
+mod futures;
 mod holders;
 mod known;
 mod label;
@@ -12,7 +13,9 @@ mod path;
 mod reader;
 mod requests;
 mod rules;
+mod sql;
 mod values;
 
-pub use reader::{Reader, Waiting};
+pub use holders::Held;
+pub use reader::{Learnt, Reader, Waiting};
 pub use rules::Rules;

@@ -1,6 +1,7 @@
 //! Where a fact is found, written as Python would write it: `self._waiters`, `len(self._queue)`, `h._when`, `transport._extra['peername']`.
 //!
-//! No code of the target runs: an attribute is what is in a slot or in the instance's `__dict__`, an item is one of a tuple, a list or a dict.
+//! No code of the target runs: an attribute is what is in a slot or in the instance's `__dict__`, or the `__self__` of a method; an item is one of
+//! a tuple, a list or a dict.
 
 use std::fmt;
 
@@ -29,6 +30,42 @@ pub enum Step {
     Item(u64),
     /// What a dict has under this key.
     Key(String),
+    /// What a dict has under its first key.
+    AnyKey,
+}
+
+/// A number, as paths to numbers that are added or taken away: `self._maxsize - len(self._free)`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Sum {
+    /// Each, and whether it is taken away.
+    pub terms: Vec<(Path, bool)>,
+}
+
+impl TryFrom<String> for Sum {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        let mut words = text.split(' ');
+        let first = Path::try_from(words.next().unwrap_or_default().to_owned())?;
+        let mut terms = vec![(first, false)];
+        while let Some(sign) = words.next() {
+            let is_taken_away = match sign {
+                "+" => false,
+                "-" => true,
+                _ => {
+                    return Err(PathError {
+                        at: text.len(),
+                        text,
+                        what: "` + ` or ` - `",
+                    });
+                }
+            };
+            let path = Path::try_from(words.next().unwrap_or_default().to_owned())?;
+            terms.push((path, is_taken_away));
+        }
+        Ok(Self { terms })
+    }
 }
 
 /// What is wrong with the text of a path.
@@ -90,6 +127,7 @@ fn step(text: &str) -> Option<(Step, &str)> {
     let key = inner.strip_prefix('\'').and_then(|it| it.strip_suffix('\''));
     let step = match key {
         Some(key) => Step::Key(key.to_owned()),
+        None if inner == "*" => Step::AnyKey,
         None => Step::Item(inner.parse().ok()?),
     };
     Some((step, rest))
@@ -108,6 +146,7 @@ impl fmt::Display for Path {
                 Step::Attribute(name) => write!(formatter, ".{name}")?,
                 Step::Item(index) => write!(formatter, "[{index}]")?,
                 Step::Key(key) => write!(formatter, "['{key}']")?,
+                Step::AnyKey => formatter.write_str("[*]")?,
             }
         }
         formatter.write_str(behind)
@@ -116,7 +155,22 @@ impl fmt::Display for Path {
 
 #[cfg(test)]
 mod tests {
-    use super::Path;
+    use super::{Path, Sum};
+
+    #[test]
+    fn a_number_is_a_sum() {
+        let sum = Sum::try_from("a.b - len(c) + d[*].e".to_owned()).expect("a sum");
+        let terms: Vec<_> = sum
+            .terms
+            .iter()
+            .map(|(path, minus)| (path.to_string(), *minus))
+            .collect();
+        let expected = [("a.b", false), ("len(c)", true), ("d[*].e", false)];
+        assert_eq!(terms, expected.map(|(path, minus)| (path.to_owned(), minus)));
+        for text in ["a b", "a -", "a * b", "- a", ""] {
+            Sum::try_from(text.to_owned()).expect_err(text);
+        }
+    }
 
     #[test]
     fn a_path_is_written_as_it_is_read() {

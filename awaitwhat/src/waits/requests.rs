@@ -25,6 +25,16 @@ impl Reader<'_> {
     ) -> Result<(), ReadError> {
         resource.method = self.first_of(at, rule.method.as_ref(), |this, object| this.plain_text(object))?;
         resource.url = self.first_of(at, rule.url.as_ref(), |this, object| this.url(object))?;
+        self.follow_transports(rule, at, resource)
+    }
+
+    /// Reads what the transports of a connection say that is not known yet.
+    pub(super) fn follow_transports(
+        &mut self,
+        rule: &'static Rule,
+        at: FrameAddress,
+        resource: &mut Resource,
+    ) -> Result<(), ReadError> {
         let itself = |_: &mut Self, object| Ok(Some(object));
         let mut transport = self.first_of(at, rule.transport.as_ref(), itself)?;
         for _ in 0..MAX_TRANSPORTS {

@@ -1,13 +1,13 @@
 //! Rules: which function waits for what, and where the facts of it are. They are data, a file per library.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::path::Path;
+use super::path::{Path, Sum};
 use crate::resource::ResourceKind;
 
 /// The rules that come with awaitwhat. Of two that fit, the one of the outer function counts, and of one function the first.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 14] = [
     ("asyncio", include_str!("rules/asyncio.toml")),
     ("streams", include_str!("rules/streams.toml")),
     ("processes", include_str!("rules/processes.toml")),
@@ -18,6 +18,10 @@ const FILES: [(&str, &str); 10] = [
     ("aiohttp", include_str!("rules/aiohttp.toml")),
     ("httpcore", include_str!("rules/httpcore.toml")),
     ("websockets", include_str!("rules/websockets.toml")),
+    ("asyncpg", include_str!("rules/asyncpg.toml")),
+    ("psycopg", include_str!("rules/psycopg.toml")),
+    ("redis", include_str!("rules/redis.toml")),
+    ("sqlalchemy", include_str!("rules/sqlalchemy.toml")),
 ];
 
 /// One rule; `docs/naming-a-wait.md` explains each key.
@@ -28,14 +32,12 @@ pub struct Rule {
     pub file: String,
     /// Its qualified name.
     pub function: String,
-    /// The function that it is waiting in itself, or several: the rule holds only while one of them is the innermost one of the chain that a rule
-    /// knows.
-    pub over: Option<Names>,
+    /// The functions of which it waits in one itself: the rule holds only while that is the innermost one of the chain that a rule knows.
+    pub over: Option<Functions>,
     /// The function that it waits in directly, where it may wait in several.
     pub calls: Option<String>,
-    /// What has to be there for the rule to be meant: a function may wait for several things.
-    #[serde(rename = "where")]
-    pub meant: Option<Path>,
+    /// What has to be there, or else the rule does not hold.
+    pub when: Option<Path>,
     pub kind: ResourceKind,
     /// What the user reads, instead of what the kind is called: `an item of queue`.
     pub words: Option<String>,
@@ -52,13 +54,20 @@ pub struct Rule {
     pub holders: bool,
     /// The one task that has it.
     pub owner: Option<Path>,
-    /// A container of things of which each user has one: whoever uses one of them has a part of it.
+    /// A container of things of which each user has one: whoever has one of them has a part of it.
     pub parts: Option<Path>,
-    pub size: Option<Places>,
-    pub limit: Option<Places>,
-    pub free: Option<Places>,
+    /// The futures of which it waits for one, some or all; whether those that have ended leave it; how many of these have failed.
+    pub children: Option<Path>,
+    #[serde(default)]
+    pub children_leave: bool,
+    pub failed: Option<Places>,
+    pub size: Option<Sums>,
+    pub limit: Option<Sums>,
+    pub free: Option<Sums>,
     /// When the wait ends by itself, by the clock of the loop, in seconds.
     pub deadline: Option<Places>,
+    /// How long the wait lasts in all, in seconds: it began so long before the deadline.
+    pub lasts: Option<Places>,
     pub fd: Option<Places>,
     /// What the connection's transport is, which says the descriptor and both addresses.
     pub transport: Option<Places>,
@@ -72,6 +81,9 @@ pub struct Rule {
     pub port: Option<Places>,
     pub pid: Option<Places>,
     pub command: Option<Places>,
+    /// What a server was asked, and the arguments that it was given besides.
+    pub query: Option<Places>,
+    pub arguments: Option<Places>,
     #[serde(default)]
     pub detail: BTreeMap<String, Path>,
 }
@@ -81,11 +93,39 @@ pub struct Rule {
 #[serde(deny_unknown_fields)]
 pub struct HolderRule {
     /// The name of the class whose block it is, or of one that this is derived from.
-    pub class: String,
-    /// From an object of the class, which is called `self` here, to what the task has.
-    pub object: Path,
+    pub class: Option<String>,
+    /// Or else how the path of a function's file ends, and the qualified name of the function: whoever is in it, or in the block of a context
+    /// manager that it makes, has something.
+    pub file: Option<String>,
+    pub function: Option<String>,
+    /// From an object of the class, which is called `self` here, or from a variable of the function, to what the task has, or to one of the
+    /// `parts` of what others wait for.
+    pub object: Places,
+    /// What has to be there, or else it has nothing.
+    pub when: Option<Path>,
+    /// The part of it that the task has: of one part a task has no more than one.
+    pub part: Option<Path>,
+    /// Whether a variable is enough, and no block is needed. Other tasks may have the same part then.
+    #[serde(default)]
+    pub variable: bool,
     /// The method that gives it up for as long as it waits.
     pub unless: Option<String>,
+}
+
+impl HolderRule {
+    /// Whether it is about a class of one of these names.
+    pub fn is_of_class(&self, names: &[std::sync::Arc<str>]) -> bool {
+        let class = self.class.as_deref();
+        class.is_some_and(|class| names.iter().any(|name| **name == *class))
+    }
+
+    /// Whether it is about a function. Before 3.11 a code object knows its function's plain name only.
+    pub fn is_of_function(&self, name: &str, file: &str) -> bool {
+        let (Some(function), Some(end)) = (&self.function, &self.file) else {
+            return false;
+        };
+        (name == function || name == plain_name(function)) && is_path_end(file, end)
+    }
 }
 
 /// What ends by itself whatever goes on in the block of an object.
@@ -104,15 +144,6 @@ pub struct DeadlineRule {
 pub struct GroupRule {
     /// The name of the class, or of one that it is derived from.
     pub class: String,
-}
-
-/// What a task uses while it is in a function.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UserRule {
-    pub file: String,
-    pub function: String,
-    pub object: Path,
 }
 
 /// What a transport says of its connection. Its paths begin at an object of the class, which is called `self` here.
@@ -168,15 +199,15 @@ pub struct UrlRule {
     pub path: Places,
 }
 
-/// Names of functions.
+/// One function, or several.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
-pub enum Names {
+pub enum Functions {
     One(String),
     Several(Vec<String>),
 }
 
-impl Names {
+impl Functions {
     pub fn contains(&self, name: &str) -> bool {
         match self {
             Self::One(one) => one == name,
@@ -185,12 +216,56 @@ impl Names {
     }
 }
 
+/// What a future stands for that ends a chain, where no rule is about the function that awaits it: one of a class, or one with a callback.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FutureRule {
+    /// The name of the future's class, or of one that it is derived from.
+    pub class: Option<String>,
+    /// A callback of the future that leads to what it stands for.
+    pub callback: Option<Callback>,
+    pub kind: ResourceKind,
+    pub words: Option<String>,
+    pub operation: Option<String>,
+    /// From what it stands for, which is called `self` here, to the futures that it waits for.
+    pub children: Option<Path>,
+}
+
+/// A function that refers to what a future stands for.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// Its qualified name, and how the path of its file ends.
+    pub function: String,
+    pub file: String,
+    /// The variable from around it.
+    pub variable: String,
+}
+
 /// Where a fact is in one release or the other: the first place that there is counts.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Places {
     One(Path),
     Several(Vec<Path>),
+}
+
+/// A number in one release or the other: the first that there is counts.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Sums {
+    One(Sum),
+    Several(Vec<Sum>),
+}
+
+impl Sums {
+    /// All of them.
+    pub fn all(&self) -> &[Sum] {
+        match self {
+            Self::One(sum) => std::slice::from_ref(sum),
+            Self::Several(sums) => sums,
+        }
+    }
 }
 
 impl Places {
@@ -208,11 +283,6 @@ impl Rule {
     pub fn plain_name(&self) -> &str {
         plain_name(&self.function)
     }
-
-    /// The class that its function is a method of.
-    pub fn class(&self) -> Option<&str> {
-        class_of(&self.function)
-    }
 }
 
 /// What a code object has of a qualified name before 3.11.
@@ -220,9 +290,10 @@ pub fn plain_name(function: &str) -> &str {
     function.rsplit_once('.').map_or(function, |(_, name)| name)
 }
 
-/// The class that a function is a method of, as its qualified name says.
+/// The class that a function is a method of, or is made by a method of, as its qualified name says.
 pub fn class_of(function: &str) -> Option<&str> {
-    let (class, _) = function.rsplit_once('.')?;
+    let outer = function.split(".<locals>").next()?;
+    let (class, _) = outer.rsplit_once('.')?;
     Some(plain_name(class))
 }
 
@@ -239,28 +310,28 @@ struct RuleFile {
     #[serde(default)]
     group: Vec<GroupRule>,
     #[serde(default)]
-    user: Vec<UserRule>,
-    #[serde(default)]
     transport: Vec<TransportRule>,
     #[serde(default)]
     url: Vec<UrlRule>,
     #[serde(default)]
     field: Vec<FieldRule>,
+    #[serde(default)]
+    future: Vec<FutureRule>,
 }
 
 /// All rules: those about waits by the plain name of their function.
 #[derive(Debug, Default)]
 pub struct Rules {
     waits: HashMap<String, Vec<Rule>>,
-    /// Folders of the libraries that they are about.
-    libraries: HashSet<String>,
+    /// The folders that files of the rules are in.
+    packages: BTreeSet<String>,
     holders: Vec<HolderRule>,
     deadlines: Vec<DeadlineRule>,
     groups: Vec<GroupRule>,
-    users: Vec<UserRule>,
     transports: Vec<TransportRule>,
     urls: Vec<UrlRule>,
     fields: Vec<FieldRule>,
+    futures: Vec<FutureRule>,
 }
 
 impl Rules {
@@ -285,26 +356,25 @@ impl Rules {
     fn add(&mut self, text: &str) -> Result<(), toml::de::Error> {
         let file: RuleFile = toml::from_str(text)?;
         for rule in file.wait {
-            if let Some((library, _)) = rule.file.split_once('/') {
-                self.libraries.insert(library.to_owned());
-            }
+            let package = rule.file.split_once('/').map(|(package, _)| package.to_owned());
+            self.packages.extend(package);
             let of_name = self.waits.entry(rule.plain_name().to_owned());
             of_name.or_default().push(rule);
         }
         self.holders.extend(file.holder);
         self.deadlines.extend(file.deadline);
         self.groups.extend(file.group);
-        self.users.extend(file.user);
         self.transports.extend(file.transport);
         self.urls.extend(file.url);
         self.fields.extend(file.field);
+        self.futures.extend(file.future);
         Ok(())
     }
 
-    /// Whether a file is in the folder of a library that rules are about, wherever that is installed.
-    pub fn is_of_library(&self, file: &str) -> bool {
-        let mut folders = file.rsplit('/').skip(1);
-        folders.any(|folder| self.libraries.contains(folder))
+    /// Whether a file is in a folder of a package that there are rules for.
+    pub fn is_of_known_package(&self, file: &str) -> bool {
+        let (folders, _) = file.rsplit_once('/').unwrap_or_default();
+        folders.split('/').any(|folder| self.packages.contains(folder))
     }
 
     /// The rules for blocks that stand for something else.
@@ -337,17 +407,9 @@ impl Rules {
         &self.fields
     }
 
-    /// As [`Rules::of_function`], of what a task uses while it is in the function.
-    pub fn of_users<'r, 'n>(
-        &'r self,
-        name: &'n str,
-        file: &'n str,
-    ) -> impl Iterator<Item = &'r UserRule> + use<'r, 'n> {
-        let is_meant = move |rule: &&UserRule| {
-            let is_name = name == rule.function || name == plain_name(&rule.function);
-            is_name && is_path_end(file, &rule.file)
-        };
-        self.users.iter().filter(is_meant)
+    /// The rules for futures.
+    pub fn of_futures(&self) -> &[FutureRule] {
+        &self.futures
     }
 
     /// The rules for functions of this name and file. Before 3.11 a code object knows its function's plain name only, and the class has to be asked
@@ -357,11 +419,16 @@ impl Rules {
         name: &'n str,
         file: &'n str,
     ) -> impl Iterator<Item = &'r Rule> + use<'r, 'n> {
-        let plain = name.rsplit_once('.').map_or(name, |(_, plain)| plain);
+        let plain = plain_name(name);
         let candidates = self.waits.get(plain).into_iter().flatten();
-        candidates
-            .filter(move |rule| (name == plain || name == rule.function) && is_path_end(file, &rule.file))
+        candidates.filter(move |rule| (name == plain || name == rule.function) && is_of_file(file, rule))
     }
+}
+
+/// Whether a function of this file may be the one of a rule. What older Cythons have compiled has no file: its qualified name has to do, and that
+/// the rule of an outer function also fits.
+fn is_of_file(file: &str, rule: &Rule) -> bool {
+    is_path_end(file, &rule.file) || file.is_empty() && rule.file.ends_with(".pyx")
 }
 
 /// Whether a path ends with these folders and this file.
@@ -393,7 +460,7 @@ mod tests {
 
     #[test]
     fn libraries_are_known_wherever_they_are() {
-        let is_known = |file| Rules::built_in().is_of_library(file);
+        let is_known = |file| Rules::built_in().is_of_known_package(file);
         assert!(is_known("/opt/vendored/aiohttp/streams.py"));
         assert!(is_known("/usr/lib/python3.12/asyncio/locks.py"));
         assert!(!is_known("/srv/myaiohttp/aiohttp.py"));

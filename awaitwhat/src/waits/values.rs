@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use super::path::Path;
 use super::reader::Reader;
+use super::sql;
 use crate::memory::Address;
 use crate::python::{Objects, ReadError};
 use crate::resource::Detail;
 
 /// Items of a list or a tuple that are looked at for those that wait.
 const MAX_LINE: u64 = 10_000;
+/// Places of a set's table that are looked at: it has up to four times as many as items, rounded up to a power of two.
+const MAX_SET: u64 = 1 << 16;
 /// Characters of a text that are kept.
 const MAX_CHARACTERS: usize = 200;
+/// Keys of a dict of which any is taken.
+const MAX_ANY_KEY: i64 = 64;
+/// Bytes of a query that are looked at.
+const MAX_QUERY: usize = 1 << 16;
 /// Items of a list of words (a command's arguments) that are looked at.
 const MAX_WORDS: u64 = 64;
 
@@ -29,6 +36,8 @@ pub(super) struct Kind {
     is_integer: bool,
     is_socket: bool,
     is_memory_view: bool,
+    /// It is bound to an object (`method`).
+    pub(super) is_method: bool,
 }
 
 /// Containers whose items are counted.
@@ -54,6 +63,7 @@ impl Kind {
             is_integer: false,
             is_socket: false,
             is_memory_view: false,
+            is_method: false,
         };
         for base in objects.resolution_order(type_object)? {
             let container = match base {
@@ -68,6 +78,7 @@ impl Kind {
                     name => {
                         kind.is_integer |= base == types.long;
                         kind.is_socket |= name == "_socket.socket";
+                        kind.is_method |= name == "method" && !objects.is_heap_type(base)?;
                         kind.is_memory_view |= name == "memoryview" && !objects.is_heap_type(base)?;
                         if name.contains('.') && !objects.is_heap_type(base)? {
                             kind.extensions.push(name.to_owned());
@@ -159,7 +170,7 @@ impl Reader<'_> {
             Some(Container::Deque) => objects.first_deque_items(object),
             Some(Container::List) => objects.first_list_items(object, MAX_LINE),
             Some(Container::Tuple) => objects.first_tuple_items(object, MAX_LINE),
-            Some(Container::Set) => objects.first_set_items(object, MAX_LINE),
+            Some(Container::Set) => objects.first_set_items(object, MAX_SET),
             Some(Container::Dict | Container::Bytes) | None => Ok(Vec::new()),
         }
     }
@@ -183,6 +194,16 @@ impl Reader<'_> {
             Some(Container::Dict) => self.frames().objects.dict_get(object, key),
             _ => Ok(None),
         }
+    }
+
+    /// What a dict has under its first key, unless it has very many.
+    pub(super) fn first_value(&mut self, object: Address) -> Result<Option<Address>, ReadError> {
+        let is_small = self.length(object)?.is_some_and(|length| length <= MAX_ANY_KEY);
+        if self.container(object)? != Some(Container::Dict) || !is_small {
+            return Ok(None);
+        }
+        let items = self.frames().objects.dict_items(object)?;
+        Ok(items.first().map(|(_, value)| *value))
     }
 
     /// The value of an `int` or a `bool`; of a socket its descriptor, which it begins with (`PySocketSockObject.sock_fd`, an `int`, of 3.7 to
@@ -243,6 +264,47 @@ impl Reader<'_> {
             text.push('…');
         }
         Ok(Some(text.into()))
+    }
+
+    /// What a server was asked, on one line. Literals in it are told only where arguments are.
+    pub(super) fn query(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let objects = self.frames().objects;
+        let (text, is_cut) = if self.kind_of(object)?.container == Some(Container::Bytes) {
+            match objects.is_exactly(object, objects.types.bytes)? {
+                true => (objects.bytes(object, MAX_QUERY)?, false),
+                false => return Ok(None),
+            }
+        } else if objects.is_exactly(object, objects.types.unicode)? {
+            let text = objects.text(object)?;
+            (text.text.into_bytes(), text.is_cut)
+        } else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&text);
+        let shown = match self.tells_arguments {
+            true => sql::on_one_line(&text),
+            false => sql::without_literals(&text, is_cut),
+        };
+        Ok(Some(cut(&shown)).filter(|shown| !shown.is_empty()))
+    }
+
+    /// The values of a list or a tuple of arguments, or of one that is alone, in a row.
+    pub(super) fn arguments(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {
+        let items = match self.container(object)? {
+            Some(Container::List | Container::Tuple) => self.items(object)?,
+            _ => vec![object],
+        };
+        let mut shown = Vec::new();
+        for item in items.iter().take(MAX_WORDS as usize) {
+            shown.push(match self.plain_value(*item)? {
+                Some(Detail::Text(text)) if self.text(*item)?.is_some() => format!("'{text}'"),
+                Some(Detail::Text(text)) => text.to_string(),
+                Some(Detail::Number(number)) => number.to_string(),
+                None if *item == self.frames().objects.types.none => "None".to_owned(),
+                None => "…".to_owned(),
+            });
+        }
+        Ok(Some(cut(&shown.join(", "))).filter(|shown| !shown.is_empty()))
     }
 
     fn text(&mut self, object: Address) -> Result<Option<Arc<str>>, ReadError> {

@@ -12,14 +12,19 @@ use super::{Provided, Python, root};
 use crate::repo;
 
 /// The newest of each that there is for a version.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 18] = [
     "aiohttp",
     "aiosqlite",
     "anyio",
+    "asyncpg",
     "fastapi",
     "greenlet",
     "gunicorn",
     "httpx",
+    "psycopg",
+    "psycopg_binary",
+    "psycopg_pool",
+    "redis",
     "sqlalchemy",
     "trio",
     "uvicorn",

@@ -1,6 +1,5 @@
 //! A picture as SVG, laid out by `layout-rs`.
 
-use layout::backends::svg::SVGWriter;
 use layout::core::base::Orientation;
 use layout::core::color::Color;
 use layout::core::geometry::Point;
@@ -9,6 +8,7 @@ use layout::std_shapes::shapes::{Arrow as Line, Element, LineEndKind, ShapeKind}
 use layout::topo::layout::VisualGraph;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::canvas::Canvas;
 use super::{Picture, Tile};
 use crate::graph::EdgeKind;
 
@@ -38,9 +38,9 @@ pub(super) fn drawn(picture: &Picture) -> Result<String, TooLarge> {
     if boxes > MAX_BOXES || arrows > MAX_ARROWS {
         return Err(TooLarge { boxes, arrows });
     }
-    let mut svg = SVGWriter::new();
+    let mut svg = Canvas::new();
     if boxes == 0 {
-        return Ok(svg.finalize());
+        return Ok(svg.finished());
     }
     let mut graph = VisualGraph::new(Orientation::LeftToRight);
     let places: Vec<_> = picture
@@ -64,7 +64,7 @@ pub(super) fn drawn(picture: &Picture) -> Result<String, TooLarge> {
         }
     }
     graph.do_it(false, false, false, &mut svg);
-    Ok(svg.finalize())
+    Ok(svg.finished())
 }
 
 fn element(it: &Tile) -> Element {

@@ -1,0 +1,334 @@
+//! What the tasks of a traced target wait for. To ask all of them at every look would cost more than the trace does, so chance picks some, and the time of a
+//! chain is shared among what these wait for.
+//!
+//! A task that rests is asked in the same rest in which its chain was read: its thread has not run since. An answer of which that is not
+//! certain is none.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use awaitwhat_common::event::TaskState;
+use awaitwhat_common::plan::LoopId;
+use awaitwhat_common::status::{SliceStatus, TaskStatus};
+use foldhash::fast::RandomState;
+
+use super::assemble::readable;
+use super::chance::Chance;
+use super::jobs::job_behind;
+use super::observer::Observer;
+use super::passes::cpu_seconds;
+use super::waits::{Suspended, bare_future, waiting};
+use crate::chains::ChainId;
+use crate::decode::{Origin, SliceRecord, TaskRecord};
+use crate::memory::{Address, Fault};
+use crate::profile::{Part, Split, Thing};
+use crate::python::executor::Chained;
+use crate::resource::{Resource, ResourceKind};
+use crate::waits::{Learnt, Reader};
+
+/// What asking may take of a CPU, and how much (s) it may take at first, as everything is new then.
+const SHARE_OF_CPU: f64 = 0.005;
+const HEAD_START: f64 = 0.02;
+/// Tasks of one chain that are asked at one look, at most. Few, as those that are asked last tell of long rests only.
+const ASKED_OF_CHAIN: usize = 4;
+
+/// See the module.
+pub(super) struct Answers {
+    began: Instant,
+    /// CPU time (s) that asking has taken so far.
+    spent: f64,
+    chance: Chance,
+    /// Whether tasks of this look are asked at all.
+    is_open: bool,
+    /// Chains that were met since tasks were asked last, with some tasks of each.
+    met: HashMap<LoopId, HashMap<ChainId, Met, RandomState>>,
+    passes: HashMap<LoopId, Pass>,
+    chains: HashMap<ChainId, Asked, RandomState>,
+    /// What was learnt of code and of types, by the number of the layout.
+    learnt: HashMap<u32, Learnt>,
+}
+
+/// The last pass over a loop's tasks, by its number in the records.
+#[derive(Default)]
+struct Pass {
+    number: u64,
+    /// All its looks so far were such that tasks are asked.
+    is_whole: bool,
+    /// Chains that it has met so far.
+    met: HashSet<ChainId, RandomState>,
+}
+
+/// How many tasks of a chain were met, and some of them, each with the number of its layout.
+#[derive(Default)]
+struct Met {
+    tasks: u64,
+    picked: Vec<(Suspended, u32)>,
+}
+
+/// What is known of a chain.
+#[derive(Default)]
+struct Asked {
+    split: Split,
+    /// The loop whose tasks were met in it last.
+    event_loop: LoopId,
+    /// No rule is for the function that it ends in.
+    has_no_rule: bool,
+    /// Times that its tasks were asked in vain.
+    in_vain: u64,
+}
+
+impl Answers {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            began: Instant::now(),
+            spent: 0.0,
+            chance: Chance::new(seed),
+            is_open: false,
+            met: HashMap::new(),
+            passes: HashMap::new(),
+            chains: HashMap::default(),
+            learnt: HashMap::new(),
+        }
+    }
+
+    /// Another look begins: what was met before may have had a turn since. How many looks are left out only depends on what it took to ask before.
+    pub(super) fn begin_look(&mut self) {
+        self.met.clear();
+        self.is_open = self.is_affordable();
+    }
+
+    fn is_affordable(&self) -> bool {
+        self.spent <= HEAD_START + SHARE_OF_CPU * self.began.elapsed().as_secs_f64()
+    }
+
+    /// Takes a task that was met. Those that wait at rest may be asked.
+    pub(super) fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId, is_ready: bool) {
+        let is_waiting = record.state == TaskState::Waiting && !is_ready && !record.address.is_null();
+        let is_whole = record.status != TaskStatus::Truncated;
+        if !self.is_open || record.origin.in_context || !is_waiting || !is_whole || self.is_known(chain) {
+            return;
+        }
+        let event_loop = record.origin.event_loop;
+        self.pass(event_loop, record.origin.pass).met.insert(chain);
+        let met = self.met.entry(event_loop).or_default().entry(chain).or_default();
+        met.tasks += 1;
+        let task = (Suspended::of(record, chain), record.layout);
+        if met.picked.len() < ASKED_OF_CHAIN {
+            met.picked.push(task);
+        } else if let Ok(place) = usize::try_from(self.chance.below(met.tasks))
+            && let Some(other) = met.picked.get_mut(place)
+        {
+            *other = task;
+        }
+    }
+
+    /// Whether nobody has to be asked what tasks of a chain wait for.
+    fn is_known(&self, chain: ChainId) -> bool {
+        let asked = self.chains.get(&chain);
+        asked.is_some_and(|it| it.has_no_rule || it.split.is_settled())
+    }
+
+    /// The pass with this number.
+    fn pass(&mut self, event_loop: LoopId, number: u64) -> &mut Pass {
+        let pass = self.passes.entry(event_loop).or_default();
+        if pass.number != number {
+            *pass = Pass {
+                number,
+                is_whole: true,
+                met: HashSet::default(),
+            };
+        }
+        pass
+    }
+
+    /// Takes the end of a slice. Nobody is left in a chain that a whole pass has not met.
+    pub(super) fn slice(&mut self, slice: &SliceRecord) {
+        let Origin { event_loop, pass, .. } = slice.origin;
+        if slice.origin.in_context {
+            return;
+        }
+        let is_open = self.is_open;
+        let now = self.now();
+        let pass = self.pass(event_loop, pass);
+        pass.is_whole &= is_open;
+        if slice.status != SliceStatus::PassComplete || !pass.is_whole {
+            return;
+        }
+        let met = std::mem::take(&mut pass.met);
+        for (chain, asked) in &mut self.chains {
+            if asked.event_loop == event_loop && !met.contains(chain) {
+                asked.split.end(now);
+            }
+        }
+    }
+
+    /// Seconds since the trace began.
+    fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    /// Asks some of the tasks that were met, as long as their threads rest. `is_at_rest` says whether a loop's thread has not run since.
+    pub(super) fn ask(
+        &mut self,
+        observer: &Observer,
+        is_at_rest: impl Fn(LoopId) -> bool,
+    ) -> Result<(), Fault> {
+        for (event_loop, met) in std::mem::take(&mut self.met) {
+            let is_at_rest = || is_at_rest(event_loop);
+            for (chain, met) in self.in_order(met) {
+                if !self.is_affordable() || !is_at_rest() {
+                    break;
+                }
+                let before = cpu_seconds();
+                let found = self.read(observer, &met, is_at_rest)?;
+                self.note(chain, event_loop, &met, found);
+                self.spent += cpu_seconds() - before;
+            }
+        }
+        Ok(())
+    }
+
+    /// First the chains of which nothing is known yet, then the others by chance.
+    fn in_order(&mut self, met: HashMap<ChainId, Met, RandomState>) -> Vec<(ChainId, Met)> {
+        let is_answered = |chain: &ChainId| {
+            let asked = self.chains.get(chain);
+            asked.is_some_and(|asked| asked.split.is_answered())
+        };
+        let mut chains: Vec<_> = met
+            .into_iter()
+            .map(|it| (is_answered(&it.0), self.chance.share(), it))
+            .collect();
+        chains.sort_unstable_by(|(one, place, _), (other, behind, _)| {
+            one.cmp(other).then_with(|| place.total_cmp(behind))
+        });
+        chains.into_iter().map(|(_, _, chain)| chain).collect()
+    }
+
+    /// What tasks of a chain wait for, as far as that fits together and they rest until it is read.
+    fn read(
+        &mut self,
+        observer: &Observer,
+        met: &Met,
+        is_at_rest: impl Fn() -> bool,
+    ) -> Result<Found, Fault> {
+        let tasks = || met.picked.iter();
+        let first_reads = tasks().flat_map(|(task, _)| task.first_read());
+        observer.memory.fetch_ahead(first_reads)?;
+        let mut things = Vec::new();
+        // Where the thread wakes up, those that come first were asked: by chance, too.
+        let first = usize::try_from(self.chance.below(met.picked.len() as u64)).unwrap_or(0);
+        for (task, layout) in tasks().cycle().skip(first).take(met.picked.len()) {
+            let Some(frames) = observer.interpreter.frames(&observer.memory, *layout) else {
+                return Ok(Found::NoRule);
+            };
+            let tells_arguments = observer.tells_arguments();
+            let futures = observer.interpreter.future_types(*layout).copied();
+            let mut reader = match self.learnt.remove(layout) {
+                Some(learnt) => Reader::with(frames, futures, tells_arguments, learnt),
+                None => Reader::new(frames, futures, tells_arguments),
+            };
+            let found = ask_one(observer, &mut reader, task, *layout);
+            self.learnt.insert(*layout, reader.into_learnt());
+            let thing = match found? {
+                Answer::NoRule => return Ok(Found::NoRule),
+                _ if !is_at_rest() => break,
+                Answer::Changed => continue,
+                Answer::For(thing) => thing,
+            };
+            things.push(thing);
+        }
+        Ok(Found::Things(things))
+    }
+
+    /// Notes what came of asking some tasks of a chain.
+    fn note(&mut self, chain: ChainId, event_loop: LoopId, met: &Met, found: Found) {
+        let now = self.now();
+        let pass = self.passes.get(&event_loop).map_or(0, |pass| pass.number);
+        let asked = self.chains.entry(chain).or_default();
+        asked.event_loop = event_loop;
+        match found {
+            Found::NoRule => asked.has_no_rule = true,
+            Found::Things(things) if things.is_empty() => asked.in_vain += 1,
+            Found::Things(things) => asked.split.answer(now, pass, met.tasks, things),
+        }
+    }
+
+    /// What tasks of a chain waited for, and the share of each; nothing where that is not known. The chain is forgotten. How often tasks were asked
+    /// in vain is counted where none has told.
+    pub(super) fn take(&mut self, chain: ChainId, in_vain: &mut u64) -> Vec<Part> {
+        let now = self.now();
+        let Some(asked) = self.chains.remove(&chain) else {
+            return Vec::new();
+        };
+        let parts = asked.split.into_parts(now);
+        if parts.is_empty() {
+            *in_vain += asked.in_vain;
+        }
+        parts
+    }
+
+    /// A loop has ended, or is walked anew.
+    pub(super) fn forget(&mut self, event_loop: LoopId) {
+        self.met.remove(&event_loop);
+        self.passes.remove(&event_loop);
+        let now = self.now();
+        let of_loop = |asked: &&mut Asked| asked.event_loop == event_loop;
+        self.chains
+            .values_mut()
+            .filter(of_loop)
+            .for_each(|asked| asked.split.end(now));
+    }
+
+    /// Time has passed: what was learnt may hold no longer, of these code objects surely.
+    pub(super) fn forget_learnt(&mut self, codes: &[Address]) {
+        self.learnt.values_mut().for_each(|learnt| learnt.forget(codes));
+    }
+}
+
+/// What came of asking tasks of a chain.
+enum Found {
+    NoRule,
+    /// What those wait for that could be read in time.
+    Things(Vec<Thing>),
+}
+
+/// What came of asking one task.
+enum Answer {
+    /// All tasks with its chain wait for what no rule knows.
+    NoRule,
+    /// What was read does not fit together.
+    Changed,
+    For(Thing),
+}
+
+fn ask_one(
+    observer: &Observer,
+    reader: &mut Reader<'_>,
+    task: &Suspended,
+    layout: u32,
+) -> Result<Answer, Fault> {
+    let waiting = waiting(observer, task, None);
+    let may_match = reader.may_match(&waiting);
+    if may_match && let Some(resource) = readable(reader.resource(&waiting))? {
+        if resource.is_some() {
+            return Ok(Answer::For(in_common(resource)));
+        }
+    } else if may_match {
+        return Ok(Answer::Changed);
+    }
+    let job = readable(job_behind(observer, task, layout, &mut Chained::default()))?;
+    let future = bare_future(observer, reader, task, layout)?;
+    Ok(match job.flatten() {
+        Some(_) => Answer::For(in_common(Some(Resource {
+            label: future.and_then(|future| future.label),
+            ..Resource::of_kind(ResourceKind::Thread)
+        }))),
+        None if future.is_some() || may_match => Answer::For(in_common(future)),
+        None => Answer::NoRule,
+    })
+}
+
+fn in_common(resource: Option<Resource>) -> Thing {
+    resource.map(|resource| Arc::new(resource.in_common()))
+}
