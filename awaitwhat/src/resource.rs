@@ -226,6 +226,7 @@ impl Resource {
             local,
             peer,
             command: self.command,
+            query: self.query,
             ..Self::default()
         }
     }
@@ -241,7 +242,8 @@ impl Resource {
     #[must_use]
     pub fn called(&self) -> String {
         let mut text = self.words.to_string();
-        for part in self.own_label().into_iter().chain(self.peer.as_deref()) {
+        let parts = [self.own_label(), self.query.as_deref(), self.peer.as_deref()];
+        for part in parts.into_iter().flatten() {
             text.push(' ');
             text.push_str(part);
         }

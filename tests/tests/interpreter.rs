@@ -504,7 +504,7 @@ impl<'a> Look<'a> {
             .frames(self.memory, record.layout)
             .context("no frames")?;
         let python_state = match python_future {
-            Some(future) => Reader::new(frames, Some(*types)).python_state(future)?,
+            Some(future) => Reader::new(frames, Some(*types), false).python_state(future)?,
             None => None,
         };
         let state = match record.state {

@@ -78,14 +78,11 @@ pub(super) fn name(resource: &Resource) -> String {
     }
 }
 
-/// What it is, and what the code calls it; once where both are the same word.
+/// What it is, and what the code calls it.
 fn titled(resource: &Resource) -> String {
-    let words = &resource.words;
-    match &resource.label {
-        Some(label) if words.rsplit(' ').next() != Some(&**label) => {
-            format!("{words} {}", fitted(label, NAME_WIDTH))
-        }
-        _ => words.to_string(),
+    match resource.own_label() {
+        Some(label) => format!("{} {}", resource.words, fitted(label, NAME_WIDTH)),
+        None => resource.words.to_string(),
     }
 }
 
