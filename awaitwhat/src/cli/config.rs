@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SortKey, TraceArgs};
+use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, TraceArgs};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -110,6 +110,16 @@ impl TraceConfig {
             target,
         })
     }
+}
+
+/// Checks how the targets of a snapshot are to be read.
+///
+/// # Errors
+/// Those of [`reading`].
+pub fn snapshot(args: &SnapshotArgs, global: &GlobalArgs) -> Result<Options, Error> {
+    let mut options = reading(global, &args.selection.mine)?;
+    options.arguments = args.arguments;
+    Ok(options)
 }
 
 /// Checks how the target is to be read.

@@ -22,6 +22,7 @@ mod memory_limit;
 mod output;
 mod probe;
 mod program;
+mod ps;
 mod signals;
 mod snapshot;
 mod stack;
@@ -67,7 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
-        Command::Ps(args) => runtime.block_on(snapshot::table(&args, &global)),
+        Command::Ps(args) => runtime.block_on(ps::run(&args, &global)),
         Command::Tree(args) => runtime.block_on(snapshot::tree(&args, &global)),
         Command::Graph(args) => runtime.block_on(graph::run(&args, &global)),
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),

@@ -1,11 +1,11 @@
-//! `ps` and `tree`: one snapshot of each process.
+//! One snapshot of each process, for `ps` and `tree`.
 
 use std::io::{self, Write};
 
-use super::args::{GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs};
+use super::args::{GlobalArgs, SelectionArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{config, family, machine_stdout, people_stdout, stdout_width, watch};
+use super::{config, family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{snapshot_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::session;
@@ -16,20 +16,9 @@ use crate::view::{survey, table, tree};
 
 /// How a snapshot is shown to people.
 #[derive(Clone, Copy, Debug)]
-enum View<'a> {
+pub(super) enum View<'a> {
     Table(&'a Rows, &'a Seen),
     Tree,
-}
-
-/// `ps`.
-pub(super) async fn table(args: &PsArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let (rows, pause) = config::rows(args)?;
-    let Some(pause) = pause else {
-        return run(&args.snapshot, global, View::Table(&rows, &Seen::default())).await;
-    };
-    let selected = &args.snapshot.selection;
-    let selection = config::selection(selected, &args.snapshot.processes)?;
-    watch::run(&selection, global, &selected.mine, &rows, pause).await
 }
 
 /// `tree`.
@@ -37,9 +26,9 @@ pub(super) async fn tree(args: &SnapshotArgs, global: &GlobalArgs) -> anyhow::Re
     run(args, global, View::Tree).await
 }
 
-async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
-    let mut options = config::reading(global, &args.selection.mine)?;
-    options.arguments = args.arguments;
+/// One snapshot of each process that is asked for.
+pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
+    let options = config::snapshot(args, global)?;
     let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;

@@ -6,12 +6,11 @@ use std::time::Duration;
 use signal_hook::consts::SIGINT;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::args::GlobalArgs;
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
+use super::people_stdout;
 use super::signals::{Interrupted, Signals};
 use super::snapshot::show_table;
-use super::{config, people_stdout};
 use crate::privileges::{self, Set};
 use crate::selection::Selection;
 use crate::session::{self, Options, Watcher};
@@ -97,24 +96,22 @@ enum Ended {
 
 pub(super) async fn run(
     selection: &Selection,
-    global: &GlobalArgs,
-    mine: &[String],
+    options: &Options,
     rows: &Rows,
     pause: Duration,
 ) -> anyhow::Result<Exit> {
-    let options = config::reading(global, mine)?;
     privileges::only_read(Set::empty());
-    let mut watcher = Watcher::begin(&options)?;
+    let mut watcher = Watcher::begin(options)?;
     let mut signals = Signals::catch()?;
     // What cannot be looked at at all is said as `ps` says it.
     let first = tokio::select! {
-        first = watcher.look(selection, &options) => first?,
+        first = watcher.look(selection, options) => first?,
         signal = signals.received() => return ended(Ended::BySignal(signal)),
     };
     let screen = super::stdout_size().map(|_| Screen::begin()).transpose()?;
     let watching = Watching {
         selection,
-        options: &options,
+        options,
         rows,
         pause,
     };

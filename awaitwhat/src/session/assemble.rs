@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState as RawState;
 
+use super::attach_error::AttachError;
 use super::blocked::{self, Blocked, DueFutures};
 use super::gathering::{Gathering, Named, Visit};
-use super::observer::{AttachError, Observer};
+use super::observer::Observer;
 use super::{holders, sockets, trio};
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};

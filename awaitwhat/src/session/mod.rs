@@ -2,6 +2,7 @@
 
 mod answers;
 mod assemble;
+mod attach_error;
 mod blocked;
 mod chance;
 mod completed;
@@ -10,6 +11,7 @@ mod gathering;
 mod holders;
 mod jobs;
 mod long_turns;
+mod names;
 mod observer;
 mod once;
 mod passes;
@@ -44,9 +46,9 @@ use crate::profile::Profile;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::{Refusals, Refused, Survey};
+use attach_error::AttachError;
+pub use attach_error::SHOW_ALL;
 pub use family::{Child, running_children};
-use observer::AttachError;
-pub use observer::SHOW_ALL;
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;

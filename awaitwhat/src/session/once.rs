@@ -6,9 +6,10 @@ use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
 
 use super::assemble::assemble;
+use super::attach_error::AttachError;
 use super::blocked::Watch;
 use super::gathering::Gathering;
-use super::observer::{AttachError, Manner, Observer, Seen};
+use super::observer::{Manner, Observer, Seen};
 use super::roster::Roster;
 use super::turns::Turns;
 use super::{Error, Options, jobs, waits};

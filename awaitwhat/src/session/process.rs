@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
-use super::observer::AttachError;
+use super::attach_error::AttachError;
 use crate::capture::CaptureError;
 use crate::privileges::is_proc_hiding;
 use crate::processes::{Processes, read_status};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::observer::{AttachError, Manner, Observer};
+use super::attach_error::AttachError;
+use super::observer::{Manner, Observer};
 use super::process::hides_processes;
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::{Capture, CaptureError};

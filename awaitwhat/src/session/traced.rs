@@ -10,9 +10,10 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::TraceOptions;
 use super::answers::Answers;
+use super::attach_error::AttachError;
 use super::completed::Completed;
 use super::long_turns::LongTurns;
-use super::observer::{AttachError, Observer, Seen};
+use super::observer::{Observer, Seen};
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
 use crate::budget::Budget;

@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::observer::{AttachError, Manner};
+use super::attach_error::AttachError;
+use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Traced};
 use super::{Error, Progress, Trace, TraceOptions};
