@@ -148,7 +148,7 @@ async def with_asyncpg():
 
     await until(are_locked)
     await control.close()
-    start(guest(connections.pop()), kind=None)
+    start(guest(connections.pop()), kind="future", label="truth.never()", query=None)
     wanting = [(wants_block(), "pool"), (wants_query(), "app.db")]
     for position, (coroutine, label) in enumerate(wanting, 1):
         facts = {"size": 3, "limit": pool.get_max_size(), "waiters": 2, "holder_known": False, "label": label}

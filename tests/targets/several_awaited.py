@@ -122,7 +122,10 @@ async def main():
     future = truth.never()
     start("shielded future", shielding(future), kind="future", id=truth.address(future), type="Future", operation="shield")
     # A callback of that name is not one of asyncio's.
-    start("plain", at(like_shield()))
+    plain = like_shield()
+    bare = {"kind": "future", "id": truth.address(plain), "type": "Future", "label": "awaitable", "operation": None}
+    # What is written in Python is not told to be a bare future.
+    start("plain", at(plain), **({} if "pure" in sys.argv else bare))
     for _ in range(4):
         await asyncio.sleep(0)
     for end in ends:
