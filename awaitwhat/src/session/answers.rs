@@ -230,13 +230,15 @@ impl Answers {
             };
             let found = ask_one(observer, &mut reader, task, *layout);
             self.learnt.insert(*layout, reader.into_learnt());
-            let thing = match found? {
+            let found = found?;
+            if !is_at_rest() {
+                break;
+            }
+            match found {
                 Answer::NoRule => return Ok(Found::NoRule),
-                _ if !is_at_rest() => break,
-                Answer::Changed => continue,
-                Answer::For(thing) => thing,
-            };
-            things.push(thing);
+                Answer::Changed => {}
+                Answer::For(thing) => things.push(thing),
+            }
         }
         Ok(Found::Things(things))
     }
@@ -266,6 +268,11 @@ impl Answers {
             *in_vain += asked.in_vain;
         }
         parts
+    }
+
+    /// The code of a chain has changed: what its tasks have said since may have been about the other code.
+    pub(super) fn distrust(&mut self, chain: ChainId) {
+        self.chains.remove(&chain);
     }
 
     /// A loop has ended, or is walked anew.

@@ -404,6 +404,7 @@ impl Traced {
             if let Some(chain) = chains.find(id) {
                 let unnamed = self.account.take_recent(id);
                 self.ledger.add_unnamed(state_of(chain), unnamed);
+                self.answers.distrust(id);
             }
         }
         self.account.confirm();
