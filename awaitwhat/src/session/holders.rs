@@ -272,3 +272,41 @@ fn is_asleep(pid: u32, tid: u32) -> bool {
     let state = stat.rsplit_once(") ").map(|(_, behind)| behind);
     state.is_some_and(|state| state.starts_with('S'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those that have parts of a pool of which `size` are in use, and whether they are all. `have` says which tasks have which part.
+    fn found(size: i64, have: &[(u64, &[u64])]) -> Option<(Vec<u64>, bool)> {
+        let pool = Resource {
+            parts: have.iter().map(|(part, _)| Address(*part)).collect(),
+            size: Some(size),
+            ..Resource::of_kind(ResourceKind::Pool)
+        };
+        let of_part = |tasks: &[u64]| HoldersOfOne {
+            tasks: tasks.iter().copied().map(Address).collect(),
+            times: tasks.len() as u64,
+        };
+        let holders = have.iter().filter(|(_, tasks)| !tasks.is_empty());
+        let holders = holders.map(|(part, tasks)| (Address(*part), of_part(tasks)));
+        match of_parts(&pool, &holders.collect())? {
+            Holding::Tasks { tasks, are_all } => Some((tasks.iter().map(|task| task.0).collect(), are_all)),
+            other => panic!("{other:?} is no answer"),
+        }
+    }
+
+    #[test]
+    fn those_that_have_parts_are_all_where_each_part_has_one() {
+        assert_eq!(
+            found(2, &[(1, &[0x20]), (2, &[0x10])]),
+            Some((vec![0x10, 0x20], true))
+        );
+        assert_eq!(found(2, &[(1, &[0x10]), (2, &[0x10])]), Some((vec![0x10], true)));
+        // Of a part that several have, others may have it as well; and so of one that nobody known has, or that was not read.
+        assert_eq!(found(1, &[(1, &[0x10, 0x20])]), Some((vec![0x10, 0x20], false)));
+        assert_eq!(found(2, &[(1, &[0x10]), (2, &[])]), Some((vec![0x10], false)));
+        assert_eq!(found(2, &[(1, &[0x10])]), Some((vec![0x10], false)));
+        assert_eq!(found(1, &[(1, &[])]), None);
+    }
+}
