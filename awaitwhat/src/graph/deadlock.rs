@@ -74,6 +74,8 @@ fn need(task: &Task, index: &HashMap<Address, usize>) -> Option<Need> {
         |ids: &[Address]| -> Vec<usize> { ids.iter().filter_map(|id| index.get(id).copied()).collect() };
     if let Some(resource) = &on.resource
         && let Holding::Tasks { tasks, are_all: true } = &resource.holding
+        // A part may come free without its task: a connection does when the response has arrived.
+        && resource.parts.is_empty()
     {
         let holders = positions(tasks);
         return (!holders.is_empty() && holders.len() == tasks.len()).then_some(Need {
@@ -269,6 +271,13 @@ mod tests {
         let first = waits(1, WaitKind::Wait, &[2, 3]);
         let sleeps = waits(3, WaitKind::Future, &[]);
         assert!(found(&[first, wants(2, &[1], true), sleeps]).is_empty());
+        // The holder's part may come free by itself.
+        let mut of_parts = wants(1, &[2], true);
+        let on = of_parts.waits_on.as_mut();
+        if let Some(resource) = on.and_then(|on| on.resource.as_deref_mut()) {
+            resource.parts = [Address(7)].into();
+        }
+        assert!(found(&[of_parts, wants(2, &[1], true)]).is_empty());
         // It is about to go on.
         let ready = Task {
             state: TaskState::Ready,
