@@ -212,8 +212,8 @@ impl Resource {
     }
 
     /// What tells waits of a longer time apart: what is waited for, what the code calls it, and where it leads. What changes with each wait is
-    /// left out, and of an address the port that the system has chosen: of a client's connection to this program, the program's own
-    /// end is kept.
+    /// left out: parts of a URL's path with digits in them, and of an address the port that the system has chosen. Of a client's connection to this program,
+    /// the program's own end is kept.
     #[must_use]
     pub fn in_common(self) -> Self {
         let (local, peer) = match (self.local, self.peer) {
@@ -233,7 +233,7 @@ impl Resource {
             label: self.label,
             operation: self.operation,
             method: self.method,
-            url: self.url,
+            url: self.url.map(|url| without_ids(&url)),
             local,
             peer,
             command: self.command,
@@ -291,6 +291,20 @@ fn port_of(address: &str) -> Option<u16> {
 
 fn is_chosen_port(address: &str) -> bool {
     port_of(address).is_some_and(|port| port >= FIRST_CHOSEN_PORT)
+}
+
+/// A URL with `*` for those parts of its path that say which of many things it is about: they have digits in them.
+fn without_ids(url: &str) -> Arc<str> {
+    let is_id = |part: &str| part.contains(|character: char| character.is_ascii_digit());
+    let path = url.find("://").map_or(0, |scheme| scheme + "://".len());
+    let mut parts = url[path..].split('/');
+    // The first one is the host.
+    let mut shown = format!("{}{}", &url[..path], parts.next().unwrap_or_default());
+    for part in parts {
+        shown.push('/');
+        shown.push_str(if is_id(part) { "*" } else { part });
+    }
+    shown.into()
 }
 
 fn without_port(address: &str) -> Arc<str> {
@@ -368,6 +382,18 @@ mod tests {
                 "query select ? 10.0.0.7:5432"
             ]
         );
+    }
+
+    #[test]
+    fn what_tells_one_of_many_things_is_no_part_of_a_url() {
+        let shown = |url| without_ids(url).to_string();
+        assert_eq!(
+            shown("http://10.0.0.7:80/v/items/17/a4-f/parts"),
+            "http://10.0.0.7:80/v/items/*/*/parts"
+        );
+        assert_eq!(shown("http://host"), "http://host");
+        assert_eq!(shown("/items/17"), "/items/*");
+        assert_eq!(shown(""), "");
     }
 
     #[test]
