@@ -52,8 +52,8 @@ pub struct Chain {
     /// What those that waited did wait for, where that is known: see [`Resource::in_common`]. Chains that differ in this only share the time of one
     /// by how often either was found.
     pub resource: Option<Arc<Resource>>,
-    /// How many tasks were asked what they wait for, and found to wait for that: the more, the more certain those shares are.
-    pub answers: u64,
+    /// How many answers of equal weight those shares stand on, of tasks that were asked: the more, the more certain they are.
+    pub answers: f64,
     /// Integral over time of the number of tasks in this chain, in seconds.
     pub task_seconds: f64,
 }

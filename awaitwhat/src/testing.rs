@@ -129,7 +129,7 @@ pub fn chain(frames: &[Frame], terminal: Option<&str>, task_seconds: f64) -> Cha
         state: ChainState::Waiting,
         terminal: terminal.map(Arc::from),
         resource: None,
-        answers: 0,
+        answers: 0.0,
         task_seconds,
     }
 }
@@ -142,7 +142,7 @@ pub fn named(kind: ResourceKind, label: &str, chain: Chain) -> Chain {
     };
     Chain {
         resource: Some(Arc::new(resource)),
-        answers: 1,
+        answers: 1.0,
         ..chain
     }
 }

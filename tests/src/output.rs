@@ -152,8 +152,8 @@ pub struct Chain {
     pub terminal: Option<String>,
     /// What was waited for, where that is known.
     pub resource: Option<Resource>,
-    /// How many tasks were found to wait for it.
-    pub answers: u64,
+    /// How many answers of equal weight that stands on.
+    pub answers: f64,
     pub task_seconds: f64,
 }
 

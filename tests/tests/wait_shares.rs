@@ -21,7 +21,7 @@ const UNKNOWN: f64 = 0.02;
 const TOLERANCE: f64 = 0.03;
 const DEVIATIONS: f64 = 4.0;
 /// Fewer answers than these show nothing.
-const FEW: u64 = 20;
+const FEW: f64 = 20.0;
 
 fn main() -> anyhow::Result<()> {
     trials::run_alone("wait_shares", list)
@@ -66,7 +66,7 @@ fn check(python: &Python, percent: u32) -> anyhow::Result<()> {
     let far = share_of(&asked, |it| it.peer.as_ref() == after.peers.get("far"))?;
     let expected = during("near") / (during("near") + during("far"));
     println!(
-        "{}: {:.1} % busy, near {:.3}, shown {:.3} of {} answers",
+        "{}: {:.1} % busy, near {:.3}, shown {:.3} of {:.0} answers",
         python.label,
         profile.busy_share * 100.0,
         expected,
@@ -79,11 +79,11 @@ fn check(python: &Python, percent: u32) -> anyhow::Result<()> {
         asked.iter().map(|chain| &chain.resource).collect::<Vec<_>>()
     );
     let answers = near.answers + far.answers;
-    ensure!(answers >= FEW, "{answers} answers are too few");
-    let by_chance = DEVIATIONS * (expected * (1.0 - expected) / answers as f64).sqrt();
+    ensure!(answers >= FEW, "{answers:.0} answers are too few");
+    let by_chance = DEVIATIONS * (expected * (1.0 - expected) / answers).sqrt();
     ensure!(
         (near.share - expected).abs() < TOLERANCE + by_chance,
-        "{expected:.3} of the time was waited for the near server, shown {:.3} of {answers} answers",
+        "{expected:.3} of the time was waited for the near server, shown {:.3} of {answers:.0} answers",
         near.share
     );
 
@@ -110,7 +110,7 @@ fn waits<'a>(profile: &'a Profile, function: &str) -> Vec<&'a Chain> {
 
 struct Shown {
     share: f64,
-    answers: u64,
+    answers: f64,
 }
 
 /// How much of the time of some chains is of such a thing.

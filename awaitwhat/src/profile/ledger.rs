@@ -26,7 +26,7 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct Sum {
     task_seconds: f64,
-    answers: u64,
+    answers: f64,
 }
 
 /// What makes chains one in a result.
@@ -160,7 +160,7 @@ fn in_place_of(what: &str, state: ChainState, task_seconds: f64) -> Chain {
         state,
         terminal: None,
         resource: None,
-        answers: 0,
+        answers: 0.0,
         task_seconds,
     }
 }

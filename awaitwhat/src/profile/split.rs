@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::ratio;
 use crate::resource::Resource;
 
 /// What a task waited for; `None` where no rule knows it.
 pub(crate) type Thing = Option<Arc<Resource>>;
 
 /// Answers in a row that have to be equal before a chain is taken to be one that always waits for the same.
-const SETTLED: u32 = 64;
+const SETTLED: u32 = 24;
 /// Things that are told apart. What else there is counts as the first of them of its kind, without what tells it apart.
 const MAX_THINGS: usize = 32;
 /// How long (s) an answer stands for at least: what is met once is not nothing.
@@ -20,8 +21,8 @@ pub(crate) struct Part {
     pub(crate) thing: Thing,
     /// Its share of the chain's time, 0 to 1.
     pub(crate) share: f64,
-    /// How many tasks were found to wait for it.
-    pub(crate) answers: u64,
+    /// How many answers this stands on. Those that stand for longer count for more, so it is how many of equal weight would tell as much.
+    pub(crate) answers: f64,
 }
 
 /// What tasks of one chain were found to wait for. An answer stands for its share of the chain's tasks until others come, or until no task is
@@ -29,9 +30,9 @@ pub(crate) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Split {
     seconds: Vec<(Thing, f64)>,
-    /// How many answers there were for each of these.
-    answers: Vec<u64>,
-    /// Tasks that each thing stands for since the last answers.
+    /// The squares of what each answer stands for (seconds), added up.
+    squares: f64,
+    /// The last answers: each with how many tasks it stands for.
     current: Vec<(Thing, f64)>,
     /// Since when (s) the current answers stand, and the pass that they are of.
     since: f64,
@@ -60,18 +61,18 @@ impl Split {
             } else {
                 0
             };
-            let place = add(&mut self.seconds, thing.clone(), each * LEAST);
-            self.answers.resize(self.seconds.len(), 0);
-            self.answers[place] += 1;
-            add(&mut self.current, thing, each);
+            add(&mut self.seconds, thing.clone(), 0.0);
+            self.current.push((thing, each));
         }
     }
 
     /// No task is in the chain at the moment `now` (s), or it is not known what they wait for.
     pub(crate) fn end(&mut self, now: f64) {
-        let lasted = (now - self.since).max(0.0);
+        let lasted = (now - self.since).max(LEAST);
         for (thing, tasks) in std::mem::take(&mut self.current) {
-            add(&mut self.seconds, thing, tasks * lasted);
+            let seconds = tasks * lasted;
+            self.squares += seconds * seconds;
+            add(&mut self.seconds, thing, seconds);
         }
     }
 
@@ -93,13 +94,17 @@ impl Split {
     pub(crate) fn into_parts(mut self, now: f64) -> Vec<Part> {
         self.end(now);
         let whole: f64 = self.seconds.iter().map(|(_, seconds)| seconds).sum();
-        let parts = self.seconds.into_iter().zip(self.answers);
-        let part = |((thing, seconds), answers)| Part {
-            thing,
-            share: seconds / whole,
-            answers,
+        // What the variance of a weighted mean says (L. Kish, Survey Sampling, 1965).
+        let answers = ratio(whole * whole, self.squares);
+        let part = |(thing, seconds)| {
+            let share = ratio(seconds, whole);
+            Part {
+                thing,
+                share,
+                answers: share * answers,
+            }
         };
-        parts.map(part).collect()
+        self.seconds.into_iter().map(part).collect()
     }
 
     /// The thing as it is told apart here.
@@ -115,15 +120,12 @@ impl Split {
     }
 }
 
-/// Adds to the sum of a thing; returns its place.
-fn add(sums: &mut Vec<(Thing, f64)>, thing: Thing, more: f64) -> usize {
-    let known = sums.iter().position(|(other, _)| *other == thing);
-    let place = known.unwrap_or_else(|| {
-        sums.push((thing, 0.0));
-        sums.len() - 1
-    });
-    sums[place].1 += more;
-    place
+/// Adds to the sum of a thing.
+fn add(sums: &mut Vec<(Thing, f64)>, thing: Thing, more: f64) {
+    match sums.iter_mut().find(|(other, _)| *other == thing) {
+        Some((_, sum)) => *sum += more,
+        None => sums.push((thing, more)),
+    }
 }
 
 #[cfg(test)]
@@ -140,10 +142,11 @@ mod tests {
     }
 
     /// What each part is called, its share in percent, and its answers.
-    fn parts(split: Split, now: f64) -> Vec<(String, u32, u64)> {
+    fn parts(split: Split, now: f64) -> Vec<(String, u32, u32)> {
         let part = |part: Part| {
             let called = part.thing.map_or_else(String::new, |it| it.called());
-            (called, (part.share * 100.0).round() as u32, part.answers)
+            let rounded = |number: f64| number.round() as u32;
+            (called, rounded(part.share * 100.0), rounded(part.answers))
         };
         split.into_parts(now).into_iter().map(part).collect()
     }
@@ -205,6 +208,6 @@ mod tests {
         }
         assert_eq!(split.seconds.len(), MAX_THINGS + 1);
         let others = parts(split, 100.0 * MAX_THINGS as f64).pop();
-        assert_eq!(others, Some(("stream".to_owned(), 99, 99 * MAX_THINGS as u64)));
+        assert_eq!(others, Some(("stream".to_owned(), 99, 99 * MAX_THINGS as u32)));
     }
 }

@@ -27,8 +27,10 @@ use crate::python::executor::Chained;
 use crate::resource::{Resource, ResourceKind};
 use crate::waits::{Learnt, Reader};
 
-/// What asking may take of a CPU, and how much (s) it may take at first, as everything is new then.
-const SHARE_OF_CPU: f64 = 0.005;
+/// What asking may take of a CPU: tasks of chains of which something is known, at equal distances; and of those of which nothing is known yet, with so many
+/// seconds besides, as everything is new at first.
+const SHARE_FOR_KNOWN: f64 = 0.004;
+const SHARE_FOR_NEW: f64 = 0.001;
 const HEAD_START: f64 = 0.02;
 /// Tasks of one chain that are asked at one look, at most. Few, as those that are asked last tell of long rests only.
 const ASKED_OF_CHAIN: usize = 4;
@@ -36,8 +38,9 @@ const ASKED_OF_CHAIN: usize = 4;
 /// See the module.
 pub(super) struct Answers {
     began: Instant,
-    /// CPU time (s) that asking has taken so far.
-    spent: f64,
+    /// CPU time (s) that it has taken so far to ask tasks of chains of which nothing was known, and of the others.
+    spent_on_new: f64,
+    spent_on_known: f64,
     chance: Chance,
     /// Whether tasks of this look are asked at all.
     is_open: bool,
@@ -82,7 +85,8 @@ impl Answers {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             began: Instant::now(),
-            spent: 0.0,
+            spent_on_new: 0.0,
+            spent_on_known: 0.0,
             chance: Chance::new(seed),
             is_open: false,
             met: HashMap::new(),
@@ -95,11 +99,16 @@ impl Answers {
     /// Another look begins: what was met before may have had a turn since. How many looks are left out only depends on what it took to ask before.
     pub(super) fn begin_look(&mut self) {
         self.met.clear();
-        self.is_open = self.is_affordable();
+        self.is_open = self.is_affordable(false) || self.is_affordable(true);
     }
 
-    fn is_affordable(&self) -> bool {
-        self.spent <= HEAD_START + SHARE_OF_CPU * self.began.elapsed().as_secs_f64()
+    /// Whether there is time left to ask tasks of a chain.
+    fn is_affordable(&self, is_answered: bool) -> bool {
+        if is_answered {
+            self.spent_on_known <= SHARE_FOR_KNOWN * self.now()
+        } else {
+            self.spent_on_new <= HEAD_START + SHARE_FOR_NEW * self.now()
+        }
     }
 
     /// Takes a task that was met. Those that wait at rest may be asked.
@@ -176,33 +185,41 @@ impl Answers {
     ) -> Result<(), Fault> {
         for (event_loop, met) in std::mem::take(&mut self.met) {
             let is_at_rest = || is_at_rest(event_loop);
-            for (chain, met) in self.in_order(met) {
-                if !self.is_affordable() || !is_at_rest() {
+            for (is_answered, chain, met) in self.in_order(met) {
+                if !is_at_rest() {
                     break;
+                }
+                if !self.is_affordable(is_answered) {
+                    continue;
                 }
                 let before = cpu_seconds();
                 let found = self.read(observer, &met, is_at_rest)?;
                 self.note(chain, event_loop, &met, found);
-                self.spent += cpu_seconds() - before;
+                let spent = if is_answered {
+                    &mut self.spent_on_known
+                } else {
+                    &mut self.spent_on_new
+                };
+                *spent += cpu_seconds() - before;
             }
         }
         Ok(())
     }
 
-    /// First the chains of which nothing is known yet, then the others by chance.
-    fn in_order(&mut self, met: HashMap<ChainId, Met, RandomState>) -> Vec<(ChainId, Met)> {
+    /// First the chains of which nothing is known yet, then the others by chance: whether there was an answer, chain, and tasks.
+    fn in_order(&mut self, met: HashMap<ChainId, Met, RandomState>) -> Vec<(bool, ChainId, Met)> {
         let is_answered = |chain: &ChainId| {
             let asked = self.chains.get(chain);
             asked.is_some_and(|asked| asked.split.is_answered())
         };
         let mut chains: Vec<_> = met
             .into_iter()
-            .map(|it| (is_answered(&it.0), self.chance.share(), it))
+            .map(|(chain, met)| (self.chance.share(), (is_answered(&chain), chain, met)))
             .collect();
-        chains.sort_unstable_by(|(one, place, _), (other, behind, _)| {
-            one.cmp(other).then_with(|| place.total_cmp(behind))
+        chains.sort_unstable_by(|(place, one), (behind, other)| {
+            one.0.cmp(&other.0).then_with(|| place.total_cmp(behind))
         });
-        chains.into_iter().map(|(_, _, chain)| chain).collect()
+        chains.into_iter().map(|(_, chain)| chain).collect()
     }
 
     /// What tasks of a chain wait for, as far as that fits together and they rest until it is read.

@@ -503,7 +503,7 @@ fn shown(chain: &SeenChain, task_seconds: f64, parts: Vec<Part>) -> impl Iterato
     let whole = || Part {
         thing: None,
         share: 1.0,
-        answers: 0,
+        answers: 0.0,
     };
     let parts = if parts.is_empty() { vec![whole()] } else { parts };
     parts.into_iter().map(move |part| Chain {
