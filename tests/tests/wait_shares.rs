@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use serde::Deserialize;
 use serde_json::Value;
 
-const SECONDS: u32 = 8;
+const SECONDS: u32 = 12;
 const RATE: u32 = 99;
 /// Versions, and shares of the time that the program works, in percent.
 const TRACED: [((u32, u32), u32); 4] = [((3, 8), 50), ((3, 11), 5), ((3, 12), 50), ((3, 14), 50)];

@@ -8,8 +8,10 @@ use crate::resource::Resource;
 /// What a task waited for; `None` where no rule knows it.
 pub(crate) type Thing = Option<Arc<Resource>>;
 
-/// Answers in a row that have to be equal before a chain is taken to be one that always waits for the same.
+/// Answers in a row that have to be equal before a chain is taken to be one that always waits for the same; and how many are enough where they have no name
+/// for it, so that only the chain's functions say what it is.
 const SETTLED: u32 = 24;
+const SETTLED_WITHOUT_NAME: u32 = 4;
 /// Things that are told apart. What else there is counts as the first of them of its kind, without what tells it apart.
 const MAX_THINGS: usize = 32;
 /// How long (s) an answer stands for at least: what is met once is not nothing.
@@ -83,11 +85,17 @@ impl Split {
 
     /// Whether its tasks need not be asked any more: all were found to wait for the same, and nothing in that depends on the task.
     pub(crate) fn is_settled(&self) -> bool {
-        let is_of_code = |thing: &Thing| {
-            let resource = thing.as_deref();
-            resource.is_none_or(|it| it.local.is_none() && it.peer.is_none() && it.command.is_none())
+        let things = || self.seconds.iter().filter_map(|(thing, _)| thing.as_deref());
+        let depends_on_task = |it: &Resource| {
+            let ends = [&it.local, &it.peer, &it.command, &it.query, &it.url];
+            ends.into_iter().any(Option::is_some)
         };
-        self.equal >= SETTLED && self.seconds.iter().all(|(thing, _)| is_of_code(thing))
+        let needed = if things().any(|it| it.label.is_some()) {
+            SETTLED
+        } else {
+            SETTLED_WITHOUT_NAME
+        };
+        self.equal >= needed && !things().any(depends_on_task)
     }
 
     /// What its tasks waited for: the shares are 1 together. Nothing where nobody was asked.
@@ -178,13 +186,14 @@ mod tests {
     #[test]
     fn what_depends_on_the_task_is_asked_again() {
         let many = |thing: &Thing| vec![thing.clone(); SETTLED as usize];
+        let some = |thing: &Thing| vec![thing.clone(); SETTLED_WITHOUT_NAME as usize];
         let settled = |answers: Vec<Thing>| {
             let mut split = Split::default();
             split.answer(0.0, 1, 1, answers);
             split.is_settled()
         };
         assert!(settled(many(&thing("a", None))));
-        assert!(settled(many(&None)));
+        assert!(settled(some(&None)) && !settled(some(&thing("a", None))));
         assert!(!settled(many(&thing("a", Some("10.0.0.7:5432")))));
         assert!(!settled(
             [many(&thing("a", None)), vec![thing("b", None)]].concat()

@@ -29,7 +29,7 @@ use crate::waits::{Learnt, Reader};
 
 /// What asking may take of a CPU: tasks of chains of which something is known, at equal distances; and of those of which nothing is known yet, with so many
 /// seconds besides, as everything is new at first.
-const SHARE_FOR_KNOWN: f64 = 0.004;
+const SHARE_FOR_KNOWN: f64 = 0.005;
 const SHARE_FOR_NEW: f64 = 0.001;
 const HEAD_START: f64 = 0.02;
 /// Tasks of one chain that are asked at one look, at most. Few, as those that are asked last tell of long rests only.
