@@ -30,8 +30,7 @@ pub fn write(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    write_header(profile, max_frames, output)?;
-    held::write(profile, width, output)?;
+    begin(profile, max_frames, width, output)?;
     let waiting = profile.task_seconds(ChainState::Waiting);
     let running = profile.task_seconds(ChainState::Running);
     let ready = profile.task_seconds(ChainState::Ready);
@@ -63,8 +62,7 @@ pub fn write_by_resource(
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    write_header(profile, max_frames, output)?;
-    held::write(profile, width, output)?;
+    begin(profile, max_frames, width, output)?;
     let waiting = profile.task_seconds(ChainState::Waiting);
     if waiting > 0.0 {
         let heading = format!("What tasks waited for ({waiting:.2} task-seconds)");
@@ -81,6 +79,17 @@ pub fn write_by_resource(
 pub fn write_tree(profile: &Profile, max_frames: usize, output: &mut impl Write) -> io::Result<()> {
     write_header(profile, max_frames, output)?;
     write_merged(profile, output)
+}
+
+/// What was traced and how well, and who held event loops.
+fn begin(
+    profile: &Profile,
+    max_frames: usize,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    write_header(profile, max_frames, output)?;
+    held::write(profile, width, output)
 }
 
 fn write_merged(profile: &Profile, output: &mut impl Write) -> io::Result<()> {

@@ -68,7 +68,7 @@ impl Reader<'_> {
     pub fn is_group(&mut self, object: Address) -> Result<bool, ReadError> {
         let kind = self.kind_of(object)?;
         let mut rules = self.rules().of_groups().iter();
-        Ok(rules.any(|rule| kind.names.iter().any(|name| **name == rule.class)))
+        Ok(rules.any(|rule| kind.is_a(&rule.class)))
     }
 
     /// What a task has while it is inside of another object's block, where a rule says so.

@@ -575,8 +575,18 @@ impl<'a> Reader<'a> {
         places: Option<&'static Places>,
         value: impl Fn(&mut Self, Address) -> Result<Option<T>, ReadError>,
     ) -> Result<Option<T>, ReadError> {
+        self.first_found(places, |this, path| this.locate(at, path), value)
+    }
+
+    /// What stands at the first of several places that says something; `locate` leads to a place.
+    pub(super) fn first_found<T>(
+        &mut self,
+        places: Option<&'static Places>,
+        locate: impl Fn(&mut Self, &'static Path) -> Result<Option<Address>, ReadError>,
+        value: impl Fn(&mut Self, Address) -> Result<Option<T>, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
         for path in places.map_or(&[][..], Places::all) {
-            if let Some(object) = self.locate(at, path)?
+            if let Some(object) = locate(self, path)?
                 && let Some(value) = value(self, object)?
             {
                 return Ok(Some(value));

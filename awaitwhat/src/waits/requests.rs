@@ -84,14 +84,7 @@ impl Reader<'_> {
         places: Option<&'static Places>,
         value: impl Fn(&mut Self, Address) -> Result<Option<T>, ReadError>,
     ) -> Result<Option<T>, ReadError> {
-        for path in places.map_or(&[][..], Places::all) {
-            if let Some(found) = self.follow_from(object, path)?
-                && let Some(value) = value(self, found)?
-            {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        self.first_found(places, |this, path| this.follow_from(object, path), value)
     }
 
     /// A URL without what may be secret of it.
