@@ -34,8 +34,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
-/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved.
+/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved: so long at least, and as many times
+/// of what the first pass took. On a machine that has no CPU for us, both take long.
 const SECOND_PASS: Duration = Duration::from_millis(500);
+const TIMES_OF_FIRST_PASS: u32 = 4;
 /// How long a snapshot may wait for threads that run. A pass that is not complete then is given as far as it is, and counted as incomplete; of
 /// loops that are still to come, those that rest are read all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -281,7 +283,9 @@ async fn named_pass(
     let mut pages = Vec::new();
     let give_up = end.min(Instant::now() + NAMING);
     loop {
+        let begun = Instant::now();
         let mut walked = one_pass(capture, observer, plan, end).await?.into_fuller();
+        let first_took = begun.elapsed();
         if !walked.pass.is_complete {
             observer.losses.incomplete += 1;
             return Ok((walked.unnamed(), false));
@@ -296,6 +300,7 @@ async fn named_pass(
             return Ok((walked.unnamed(), false));
         }
         if !is_of_one_turn || Instant::now() >= give_up {
+            let end = end.min(Instant::now() + SECOND_PASS.max(first_took * TIMES_OF_FIRST_PASS));
             second_pass(capture, observer, plan, &mut walked.pass, end).await?;
             walked.pass.doubt_waits();
             tell_jobs(capture, observer, plan, &mut walked)?;
@@ -385,7 +390,7 @@ async fn one_pass(
     Ok(passes)
 }
 
-/// Has the tasks of a loop be visited once more, which goes on: what has not moved in between is as it was all the while.
+/// Has the tasks of a loop be visited once more until `end`, which goes on: what has not moved in between is as it was all the while.
 async fn second_pass(
     capture: &mut Capture,
     observer: &mut Observer,
@@ -394,7 +399,6 @@ async fn second_pass(
     end: Instant,
 ) -> Result<(), AttachError> {
     let losses = observer.losses.clone();
-    let end = end.min(Instant::now() + SECOND_PASS);
     let mut second = Passes::default();
     capture.drain(|_| {});
     capture.set_plan(plan)?;
