@@ -248,7 +248,8 @@ pub struct Losses {
     pub short_names: u64,
     /// Tasks of trio of which not all nurseries are shown: they had too many, or these could not be read.
     pub nurseries: u64,
-    /// Tasks of which it is not told what the future stands for that they wait for: that changed while it was read.
+    /// Tasks of which it is not told what the future stands for that they wait for, or which of the things they have that others wait for: that
+    /// changed while it was read, or could not be read.
     pub waits: u64,
 }
 

@@ -132,6 +132,8 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFuture
     let chain = observer.names.chains.get(visit.chain);
     let stack = Arc::clone(&chain.stack);
     let trio = trio_task(observer, id, visit)?;
+    // That its end is not known counts as that.
+    let is_untold = !visit.has_no_end && (visit.named == Named::Changed || visit.is_held_unknown);
     let (state, waits_on) = match visit.state {
         RawState::Waiting if trio.is_none() => waits(observer, visit, &stack, due)?,
         RawState::Waiting => (TaskState::Pending, None),
@@ -151,6 +153,7 @@ fn task(observer: &mut Observer, id: Address, visit: &mut Visit, due: &DueFuture
         None => (None, waits_on),
     };
     let Observer { names, losses, .. } = observer;
+    losses.waits += u64::from(is_untold && state == TaskState::Pending);
     let name = name.map(|name| names.task_name(name, losses));
     Ok(Task {
         id,
@@ -242,7 +245,6 @@ fn waits(
     }
     let end = readable(kinds.end(objects, types, suspension, stack.first()))?;
     observer.losses.edges += u64::from(end.is_none());
-    observer.losses.waits += u64::from(visit.named == Named::Changed && state == TaskState::Pending);
     let waits_on = end.flatten().map(|end| WaitsOn {
         kind: end.kind,
         id: end.object,

@@ -52,6 +52,8 @@ pub(super) struct Visit {
     pub(super) job: Address,
     /// Those of the things that others wait for that it is inside of, each as often as it is.
     pub(super) held: Vec<Held>,
+    /// It could not be read what it has of these.
+    pub(super) is_held_unknown: bool,
     /// The task groups that it is inside of, outermost first.
     pub(super) groups: Vec<Address>,
 }
@@ -137,6 +139,7 @@ impl Gathering {
             python_state: None,
             job: Address::NULL,
             held: Vec::new(),
+            is_held_unknown: false,
             groups: Vec::new(),
         };
         if self.visits.insert(record.address, visit).is_none() {
@@ -257,6 +260,7 @@ mod tests {
             python_state: None,
             job: Address::NULL,
             held: Vec::new(),
+            is_held_unknown: false,
             groups: Vec::new(),
         }
     }

@@ -128,7 +128,7 @@ fn are_all(resource: &Resource, times: u64) -> bool {
 }
 
 /// The one thing that all tasks wait for, directly or through others, so that none is left to let go of it. `None` where there are tasks that
-/// are not known.
+/// are not known, or of which it is not known what they have.
 fn only_waited_for(tasks: &[Task], losses: &Losses) -> Option<Address> {
     let lost = [
         losses.torn,
@@ -138,7 +138,9 @@ fn only_waited_for(tasks: &[Task], losses: &Losses) -> Option<Address> {
         losses.undecodable,
         losses.opaque,
         losses.incomplete,
+        losses.truncated,
         losses.edges,
+        losses.waits,
     ];
     if lost.iter().any(|lost| *lost > 0) || tasks.iter().any(|task| task.state != TaskState::Pending) {
         return None;
@@ -276,6 +278,7 @@ fn is_asleep(pid: u32, tid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{frame, task};
 
     /// Those that have parts of a pool of which `size` are in use, and whether they are all. `have` says which tasks have which part.
     fn found(size: i64, have: &[(u64, &[u64])]) -> Option<(Vec<u64>, bool)> {
@@ -293,6 +296,34 @@ mod tests {
         match of_parts(&pool, &holders.collect())? {
             Holding::Tasks { tasks, are_all } => Some((tasks.iter().map(|task| task.0).collect(), are_all)),
             other => panic!("{other:?} is no answer"),
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_to_let_go_only_where_all_is_known() {
+        let waits_for_lock = |id| {
+            let mut task = task(id, "worker", &[frame("work", "/srv/app.py", 1)]);
+            let lock = Resource {
+                id: Some(Address(0xa0)),
+                holding: Holding::Unknown,
+                ..Resource::of_kind(ResourceKind::Lock)
+            };
+            task.waits_on.as_mut().expect("it waits").resource = Some(Box::new(lock));
+            task
+        };
+        let tasks = [waits_for_lock(1), waits_for_lock(2)];
+        let none = Losses::default;
+        assert_eq!(only_waited_for(&tasks, &none()), Some(Address(0xa0)));
+        let unknown = [
+            Losses { torn: 1, ..none() },
+            Losses {
+                truncated: 1,
+                ..none()
+            },
+            Losses { waits: 1, ..none() },
+        ];
+        for losses in unknown {
+            assert_eq!(only_waited_for(&tasks, &losses), None, "{losses:?}");
         }
     }
 

@@ -88,8 +88,8 @@ pub(super) fn read(observer: &Observer, pass: &mut Gathering, turns: &Turns) -> 
             continue;
         };
         if let Some(reader) = reader(&mut readers, observer, visit.layout) {
-            // Of one that cannot be read it is not known what it has.
             let held = readable(reader.held(&waiting(observer, &visit.suspended(), None), &wanted))?;
+            visit.is_held_unknown = held.is_none();
             let inside = held.unwrap_or_default().into_iter();
             let (of_groups, held): (Vec<Held>, _) = inside.partition(|held| groups.contains(&held.object));
             (visit.groups, visit.held) = (of_groups.iter().map(|held| held.object).collect(), held);

@@ -96,7 +96,7 @@ pub fn describe(losses: &Losses, counted: Counted, seen: u64, max_frames: usize)
         ),
         of_all(
             losses.waits,
-            "shown without what their future stands for (changed while it was read)",
+            "shown without what they wait for or hold (changed while it was read, or could not be read)",
         ),
     ];
     phrases
@@ -162,7 +162,7 @@ mod tests {
         13 of 42 tasks without a name (it was gone before it could be read)
         14 of 42 tasks with a part of their names (too many, or too long ones)
         15 of 42 tasks shown without some of their nurseries (too many, or could not be read)
-        16 of 42 tasks shown without what their future stands for (changed while it was read)
+        16 of 42 tasks shown without what they wait for or hold (changed while it was read, or could not be read)
         ");
     }
 }
