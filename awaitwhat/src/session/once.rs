@@ -34,9 +34,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
-/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved: so long at least, and as many times
-/// of what the first pass took. On a machine that has no CPU for us, both take long.
-const SECOND_PASS: Duration = Duration::from_millis(500);
+/// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved: until all are, so long at most, or as
+/// many times of what the first pass took. It takes milliseconds, but where the thread has no CPU, no sample comes.
+const SECOND_PASS: Duration = Duration::from_secs(3);
 const TIMES_OF_FIRST_PASS: u32 = 4;
 /// How long a snapshot may wait for threads that run. A pass that is not complete then is given as far as it is, and counted as incomplete; of
 /// loops that are still to come, those that rest are read all the same.
