@@ -95,7 +95,7 @@ impl Planter {
         }
     }
 
-    fn deque_of(&mut self, item: Address) -> Address {
+    pub(super) fn deque_of(&mut self, item: Address) -> Address {
         let block = self.heap.allocate(BLOCK_BYTES);
         self.heap.set(block, 8, item.0);
         let kind = self.new_type("collections.deque", 0, 80, &[]);

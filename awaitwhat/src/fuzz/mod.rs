@@ -8,4 +8,5 @@ pub(crate) mod hostile;
 mod jobs;
 mod objects;
 mod readers;
+mod waits;
 mod world;

@@ -59,6 +59,7 @@ impl Planter {
         this.plant_coroutines();
         this.plant_blocks();
         this.plant_awaitables();
+        this.plant_waits();
         this.plant_jobs();
         this.plant_threads();
         this.plant_trio();
@@ -133,7 +134,7 @@ impl Planter {
         }
     }
 
-    fn number(&mut self, digits: &[u32]) -> Address {
+    pub(super) fn number(&mut self, digits: &[u32]) -> Address {
         let heap = &mut self.heap;
         let offsets = heap.offsets.long;
         let number = heap.object(heap.types.long, 48);

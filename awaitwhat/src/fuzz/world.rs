@@ -29,6 +29,9 @@ pub(super) enum Kind {
     Function,
     Coroutine,
     Awaitable,
+    /// A coroutine that waits in a function which a rule is for, and what it waits for.
+    Waiter,
+    Awaited,
     Job,
     WorkItem,
     Queue,
