@@ -2,9 +2,9 @@
 
 use awaitwhat_common::layout::{ENTRY, UNICODE_ENTRY, keys_of_kinds as keys, sized_keys};
 
-use super::{Objects, ReadError, non_null};
+use super::{Objects, ReadError, non_null, readable};
 use crate::layout::DictKeys;
-use crate::memory::{Address, Fault};
+use crate::memory::Address;
 
 /// Entries of a dict that are looked at.
 pub const MAX_ENTRIES: u64 = 1 << 16;
@@ -134,10 +134,7 @@ impl Objects<'_> {
         let mut found = None;
         self.for_each_entry(entries, |number, key, value| {
             // A key that is no string has another name, whatever it is.
-            let is_equal = match self.str_equals(key, name) {
-                Err(error @ ReadError::Fault(Fault::Gone | Fault::Reader { .. })) => return Err(error),
-                other => other.unwrap_or(false),
-            };
+            let is_equal = readable(self.str_equals(key, name))?.unwrap_or(false);
             found = is_equal.then_some(Entry { number, key, value });
             Ok(is_equal)
         })?;

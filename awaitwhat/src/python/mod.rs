@@ -46,6 +46,18 @@ pub enum ReadError {
     Exhausted { what: &'static str },
 }
 
+/// The value, `None` where it cannot be read, or the fault where nothing can be read any more.
+///
+/// # Errors
+/// When the process is gone, or the reader itself fails: see [`Fault::is_of_place`].
+pub fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Fault(fault)) if !fault.is_of_place() => Err(fault),
+        Err(_) => Ok(None),
+    }
+}
+
 impl ReadError {
     /// Whether it may be owed to what the target changed meanwhile (a thread that ends, a dict that grows), so that the next look may
     /// succeed.

@@ -5,8 +5,8 @@
 //! `Nursery._nested_child_finished` waits for the children of that nursery.
 
 use super::frame::{FrameAddress, Frames};
-use super::{Objects, ReadError, non_null};
-use crate::memory::{Address, Fault};
+use super::{Objects, ReadError, non_null, readable};
+use crate::memory::Address;
 use crate::snapshot::{Frame, Nursery, TrioState, TrioTask, WaitKind, WaitsOn};
 
 /// Nurseries of one task that are looked at.
@@ -164,15 +164,6 @@ impl Frames<'_> {
             resource: None,
             state: None,
         })
-    }
-}
-
-/// The value, or `None` where it cannot be read, unless nothing can any more.
-fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error @ ReadError::Fault(Fault::Gone | Fault::Reader { .. })) => Err(error),
-        Err(_) => Ok(None),
     }
 }
 

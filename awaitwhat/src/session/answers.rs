@@ -13,7 +13,6 @@ use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use foldhash::fast::RandomState;
 
-use super::assemble::readable;
 use super::chance::Chance;
 use super::jobs::job_behind;
 use super::observer::Observer;
@@ -24,6 +23,7 @@ use crate::decode::{Origin, SliceRecord, TaskRecord};
 use crate::memory::{Address, Fault};
 use crate::profile::{Part, Split, Thing};
 use crate::python::executor::Chained;
+use crate::python::readable;
 use crate::resource::{Resource, ResourceKind};
 use crate::waits::{Learnt, Reader};
 

@@ -12,7 +12,7 @@ use super::observer::Observer;
 use super::{holders, sockets, trio};
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
-use crate::python::ReadError;
+use crate::python::readable;
 use crate::python::trio::{TrioReading, TrioVisit};
 use crate::reading::edges::{self, Side};
 use crate::reading::ends;
@@ -114,15 +114,6 @@ struct FindFault(Fault);
 impl From<FindFault> for AttachError {
     fn from(FindFault(fault): FindFault) -> Self {
         Self::Find(fault.into())
-    }
-}
-
-/// The value, `None` where it cannot be read, or the fault where nothing can any more.
-pub(super) fn readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, Fault> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
-        Err(_) => Ok(None),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::assemble::readable;
 use super::gathering::Visit;
 use super::observer::Observer;
 use super::rests::Runs;
@@ -11,6 +10,7 @@ use super::waits::{self, Readers};
 use crate::findings::{Deadlock, Deadlocked, Finding};
 use crate::graph::{self, Circle, Link};
 use crate::memory::{Address, Fault};
+use crate::python::readable;
 use crate::resource::{Holding, Resource, ResourceKind};
 use crate::snapshot::{Losses, Snapshot, Task, TaskState};
 

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use awaitwhat_common::event::TaskState as RawState;
 
-use super::assemble::readable;
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::process::ThreadIds;
@@ -15,8 +14,8 @@ use super::rests::Runs;
 use super::waits::Suspended;
 use crate::memory::{Address, Fault, Memory as _};
 use crate::processes::Processes;
-use crate::python::ReadError;
 use crate::python::executor::{Chained, JobState};
+use crate::python::{ReadError, readable};
 use crate::resource::{Detail, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::Frame;
 use crate::target::{MAX_THREADS, Pool, QueuedJob, RunningJob, Workers};

@@ -15,7 +15,7 @@ use crate::memory::{Address, Fault};
 use crate::pattern::Pattern;
 use crate::profile::other_chains;
 use crate::python::trio::TrioTypes;
-use crate::python::{Objects, ReadError};
+use crate::python::{Objects, ReadError, readable};
 use crate::reading::ends::{Kinds, Suspension};
 use crate::reading::greenlets;
 use crate::snapshot::{Frame, FrameKind, Losses};
@@ -106,11 +106,7 @@ impl Names {
         if let Some(&known) = self.task_types.get(&key) {
             return Ok(known);
         }
-        let found = match learn(interpreter, memory, task) {
-            Ok(found) => found,
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Err(_) => TaskType::Nothing,
-        };
+        let found = readable(learn(interpreter, memory, task))?.unwrap_or(TaskType::Nothing);
         self.has_learnt |= found == TaskType::Learnt;
         if self.task_types.len() >= MAX_TASK_TYPES {
             self.task_types.clear();
@@ -159,12 +155,10 @@ impl Names {
         if is_over || task.address.is_null() || task.state != TaskState::Waiting {
             return Ok(());
         }
-        let found = match frames.trio_parked_in(types, task.coroutine, &chain.stack, &chain.frames) {
-            Ok(found) => found,
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Err(_) => None,
-        };
-        let name = found.map(|found| self.codes.intern(&found.type_name));
+        let found = frames.trio_parked_in(types, task.coroutine, &chain.stack, &chain.frames);
+        let name = readable(found)?
+            .flatten()
+            .map(|found| self.codes.intern(&found.type_name));
         self.chains.note_parked(id, name);
         Ok(())
     }
@@ -180,13 +174,10 @@ impl Names {
         if task.terminal_type.is_null() || self.ends.contains(&key) {
             return Ok(false);
         }
-        match interpreter.learn_awaitable(memory, task.layout, task.terminal, task.terminal_type) {
-            Ok(true) => {
-                self.has_learnt = true;
-                return Ok(true);
-            }
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Ok(false) | Err(_) => {}
+        let learnt = interpreter.learn_awaitable(memory, task.layout, task.terminal, task.terminal_type);
+        if readable(learnt)? == Some(true) {
+            self.has_learnt = true;
+            return Ok(true);
         }
         if self.ends.len() >= MAX_TASK_TYPES {
             self.ends.clear();
@@ -225,11 +216,8 @@ impl Names {
             return Ok(false);
         };
         let objects = interpreter.objects(memory);
-        match self.kinds.is_ready(objects, types, &Suspension::of(task)) {
-            Ok(is_ready) => Ok(is_ready),
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault),
-            Err(_) => Ok(false),
-        }
+        let is_ready = readable(self.kinds.is_ready(objects, types, &Suspension::of(task)))?;
+        Ok(is_ready.unwrap_or(false))
     }
 
     /// Whether what the task awaits is only not done as its loop does not turn.
@@ -273,13 +261,12 @@ impl Names {
             let frame = |&(code, instruction)| codes.frame(objects, code, instruction);
             let mut stack = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
             mark_left_out(&mut stack, task);
-            let terminal: Option<Arc<str>> = match objects.checked_type_name(task.terminal_type) {
-                _ if task.terminal_type.is_null() => None,
-                Ok(name) => Some(codes.intern(&name)),
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                Err(_) => None,
+            let terminal = if task.terminal_type.is_null() {
+                None
+            } else {
+                readable(objects.checked_type_name(task.terminal_type))?
             };
-            Ok((stack.into(), terminal))
+            Ok((stack.into(), terminal.map(|name| codes.intern(&name))))
         })?;
         self.tell_bytes();
         Ok(self.proof(chain, event_loop, is_as_seen))

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::assemble::readable;
 use super::observer::Observer;
 use crate::memory::{Address, Fault};
 use crate::python::event_loop::{Completing, LoopClass, Overdue};
+use crate::python::readable;
 use crate::target::{EventLoop, LoopMoment};
 
 /// Loops whose classes are remembered.

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use awaitwhat_common::event::TaskState as RawState;
 
-use super::assemble::readable;
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::sockets;
@@ -12,6 +11,7 @@ use super::turns::Turns;
 use crate::chains::ChainId;
 use crate::decode::TaskRecord;
 use crate::memory::{Address, Fault};
+use crate::python::readable;
 use crate::reading::ends::{Kinds, Suspension};
 use crate::resource::{Holding, Resource, ResourceKind};
 use crate::snapshot::{Frame, FutureState};

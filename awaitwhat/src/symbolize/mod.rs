@@ -12,7 +12,7 @@ use awaitwhat_common::limits::USER_ADDRESSES;
 use crate::memory::{Address, Fault};
 use crate::origin::{Origin, Places};
 use crate::pattern::Pattern;
-use crate::python::{Objects, ReadError};
+use crate::python::{Objects, ReadError, readable};
 use crate::snapshot::{Frame, FrameKind};
 
 /// What a function is called that cannot be read.
@@ -124,13 +124,9 @@ impl CodeCache {
             return self.opaque_frame_without_code(objects, name);
         }
         if !self.entries.contains_key(&code) {
-            match self.load(objects, code) {
-                Ok(entry) => {
-                    self.entries.insert(code, entry);
-                }
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                Err(_) => {}
-            }
+            // What cannot be read may be readable the next time.
+            let loaded = readable(self.load(objects, code))?;
+            self.entries.extend(loaded.map(|entry| (code, entry)));
         }
         let Some(entry) = self.entries.get_mut(&code) else {
             self.unreadable += 1;
@@ -160,16 +156,11 @@ impl CodeCache {
             frame.line = line;
             return Ok(frame);
         }
-        match entry.line(objects, offset) {
-            Ok(line) => {
-                frame.line = line;
-                entry.lines.insert(offset, line);
-                self.lines += 1;
-                self.forget_lines();
-            }
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            // It may be readable the next time.
-            Err(_) => {}
+        if let Some(line) = readable(entry.line(objects, offset))? {
+            frame.line = line;
+            entry.lines.insert(offset, line);
+            self.lines += 1;
+            self.forget_lines();
         }
         Ok(frame)
     }
@@ -192,10 +183,8 @@ impl CodeCache {
             Ok(true) => objects.text(name).map(|text| Some(text.into_shown())),
             other => other.map(|_| None),
         };
-        match qualified {
-            Ok(Some(qualified)) => frame.function = self.intern(&qualified),
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-            Ok(None) | Err(_) => {}
+        if let Some(qualified) = readable(qualified)?.flatten() {
+            frame.function = self.intern(&qualified);
         }
         Ok(frame)
     }
@@ -233,10 +222,9 @@ impl CodeCache {
         let mut changed = Vec::new();
         for (&code, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_used) {
             entry.is_used = false;
-            match fingerprint(objects, code) {
-                Ok(fingerprint) if fingerprint == entry.fingerprint => entry.is_settled = true,
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                _ => changed.push(code),
+            match readable(fingerprint(objects, code))? {
+                Some(fingerprint) if fingerprint == entry.fingerprint => entry.is_settled = true,
+                Some(_) | None => changed.push(code),
             }
         }
         for code in &changed {
@@ -260,10 +248,7 @@ impl CodeCache {
             if self.entries.get(&code).is_none_or(|entry| entry.is_settled) {
                 continue;
             }
-            let now = match self.load(objects, code) {
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                now => now.ok(),
-            };
+            let now = readable(self.load(objects, code))?;
             let is_same = |now: &Entry| self.entries.get(&code).is_some_and(|entry| entry.is_like(now));
             if !now.as_ref().is_some_and(is_same) {
                 self.entries.remove(&code);

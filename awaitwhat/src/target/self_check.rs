@@ -64,7 +64,7 @@ impl Fact {
         found: Result<String, ReadError>,
     ) -> Result<Self, ReadError> {
         let found = match found {
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault.into()),
+            Err(ReadError::Fault(fault)) if !fault.is_of_place() => return Err(fault.into()),
             Err(error) => error.to_string(),
             Ok(found) => found,
         };

@@ -9,8 +9,8 @@ use awaitwhat_common::layout::{ABSENT, Layout, TaskShape, attribute};
 use super::Interpreter;
 use super::scheduler::Library;
 use crate::layout::DictKeys;
-use crate::memory::{Address, Fault, Memory};
-use crate::python::{Objects, ReadError};
+use crate::memory::{Address, Memory};
+use crate::python::{Objects, ReadError, readable};
 
 /// What may change of a task, or may show that its address is now another one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +116,8 @@ impl Interpreter {
             if shape.type_address == 0 {
                 continue;
             }
-            let now = match self.task_shape(memory, layout, Address(shape.type_address)) {
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => {
-                    return Err(fault.into());
-                }
-                now => now.ok().flatten().unwrap_or_default(),
-            };
+            let now = readable(self.task_shape(memory, layout, Address(shape.type_address)))?;
+            let now = now.flatten().unwrap_or_default();
             let now = TaskShape {
                 is_future: shape.is_future,
                 is_searched: now.is_searched | shape.is_future,
@@ -247,10 +243,7 @@ fn learn_names(
 
 /// Whether the `str` at `address` is still this name.
 fn is_name(objects: &Objects<'_>, address: Address, name: &str) -> Result<bool, ReadError> {
-    match objects.is_interned(address, name) {
-        Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => Err(fault.into()),
-        other => Ok(other.unwrap_or(false)),
-    }
+    Ok(readable(objects.is_interned(address, name))?.unwrap_or(false))
 }
 
 /// The shape of instances of a class whose dicts have to be searched; `None` where they have no dict. Whether there are the attributes

@@ -4,7 +4,7 @@ use super::FindError;
 use super::again::look_again;
 use crate::layout::{Table, Version};
 use crate::memory::{Address, Fault, Memory};
-use crate::python::{Objects, ReadError, Types};
+use crate::python::{Objects, ReadError, Types, readable};
 
 /// The version that the symbol `Py_Version` says (`const unsigned long`, 3.11+).
 pub(super) fn by_symbol(memory: &dyn Memory, symbol: Address) -> Result<Version, Fault> {
@@ -40,12 +40,11 @@ fn try_by_table(
             offsets: &table.offsets,
             types,
         };
-        match hex_version(&objects, runtime) {
-            Ok(Some(version)) if version.minor() == minor => return Ok((version, table)),
+        match readable(hex_version(&objects, runtime))? {
+            Some(Some(version)) if version.minor() == minor => return Ok((version, table)),
             // Until there is an interpreter, all of them lead to nothing, but for those that look at something else.
-            Ok(None) => is_initialised = false,
-            Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault.into()),
-            _ => {}
+            Some(None) => is_initialised = false,
+            Some(Some(_)) | None => {}
         }
     }
     Err(if is_initialised {

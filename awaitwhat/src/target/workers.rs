@@ -14,7 +14,7 @@ use crate::layout::NativeId;
 use crate::memory::{Address, Fault, Memory};
 use crate::python::executor::JobState;
 use crate::python::frame::{FrameAddress, Frames};
-use crate::python::{Objects, ReadError};
+use crate::python::{Objects, ReadError, readable};
 
 /// Threads of all interpreters that are looked at.
 pub const MAX_THREADS: usize = 4096;
@@ -173,14 +173,11 @@ impl Look<'_> {
             if self.tries_left == 0 {
                 break;
             }
-            match self.try_note(state, thread, names) {
-                Ok(()) => return Ok(()),
-                Err(ReadError::Fault(fault @ (Fault::Gone | Fault::Reader { .. }))) => return Err(fault),
-                Err(_) => {
-                    self.tries_left -= 1;
-                    self.objects().memory.forget();
-                }
+            if readable(self.try_note(state, thread, names))?.is_some() {
+                return Ok(());
             }
+            self.tries_left -= 1;
+            self.objects().memory.forget();
         }
         self.found.torn += 1;
         Ok(())
