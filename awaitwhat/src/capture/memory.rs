@@ -17,6 +17,7 @@ use super::error::CaptureError;
 use super::iterator::TaskIterator;
 use super::plain::Plain;
 use super::waiting;
+use crate::core_file::CorePages;
 use crate::memory::{Address, Fault, Mapping, Memory};
 
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -165,12 +166,18 @@ impl Answer {
     }
 }
 
-/// The memory of one live process.
+/// Where pages come from.
+enum Source {
+    Process(Rc<PageReader>),
+    Core(CorePages),
+}
+
+/// The memory of one live process, or of one that a core file is of.
 ///
 /// Pages are remembered until [`LiveMemory::forget`] is called: within one look at the target this saves most of the reads, but
 /// what the target changes meanwhile goes unseen.
 pub struct LiveMemory {
-    reader: Rc<PageReader>,
+    source: Source,
     pid: u32,
     mappings: Vec<Mapping>,
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
@@ -187,14 +194,23 @@ impl LiveMemory {
         pid: u32,
     ) -> Result<Self, CaptureError> {
         let mappings = read_mappings(&TaskIterator::of_thread(list_mappings, pid)?)?;
-        Ok(Self {
-            reader,
+        Ok(Self::of(Source::Process(reader), pid, mappings))
+    }
+
+    /// That of a core file: it never changes, and belongs to no process that there is.
+    pub fn of_core(pages: CorePages, mappings: Vec<Mapping>) -> Self {
+        Self::of(Source::Core(pages), 0, mappings)
+    }
+
+    fn of(source: Source, pid: u32, mappings: Vec<Mapping>) -> Self {
+        Self {
+            source,
             pid,
             mappings,
             address_space: Cell::new(0),
             pages: RefCell::default(),
             reads: Cell::new(0),
-        })
+        }
     }
 
     /// The process's mappings, in ascending order, as they were when this was made.
@@ -294,11 +310,19 @@ impl LiveMemory {
             pages.clear();
         }
         let missing: Vec<_> = wanted.filter(|page| !pages.contains_key(page)).collect();
+        let reader = match &self.source {
+            Source::Process(reader) => reader,
+            Source::Core(core) => {
+                self.reads.set(self.reads.get() + missing.len() as u64);
+                let read = |address| (address, core.page(address).ok_or(Unread::Nothing));
+                pages.extend(missing.into_iter().map(read));
+                return Ok(());
+            }
+        };
         for batch in missing.chunks(MAX_READS) {
-            let answers = self.reader.read(self.pid, batch).map_err(reader_fault)?;
+            let answers = reader.read(self.pid, batch).map_err(reader_fault)?;
             for (&address, answer) in batch.iter().zip(answers) {
-                let answer = self
-                    .reader
+                let answer = reader
                     .read_again(self.pid, address, answer, || self.owner_of(address))
                     .map_err(reader_fault)?;
                 if self.address_space.get() == 0 {

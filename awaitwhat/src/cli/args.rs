@@ -54,7 +54,9 @@ pub enum Command {
     /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
     Why(WhyArgs),
     /// Show the stack of a task as a traceback, what it waits for, and who awaits it.
-    #[command(allow_missing_positional = true)]
+    #[command(
+        override_usage = "awaitwhat stack [OPTIONS] <TASK> <PID>\n       awaitwhat stack [OPTIONS] --all-tasks <PID>\n       awaitwhat stack [OPTIONS] <TASK> --core <FILE>\n       awaitwhat stack [OPTIONS] --all-tasks --core <FILE>"
+    )]
     Stack(StackArgs),
     /// Draw who waits for what as a graph, with what is held and by whom; deadlocks are red.
     Graph(GraphArgs),
@@ -109,14 +111,50 @@ pub struct SelectionArgs {
     pub mine: Vec<String>,
 }
 
+/// A core file in place of a process.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct CoreArgs {
+    /// In place of a process that runs: the core file of one that has ended, or a copy that `gcore` has made.
+    ///
+    /// Needs neither root nor the kernel of the host that it is from; but what the process only read of its program and of libraries is looked
+    /// up in those files, at the paths that the core file names.
+    #[arg(long, value_name = "FILE", group = "target")]
+    pub core: Option<PathBuf>,
+    /// The program that the process of the core file ran, where it is not at the path that the core file names.
+    #[arg(long, value_name = "PROGRAM", requires = "core")]
+    pub exe: Option<PathBuf>,
+    /// The folder that was the root of the process, as that of a container's image: files that the core file names are looked up in it.
+    #[arg(long, value_name = "FOLDER", requires = "core")]
+    pub sysroot: Option<PathBuf>,
+}
+
+/// The one process that a command is about.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub struct OneArgs {
+    /// The process to look at.
+    #[arg(value_name = "PID", required_unless_present = "core", conflicts_with = "core", value_parser = process_ids())]
+    pub process: Option<u32>,
+    #[command(flatten)]
+    pub core: CoreArgs,
+}
+
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("target").required(true).multiple(true))]
 pub struct SnapshotArgs {
     /// Processes to look at.
-    #[arg(value_name = "PID", group = "target", conflicts_with = "all", value_parser = process_ids())]
+    #[arg(
+        value_name = "PID",
+        group = "target",
+        conflicts_with_all = ["all", "core"],
+        value_parser = process_ids()
+    )]
     pub processes: Vec<u32>,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub core: CoreArgs,
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
@@ -140,7 +178,7 @@ pub struct PsArgs {
         require_equals = true,
         default_missing_value = "2",
         allow_negative_numbers = true,
-        conflicts_with = "json"
+        conflicts_with_all = ["json", "core"]
     )]
     pub watch: Option<f64>,
     /// Only tasks in whose name, functions, or WAITS FOR this text occurs, as it is written. How many are hidden is said.
@@ -175,9 +213,8 @@ pub struct WhyArgs {
     /// The task: its name, or its id as `ps --json` has it (0x...). Of several with this name, each is told of.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// The process that the task belongs to.
-    #[arg(value_name = "PID", value_parser = process_ids())]
-    pub process: u32,
+    #[command(flatten)]
+    pub one: OneArgs,
     /// How to write it, to standard output.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: WhyFormat,
@@ -200,9 +237,8 @@ pub enum WhyFormat {
 
 #[derive(Args, Debug)]
 pub struct GraphArgs {
-    /// The process to look at.
-    #[arg(value_name = "PID", value_parser = process_ids())]
-    pub process: u32,
+    #[command(flatten)]
+    pub one: OneArgs,
     /// How to write it, to standard output. Equal tasks are one box.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "dot")]
     pub format: GraphFormat,
@@ -227,16 +263,12 @@ pub enum GraphFormat {
 
 #[derive(Args, Debug)]
 pub struct StackArgs {
-    /// The task: its name, or its id as `ps --json` has it (0x...). Of several with this name, each is shown.
-    #[arg(
-        value_name = "TASK",
-        required_unless_present = "all_tasks",
-        conflicts_with = "all_tasks"
-    )]
-    pub task: Option<String>,
-    /// The process that the task belongs to.
-    #[arg(value_name = "PID", value_parser = process_ids())]
-    pub process: u32,
+    /// The task, by its name or its id as `ps --json` has it (0x...), and the process that it belongs to. Of several tasks with this name, each
+    /// is shown. With --core there is no process to name, and with --all-tasks no task.
+    #[arg(value_name = "TASK|PID", num_args = 0..=2)]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub core: CoreArgs,
     /// Show every task.
     #[arg(long)]
     pub all_tasks: bool,
@@ -420,9 +452,23 @@ mod tests {
         let Command::Why(args) = parsed("awaitwhat why handler-3 42").unwrap().command else {
             panic!()
         };
-        assert_eq!((args.task.as_str(), args.process), ("handler-3", 42));
-        for line in ["awaitwhat why 42", "awaitwhat why x y", "awaitwhat why x 0"] {
+        assert_eq!((args.task.as_str(), args.one.process), ("handler-3", Some(42)));
+        for line in [
+            "awaitwhat why 42",
+            "awaitwhat why x y",
+            "awaitwhat why x 0",
+            "awaitwhat why x 42 --core file",
+            "awaitwhat ps 42 --core file",
+            "awaitwhat ps 42 --exe file",
+            "awaitwhat ps --core file --watch",
+        ] {
             parsed(line).unwrap_err();
+        }
+        for line in [
+            "awaitwhat why x --core file",
+            "awaitwhat tree --core file --exe python3",
+        ] {
+            parsed(line).unwrap();
         }
     }
 

@@ -1,7 +1,8 @@
 //! The task that was asked for, by its name or its id.
 
+use super::args::OneArgs;
 use crate::memory::Address;
-use crate::snapshot::Task;
+use crate::snapshot::{Snapshot, Task};
 use crate::view::escape::fitted;
 
 /// Names that are offered in place of one that no task has.
@@ -31,6 +32,12 @@ fn offered(close: &[String], count: usize) -> String {
         names => format!("; close to it are: {}", names.join(", ")),
     };
     format!("{names} (`awaitwhat ps` lists all; a task without a name has an id, as `ps --json` shows it)")
+}
+
+/// The process that a command is about, as the user knows it.
+pub(super) fn pid_of(one: &OneArgs, snapshot: Option<&Snapshot>) -> u32 {
+    let of_snapshot = || snapshot.map(|snapshot| snapshot.pid);
+    one.process.or_else(of_snapshot).unwrap_or_default()
 }
 
 /// Where the tasks of process `pid` are that have this id or name: one at least.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, TraceArgs};
+use super::args::{
+    By, Format, GlobalArgs, OneArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, StackArgs, TraceArgs,
+};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -41,6 +43,12 @@ pub enum Error {
     Budget(u64),
     #[error("--max-frames {0} is out of range: choose 1 to {MAX_FRAMES} frames")]
     MaxFrames(usize),
+    #[error(
+        "`stack` needs to know a task and a process: `awaitwhat stack TASK PID`; `--all-tasks PID` shows every task, and `--core FILE` stands in for PID"
+    )]
+    Stack,
+    #[error("\"{0}\" is no process id: choose a number from 1 to {max}", max = i32::MAX)]
+    ProcessId(String),
     #[error(
         "the ending of {} tells no format: end it in .svg (flame graph), .folded, .json or .txt (summary), or say --format",
         .0.display()
@@ -140,6 +148,30 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         arguments: false,
         ring_bytes: RING_BYTES,
     })
+}
+
+/// Checks which tasks of which process `stack` is about: all where no task is named.
+///
+/// # Errors
+/// [`Error::Stack`], [`Error::ProcessId`].
+pub fn stack(args: &StackArgs) -> Result<(Option<&str>, OneArgs), Error> {
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    let (task, process) = match (words.as_slice(), args.all_tasks, args.core.core.is_some()) {
+        ([task, process], false, false) => (Some(*task), Some(*process)),
+        ([process], true, false) => (None, Some(*process)),
+        ([task], false, true) => (Some(*task), None),
+        ([], true, true) => (None, None),
+        _ => return Err(Error::Stack),
+    };
+    let id = |word: &str| match word.parse() {
+        Ok(id @ 1..=2_147_483_647) => Ok(id),
+        _ => Err(Error::ProcessId(word.to_owned())),
+    };
+    let one = OneArgs {
+        process: process.map(id).transpose()?,
+        core: args.core.clone(),
+    };
+    Ok((task, one))
 }
 
 /// Checks how tasks are to be shown in a table, and the pause between two tables where there is to be more than one.

@@ -15,7 +15,7 @@ Exit codes:
   0  all went well
   1  something unexpected failed
   2  the command line is wrong
-  3  the target cannot be used: no such process or task, not Python, or a version that is not known
+  3  the target cannot be used: no such process, task or core file, not Python, or a version that is not known
   4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
   5  the target ended before the time was over (of several: all of them did); what was seen until then is written
   6  of several targets some cannot be used; what was seen of the others is written
@@ -47,7 +47,9 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref::<session::Error>() {
             return match error {
-                session::Error::Target { .. } | session::Error::Nothing { .. } => Self::Target,
+                session::Error::Target { .. }
+                | session::Error::Nothing { .. }
+                | session::Error::Core { .. } => Self::Target,
                 session::Error::Privilege { .. } => Self::Privilege,
                 session::Error::Failed { .. }
                 | session::Error::NotBegun { .. }

@@ -9,7 +9,7 @@ use crate::export::graph_json;
 use crate::view::graph;
 
 pub(super) async fn run(args: &GraphArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let Some(snapshot) = snapshot::of_process(args.process, global, &args.mine, args.arguments).await? else {
+    let Some(snapshot) = snapshot::of_one(&args.one, global, &args.mine, args.arguments).await? else {
         return Ok(Exit::Ok);
     };
     let mut stdout = machine_stdout();

@@ -11,6 +11,7 @@ use crate::privileges;
 pub mod args;
 mod asked_task;
 pub mod config;
+mod core;
 mod demo;
 mod descriptors;
 mod diagnostics;

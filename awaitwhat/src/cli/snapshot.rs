@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::args::{GlobalArgs, SelectionArgs, SnapshotArgs};
+use super::args::{GlobalArgs, OneArgs, SelectionArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{config, family, machine_stdout, people_stdout, stdout_width};
+use super::{config, core, family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{snapshot_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::session;
@@ -29,6 +29,9 @@ pub(super) async fn tree(args: &SnapshotArgs, global: &GlobalArgs) -> anyhow::Re
 /// One snapshot of each process that is asked for.
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
     let options = config::snapshot(args, global)?;
+    if let Some(snapshot) = core::snapshot(&args.core, &options)? {
+        return show_one(&snapshot, args.json, view, options.max_frames);
+    }
     let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
@@ -67,15 +70,31 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>
     })
 }
 
+fn show_one(snapshot: &Snapshot, is_json: bool, view: View<'_>, max_frames: usize) -> anyhow::Result<Exit> {
+    if is_json {
+        let mut stdout = machine_stdout();
+        snapshot_json::write(snapshot, &mut stdout)?;
+        stdout.flush()?;
+    } else {
+        let mut stdout = people_stdout();
+        show(snapshot, view, max_frames, &mut stdout)?;
+        stdout.flush()?;
+    }
+    Ok(Exit::Ok)
+}
+
 /// One snapshot of one process, for commands that are about nothing else; `None` where it has no tasks to show.
-pub(super) async fn of_process(
-    pid: u32,
+pub(super) async fn of_one(
+    one: &OneArgs,
     global: &GlobalArgs,
     mine: &[String],
     arguments: bool,
 ) -> anyhow::Result<Option<Snapshot>> {
     let mut options = config::reading(global, mine)?;
     options.arguments = arguments;
+    let Some(pid) = one.process else {
+        return core::snapshot(&one.core, &options);
+    };
     let selection = config::selection(&SelectionArgs::default(), &[pid])?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;

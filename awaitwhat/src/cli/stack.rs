@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write};
 
 use super::args::{GlobalArgs, StackArgs};
-use super::asked_task::find;
+use super::asked_task::{find, pid_of};
 use super::exit::Exit;
-use super::{people_stdout, snapshot};
+use super::{config, people_stdout, snapshot};
 use crate::processes::Processes;
 use crate::snapshot::Frame;
 use crate::view::stack;
@@ -19,15 +19,16 @@ const MAX_SOURCE_BYTES: u64 = 4 << 20;
 const MAX_SOURCES: usize = 256;
 
 pub(super) async fn run(args: &StackArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let snapshot = snapshot::of_process(args.process, global, &[], args.arguments).await?;
+    let (task, one) = config::stack(args)?;
+    let snapshot = snapshot::of_one(&one, global, &[], args.arguments).await?;
     let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
-    let wanted = match &args.task {
-        Some(name) => find(tasks, name, args.process)?,
+    let wanted = match task {
+        Some(name) => find(tasks, name, pid_of(&one, snapshot.as_ref()))?,
         None => (0..tasks.len()).collect(),
     };
     let mut stdout = people_stdout();
     if let Some(snapshot) = &snapshot {
-        let sources = Sources::of(args.process);
+        let sources = Sources::of(one.process);
         stack::write(snapshot, &wanted, &|frame| sources.line(frame), &mut stdout)?;
     }
     stdout.flush()?;
@@ -42,9 +43,10 @@ struct Sources {
 }
 
 impl Sources {
-    fn of(pid: u32) -> Self {
+    /// Those of a process that runs; a core file may be of another machine, or of a program that has been changed since.
+    fn of(pid: Option<u32>) -> Self {
         Self {
-            are_ours: Processes::default().sees_our_files(pid),
+            are_ours: pid.is_some_and(|pid| Processes::default().sees_our_files(pid)),
             files: RefCell::default(),
         }
     }

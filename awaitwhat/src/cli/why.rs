@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::args::{GlobalArgs, WhyArgs, WhyFormat};
-use super::asked_task::find;
+use super::asked_task::{find, pid_of};
 use super::exit::Exit;
 use super::{machine_stdout, people_stdout, snapshot};
 use crate::export::why_json;
@@ -14,9 +14,9 @@ use crate::view::why;
 const MAX_TASKS: usize = 10;
 
 pub(super) async fn run(args: &WhyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let snapshot = snapshot::of_process(args.process, global, &args.mine, args.arguments).await?;
+    let snapshot = snapshot::of_one(&args.one, global, &args.mine, args.arguments).await?;
     let tasks = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.tasks);
-    let positions = find(tasks, &args.task, args.process)?;
+    let positions = find(tasks, &args.task, pid_of(&args.one, snapshot.as_ref()))?;
     let Some(snapshot) = &snapshot else {
         return Ok(Exit::Ok);
     };

@@ -15,6 +15,7 @@ mod names;
 mod observer;
 mod once;
 mod passes;
+mod post_mortem;
 mod process;
 mod rests;
 mod roster;
@@ -31,6 +32,7 @@ use std::future::Future;
 use std::io;
 use std::ops::RangeInclusive;
 use std::panic;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -49,6 +51,7 @@ use crate::survey::{Refusals, Refused, Survey};
 use attach_error::AttachError;
 pub use attach_error::SHOW_ALL;
 pub use family::{Child, running_children};
+pub use post_mortem::{PostMortem, post_mortem};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
@@ -114,6 +117,12 @@ pub enum Error {
     #[error("reading process {pid} failed")]
     Failed {
         pid: u32,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// A core file that is none, or of no Python that is known.
+    #[error("the core file {} cannot be looked at", path.display())]
+    Core {
+        path: PathBuf,
         source: Box<dyn StdError + Send + Sync>,
     },
     /// What awaitwhat itself needs has run out, or does not work.

@@ -127,6 +127,37 @@ impl Observer {
         Self::new(capture, process, found?, manner, names)
     }
 
+    /// Looks at what is left of a process that is dead.
+    pub(super) fn of_dead(
+        command: String,
+        memory: LiveMemory,
+        interpreter: Interpreter,
+        loops: EventLoops,
+        manner: Manner,
+        names: &Budget,
+    ) -> Self {
+        let process = Process::dead(command);
+        let names = Names::new(names.share(), Arc::clone(&manner.reading.mine));
+        let mut observer = Self {
+            pid: process.pid(),
+            manner,
+            process,
+            memory,
+            interpreter,
+            loops,
+            names,
+            losses: Losses::default(),
+        };
+        observer.set_places();
+        observer.losses.incomplete = observer.loops.left_out as u64;
+        let max_frames = u32::try_from(observer.manner.reading.max_frames).unwrap_or(u32::MAX);
+        for plan in &mut observer.loops.plans {
+            plan.wants = wants::NAME | wants::LINKS;
+            plan.max_frames = max_frames;
+        }
+        observer
+    }
+
     fn new(
         capture: &mut Capture,
         process: Process,
@@ -174,11 +205,7 @@ impl Observer {
         mut loops: EventLoops,
     ) -> Result<Vec<(LoopId, bool)>, AttachError> {
         self.complete(&mut loops)?;
-        if self.names.codes.wants_places() {
-            let folder = self.interpreter.standard_library(&self.memory);
-            let modules = self.interpreter.modules(&self.memory);
-            self.names.codes.set_places(folder, modules);
-        }
+        self.set_places();
         let is_kept = |plan: &ThreadPlan| loops.plans.iter().any(|it| is_same_walk(it, plan));
         let (kept, gone): (Vec<ThreadPlan>, Vec<ThreadPlan>) = std::mem::take(&mut self.loops.plans)
             .into_iter()
@@ -192,6 +219,15 @@ impl Observer {
         self.losses.incomplete = self.losses.incomplete.max(left_out);
         let goes_on = |plan: &ThreadPlan| self.loops.plans.iter().any(|it| is_same_loop(it, plan));
         Ok(gone.iter().map(|plan| (plan.loop_id(), goes_on(plan))).collect())
+    }
+
+    /// Says where the standard library and packages are, unless that is known.
+    fn set_places(&mut self) {
+        if self.names.codes.wants_places() {
+            let folder = self.interpreter.standard_library(&self.memory);
+            let modules = self.interpreter.modules(&self.memory);
+            self.names.codes.set_places(folder, modules);
+        }
     }
 
     /// Fills in what only awaitwhat knows of plans: what threads are called here, and how far to look.
@@ -375,6 +411,11 @@ impl Observer {
         }
         let is_told = !task.address.is_null() || names.runs_a_task(interpreter, &task, chain);
         Ok(is_told.then_some(Seen::Task(task, chain)))
+    }
+
+    /// Whether types of tasks were learnt since the last time, so that a walk finds more.
+    pub(super) fn has_learnt(&mut self) -> bool {
+        self.names.take_lessons()
     }
 
     /// Tells the walker about types of tasks that were learnt since the last time, and has it begin anew. False where there were none.

@@ -16,10 +16,14 @@ use crate::capture::CaptureError;
 use crate::privileges::is_proc_hiding;
 use crate::processes::{Processes, read_status};
 
+/// The number of no process.
+const NO_PROCESS: u32 = 0;
+
 /// A handle of the process that outlives the process: its number may be reused, this is not.
 pub(super) struct Process {
     pid: u32,
-    handle: OwnedFd,
+    /// None of one that is dead already.
+    handle: Option<OwnedFd>,
     command: String,
 }
 
@@ -42,9 +46,18 @@ impl Process {
         })?;
         Ok(Self {
             pid,
-            handle,
+            handle: Some(handle),
             command: Processes::default().command(pid).unwrap_or_default(),
         })
+    }
+
+    /// One that is dead, of which `/proc` tells nothing: another process may have its number.
+    pub(super) fn dead(command: String) -> Self {
+        Self {
+            pid: NO_PROCESS,
+            handle: None,
+            command,
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -68,7 +81,10 @@ impl Process {
 
     /// Whether the process ends within `time`, or has ended already.
     pub(super) fn ends_within(&self, time: Duration) -> bool {
-        let mut handles = [PollFd::new(&self.handle, PollFlags::IN)];
+        let Some(handle) = &self.handle else {
+            return true;
+        };
+        let mut handles = [PollFd::new(handle, PollFlags::IN)];
         let time = Timespec::try_from(time).unwrap_or_default();
         matches!(poll(&mut handles, Some(&time)), Ok(1..))
     }

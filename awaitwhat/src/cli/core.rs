@@ -1,0 +1,61 @@
+//! Core files in place of processes.
+
+use super::args::CoreArgs;
+use super::diagnostics::tell;
+use crate::core_file::Places;
+use crate::privileges;
+use crate::session::{self, Options, PostMortem};
+use crate::snapshot::Snapshot;
+
+/// Signals whose names are told; they are the same on every Linux of x86-64 (signal(7)).
+const SIGNALS: [(u32, &str); 9] = [
+    (3, "SIGQUIT"),
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (9, "SIGKILL"),
+    (11, "SIGSEGV"),
+    (24, "SIGXCPU"),
+];
+
+/// The snapshot of a process that a core file is of; `None` where no core file was named. Says besides how the process ended.
+pub(super) fn snapshot(args: &CoreArgs, options: &Options) -> anyhow::Result<Option<Snapshot>> {
+    let Some(path) = &args.core else {
+        return Ok(None);
+    };
+    let places = Places {
+        executable: args.exe.clone(),
+        root: args.sysroot.clone(),
+    };
+    // What it leads to is read with the user's own rights.
+    privileges::nothing();
+    let PostMortem {
+        snapshot,
+        signal,
+        missing_bytes,
+    } = session::post_mortem(path, &places, options)?;
+    match signal {
+        Some(signal) => tell(format_args!(
+            "The process was ended by signal {}.",
+            name_of(signal)
+        )),
+        None => tell(format_args!("The process went on when its memory was copied.")),
+    }
+    if missing_bytes > 0 {
+        tell(format_args!(
+            "The core file was cut: {missing_bytes} bytes of memory are missing. `ulimit -c`, or a full disk, may be why. \
+             What cannot be read counts as lost."
+        ));
+    }
+    Ok(Some(snapshot))
+}
+
+fn name_of(signal: u32) -> String {
+    let known = SIGNALS.iter().find(|(number, _)| *number == signal);
+    known.map_or_else(
+        || signal.to_string(),
+        |(number, name)| format!("{number} ({name})"),
+    )
+}
