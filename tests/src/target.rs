@@ -144,6 +144,15 @@ impl Target {
         Ok(())
     }
 
+    /// Waits until it has ended by something else.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&mut self) -> anyhow::Result<()> {
+        self.child.wait().context("the target cannot be waited for")?;
+        Ok(())
+    }
+
     /// Ends it and waits until it is gone.
     pub fn end(&mut self) {
         drop(self.stdin.take());
