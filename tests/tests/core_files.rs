@@ -10,7 +10,7 @@ use awaitwhat_tests::compare::differences;
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::output::{Snapshot, Task};
 use awaitwhat_tests::target::Target;
-use awaitwhat_tests::{tool, trials};
+use awaitwhat_tests::{dwarf, tool, trials};
 use libtest_mimic::Trial;
 
 /// Where the kernel says what core files are called. This is what it says where nobody changed it.
@@ -34,6 +34,17 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         if !matches!(python.version, (3, 7 | 8 | 11 | 12 | 14 | 15)) {
             continue;
         }
+        if python.version == (3, 12) {
+            let name = format!("{}::copied_by_a_debugger", python.label);
+            if dwarf::is_there() {
+                let python = python.clone();
+                list.push(trials::trial(name, move || {
+                    check(&python, "primitives.py", by_debugger)
+                }));
+            } else {
+                list.push(trials::skipped(name, "there is no gdb"));
+            }
+        }
         for shape in trials::shapes()? {
             if !SHAPES.contains(&shape.name.as_str()) || shape.missing(&python).is_some() {
                 continue;
@@ -47,7 +58,9 @@ fn list() -> anyhow::Result<Vec<Trial>> {
                 continue;
             }
             let python = python.clone();
-            list.push(trials::trial(name, move || check(&python, &shape.file())));
+            list.push(trials::trial(name, move || {
+                check(&python, &shape.file(), by_kernel)
+            }));
         }
     }
     Ok(list)
@@ -69,28 +82,46 @@ impl Drop for Core {
     }
 }
 
-impl Core {
-    /// Ends a target so that its memory is written to a file, in the folder that it was started in.
-    fn of(target: &mut Target, python: &Python, folder: tempfile::TempDir) -> anyhow::Result<Self> {
-        let root = python.root().to_owned();
-        let is_here = root == Path::new("/");
-        let place = if is_here { folder.path() } else { &root };
-        let names = [format!("core.{}", target.pid), PLAIN.to_owned()];
-        let pid = rustix::process::Pid::from_raw(target.pid.cast_signed()).context("it has no id")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::ABORT)?;
-        target.wait()?;
-        let found = names
-            .iter()
-            .map(|name| place.join(name))
-            .find(|path| path.exists());
-        let path = found.with_context(|| format!("there is no core file in {}", place.display()))?;
-        Ok(Self {
-            path,
-            root,
-            folder: is_here.then_some(folder),
-        })
-    }
+/// Writes a target's memory to a file, by which it ends.
+type Write = fn(&mut Target, &Python, tempfile::TempDir) -> anyhow::Result<Core>;
 
+/// Has the kernel write it, to the folder that the target was started in.
+fn by_kernel(target: &mut Target, python: &Python, folder: tempfile::TempDir) -> anyhow::Result<Core> {
+    let root = python.root().to_owned();
+    let is_here = root == Path::new("/");
+    let place = if is_here { folder.path() } else { &root };
+    let names = [format!("core.{}", target.pid), PLAIN.to_owned()];
+    let pid = rustix::process::Pid::from_raw(target.pid.cast_signed()).context("it has no id")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::ABORT)?;
+    target.wait()?;
+    let found = names
+        .iter()
+        .map(|name| place.join(name))
+        .find(|path| path.exists());
+    let path = found.with_context(|| format!("there is no core file in {}", place.display()))?;
+    Ok(Core {
+        path,
+        root,
+        folder: is_here.then_some(folder),
+    })
+}
+
+/// Has gdb copy it, which leaves out what is mapped to be run.
+fn by_debugger(target: &mut Target, python: &Python, folder: tempfile::TempDir) -> anyhow::Result<Core> {
+    let prefix = folder.path().join("copy");
+    let mut command = Command::new("gcore");
+    command.arg("-o").arg(&prefix).arg(target.pid.to_string());
+    let outcome = tool::run_command(command)?;
+    ensure!(outcome.status.success(), "gcore: {}", outcome.stderr);
+    target.kill()?;
+    Ok(Core {
+        path: folder.path().join(format!("copy.{}", target.pid)),
+        root: python.root().to_owned(),
+        folder: Some(folder),
+    })
+}
+
+impl Core {
     fn arguments<'a>(&'a self, path: &'a Path) -> anyhow::Result<Vec<&'a str>> {
         let word = |path: &'a Path| path.to_str().context("it is no text");
         let mut arguments = vec!["ps", "--json", "--core", word(path)?];
@@ -101,7 +132,7 @@ impl Core {
     }
 }
 
-fn check(python: &Python, file: &str) -> anyhow::Result<()> {
+fn check(python: &Python, file: &str, write: Write) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut command = Command::new("sh");
     command
@@ -116,7 +147,7 @@ fn check(python: &Python, file: &str) -> anyhow::Result<()> {
         .current_dir(folder.path());
     let mut target = Target::spawn(command)?;
     let truth = target.tasks()?;
-    let core = Core::of(&mut target, python, folder)?;
+    let core = write(&mut target, python, folder)?;
     let mut snapshot: Snapshot = tool::json(&core.arguments(&core.path)?)?;
     ensure!(
         snapshot.pid == target.pid,

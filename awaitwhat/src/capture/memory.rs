@@ -169,7 +169,7 @@ impl Answer {
 /// Where pages come from.
 enum Source {
     Process(Rc<PageReader>),
-    Core(CorePages),
+    Core(Rc<CorePages>),
 }
 
 /// The memory of one live process, or of one that a core file is of.
@@ -198,7 +198,7 @@ impl LiveMemory {
     }
 
     /// That of a core file: it never changes, and belongs to no process that there is.
-    pub fn of_core(pages: CorePages, mappings: Vec<Mapping>) -> Self {
+    pub fn of_core(pages: Rc<CorePages>, mappings: Vec<Mapping>) -> Self {
         Self::of(Source::Core(pages), 0, mappings)
     }
 

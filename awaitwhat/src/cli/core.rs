@@ -6,6 +6,7 @@ use crate::core_file::Places;
 use crate::privileges;
 use crate::session::{self, Options, PostMortem};
 use crate::snapshot::Snapshot;
+use crate::view::escape::Escaped;
 
 /// Signals whose names are told; they are the same on every Linux of x86-64 (signal(7)).
 const SIGNALS: [(u32, &str); 9] = [
@@ -34,7 +35,7 @@ pub(super) fn snapshot(args: &CoreArgs, options: &Options) -> anyhow::Result<Opt
     let PostMortem {
         snapshot,
         signal,
-        missing_bytes,
+        lack,
     } = session::post_mortem(path, &places, options)?;
     match signal {
         Some(signal) => tell(format_args!(
@@ -43,10 +44,11 @@ pub(super) fn snapshot(args: &CoreArgs, options: &Options) -> anyhow::Result<Opt
         )),
         None => tell(format_args!("The process went on when its memory was copied.")),
     }
-    if missing_bytes > 0 {
+    if !lack.is_nothing() {
+        // It has paths from the file.
         tell(format_args!(
-            "The core file was cut: {missing_bytes} bytes of memory are missing. `ulimit -c`, or a full disk, may be why. \
-             What cannot be read counts as lost."
+            "Not all can be told: {}.",
+            Escaped(&lack.to_string())
         ));
     }
     Ok(Some(snapshot))

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use object::LittleEndian;
 use object::elf::{
@@ -137,8 +138,8 @@ impl CoreFile {
     }
 
     /// What reads its memory, and its mappings.
-    pub fn into_pages(self) -> (CorePages, Vec<Mapping>) {
-        (self.pages, self.mappings)
+    pub fn into_pages(self) -> (Rc<CorePages>, Vec<Mapping>) {
+        (Rc::new(self.pages), self.mappings)
     }
 }
 
@@ -197,7 +198,37 @@ fn read_headers(file: &File) -> Result<(Vec<Header>, Notes), CoreError> {
         return Err(CoreError::NoNotes);
     }
     headers.sort_by_key(|header| header.segment.start);
+    let left_out: Vec<Header> = notes
+        .files
+        .iter()
+        .filter(|part| !headers.iter().any(|header| header.segment.overlaps(part)))
+        .map(Header::of_code)
+        .collect();
+    headers.extend(left_out);
+    headers.sort_by_key(|header| header.segment.start);
     Ok((headers, notes))
+}
+
+impl Header {
+    /// A part of a file that has no header of its own: debuggers leave out what is mapped to be run.
+    fn of_code(part: &FilePart) -> Self {
+        Self {
+            segment: Segment {
+                start: part.start,
+                end: part.end,
+                offset: 0,
+                kept: 0,
+                is_writable: false,
+            },
+            flags: object::elf::PF_R.0 | object::elf::PF_X.0,
+        }
+    }
+}
+
+impl Segment {
+    fn overlaps(&self, part: &FilePart) -> bool {
+        self.start < part.end && part.start < self.end
+    }
 }
 
 /// A part of memory, where its header makes sense.

@@ -30,7 +30,7 @@ pub(super) struct Notes {
 pub(super) struct FilePart {
     pub(super) start: u64,
     /// One past the last address.
-    end: u64,
+    pub(super) end: u64,
     /// Where in the file it begins, in bytes.
     offset: u64,
     /// The number of the file, equal for parts of one.

@@ -81,6 +81,20 @@ impl CorePages {
         Some(page)
     }
 
+    /// The files that were asked for and are not there, not to be read, or others by now.
+    pub fn missing_files(&self) -> Vec<PathBuf> {
+        let open = self.open.borrow();
+        let is_missing = |part: &&FilePart| matches!(open.get(&part.file), Some(None));
+        let mut missing: Vec<PathBuf> = self
+            .files
+            .iter()
+            .filter(is_missing)
+            .map(|part| self.path_of(part))
+            .collect();
+        missing.dedup();
+        missing
+    }
+
     fn segment_at(&self, address: u64) -> Option<&Segment> {
         let after = self.segments.partition_point(|it| it.start <= address);
         let segment = self.segments.get(after.checked_sub(1)?)?;

@@ -154,6 +154,31 @@ fn a_core_file_tells_who_it_was_and_what_it_had_in_memory() {
 }
 
 #[test]
+fn code_that_a_debugger_leaves_out_is_looked_up_all_the_same() {
+    let mut case = Case::new();
+    // The third header is that of the file.
+    case.core[64 + 2 * 56] = 0;
+    let core = case.open_whole();
+    assert!(
+        core.mappings
+            .iter()
+            .any(|it| it.name == "python3" && it.executable)
+    );
+    assert_eq!(first_bytes(core)[3..5], [Some(1), Some(2)]);
+}
+
+#[test]
+fn files_that_are_missing_are_told() {
+    let case = Case::new();
+    let program = case.folder.path().join("python3");
+    fs::remove_file(&program).expect("it is there");
+    let (pages, _) = case.open_whole().into_pages();
+    assert!(pages.missing_files().is_empty(), "nothing was asked for");
+    assert!(pages.page(OF_FILE + PAGE as u64).is_none());
+    assert_eq!(pages.missing_files(), [program]);
+}
+
+#[test]
 fn a_file_that_is_another_one_by_now_tells_nothing() {
     let case = Case::new();
     let other = case.folder.path().join("other");

@@ -51,7 +51,7 @@ use crate::survey::{Refusals, Refused, Survey};
 use attach_error::AttachError;
 pub use attach_error::SHOW_ALL;
 pub use family::{Child, running_children};
-pub use post_mortem::{PostMortem, post_mortem};
+pub use post_mortem::{Lack, PostMortem, post_mortem};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;

@@ -1,6 +1,9 @@
 //! What waited for what when a process died, by its core file: the same walk and the same readers, over memory in which nothing moves any more.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use awaitwhat_common::layout::Layout;
@@ -17,8 +20,8 @@ use super::turns::Turns;
 use super::{Error, Options, jobs, waits};
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::LiveMemory;
-use crate::core_file::{CoreFile, Places};
-use crate::memory::{Address, Memory};
+use crate::core_file::{CoreFile, CorePages, Places};
+use crate::memory::{Address, Mapping, Memory};
 use crate::snapshot::Snapshot;
 use crate::target::{FindError, find_interpreter};
 
@@ -32,8 +35,46 @@ pub struct PostMortem {
     pub snapshot: Snapshot,
     /// The signal by which it ended; `None` where the file is a copy of a process that went on.
     pub signal: Option<u32>,
-    /// Bytes of its memory that the file should have, and has not.
-    pub missing_bytes: u64,
+    pub lack: Lack,
+}
+
+/// What is not to be had of a process's memory any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// Bytes that the core file should have, and has not: it was cut.
+    pub bytes: u64,
+    /// Files that the process had parts of in memory, and that are not there, not to be read, or others by now.
+    pub files: Vec<PathBuf>,
+}
+
+impl Lack {
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        if self.bytes > 0 {
+            write!(
+                formatter,
+                "the core file was cut: {} bytes of memory are missing (`ulimit -c`, or a full disk, may be why)",
+                self.bytes
+            )?;
+            between = "; ";
+        }
+        if let Some(first) = self.files.first() {
+            write!(formatter, "{between}{}", first.display())?;
+            if self.files.len() > 1 {
+                write!(formatter, " and {} more files", self.files.len() - 1)?;
+            }
+            formatter.write_str(
+                " cannot be read, or changed since: --exe names the program, --sysroot the folder that was its root",
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads every task of the process that the core file at `path` is of.
@@ -46,52 +87,69 @@ pub fn post_mortem(path: &Path, places: &Places, options: &Options) -> Result<Po
         source,
     };
     let core = CoreFile::open(path, places).map_err(|error| failed(error.into()))?;
-    let missing_bytes = core.missing_bytes;
-    look_at(core, options).map_err(|source| {
-        failed(match missing_bytes {
-            0 => source.into(),
-            _ => Cut {
-                missing_bytes,
-                source,
-            }
-            .into(),
-        })
-    })
+    let (signal, bytes) = (core.signal, core.missing_bytes);
+    let who = Who {
+        pid: core.pid,
+        command: core.command.clone(),
+        threads: core.threads.clone(),
+        died_at: core.written_at,
+    };
+    let (pages, mappings) = core.into_pages();
+    let snapshot = look_at(&who, Rc::clone(&pages), mappings, options);
+    let lack = Lack {
+        bytes,
+        files: pages.missing_files(),
+    };
+    match snapshot {
+        Ok(snapshot) => Ok(PostMortem {
+            snapshot,
+            signal,
+            lack,
+        }),
+        Err(source) if lack.is_nothing() => Err(failed(source.into())),
+        Err(source) => Err(failed(Lacking { lack, source }.into())),
+    }
 }
 
 /// What is missing may be why.
 #[derive(Debug, thiserror::Error)]
-#[error("it was cut: {missing_bytes} bytes of memory are missing (`ulimit -c`, or a full disk, may be why)")]
-struct Cut {
-    missing_bytes: u64,
+#[error("{lack}")]
+struct Lacking {
+    lack: Lack,
     source: AttachError,
 }
 
-fn look_at(core: CoreFile, options: &Options) -> Result<PostMortem, AttachError> {
-    let (pid, written_at) = (core.pid, core.written_at);
-    let (signal, missing_bytes) = (core.signal, core.missing_bytes);
-    let (threads, command) = (core.threads.clone(), core.command.clone());
-    let (pages, mappings) = core.into_pages();
+/// Who is dead.
+struct Who {
+    pid: u32,
+    command: String,
+    threads: BTreeSet<u32>,
+    died_at: jiff::Timestamp,
+}
+
+fn look_at(
+    who: &Who,
+    pages: Rc<CorePages>,
+    mappings: Vec<Mapping>,
+    options: &Options,
+) -> Result<Snapshot, AttachError> {
     let memory = LiveMemory::of_core(pages, mappings);
     let mut interpreter = find_interpreter(&memory, memory.mappings())?;
-    interpreter.process_id = Some(pid);
-    let loops = interpreter.event_loops(&memory, &|| threads.clone())?;
+    interpreter.process_id = Some(who.pid);
+    let loops = interpreter.event_loops(&memory, &|| who.threads.clone())?;
     let manner = Manner {
         reading: options.clone(),
         iterator_budget: Duration::ZERO,
         is_only_running: false,
     };
     let names = Budget::new(NAMES_BYTES);
+    let command = who.command.clone();
     let mut observer = Observer::of_dead(command, memory, interpreter, loops, manner, &names);
     let gathered = all_passes(&mut observer)?;
     // Nothing has run since: nothing is blocked by more than what is told, and nothing can be confirmed by waiting.
-    let mut snapshot = assemble(&mut observer, gathered, written_at, true, Vec::new())?;
-    snapshot.pid = pid;
-    Ok(PostMortem {
-        snapshot,
-        signal,
-        missing_bytes,
-    })
+    let mut snapshot = assemble(&mut observer, gathered, who.died_at, true, Vec::new())?;
+    snapshot.pid = who.pid;
+    Ok(snapshot)
 }
 
 fn all_passes(observer: &mut Observer) -> Result<Vec<Gathering>, AttachError> {
@@ -135,7 +193,7 @@ fn one_pass(observer: &mut Observer, plan: &ThreadPlan) -> Result<Gathering, Att
 
 /// One pass over all tasks: its records, and how it ended; `None` where it did not.
 fn walk(memory: &LiveMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u8>>, Option<SliceStatus>) {
-    let mut host = Dead {
+    let mut host = Still {
         memory,
         records: Vec::new(),
     };
@@ -150,12 +208,12 @@ fn walk(memory: &LiveMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u8>
 }
 
 /// Lets the walker read memory in which nothing moves.
-struct Dead<'a> {
+struct Still<'a> {
     memory: &'a LiveMemory,
     records: Vec<Vec<u8>>,
 }
 
-impl Host for Dead<'_> {
+impl Host for Still<'_> {
     fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
         let mut bytes = [0; WINDOW_WORDS * 8];
         // As much as there is before the memory ends.
