@@ -16,8 +16,15 @@ use libtest_mimic::Trial;
 /// Where the kernel says what core files are called. This is what it says where nobody changed it.
 const PATTERN: &str = "/proc/sys/kernel/core_pattern";
 const PLAIN: &str = "core";
-/// What to look at: who waits for whom, what the objects are called, names of every kind, and one that works.
-const SHAPES: [&str; 4] = ["gather_tasks", "primitives", "names", "running_blocked"];
+/// What to look at: who waits for whom, what the objects are called, names of every kind, one that works, and
+/// trio's nurseries.
+const SHAPES: [&str; 5] = [
+    "gather_tasks",
+    "names",
+    "primitives",
+    "running_blocked",
+    "trio_nurseries",
+];
 /// Into how many parts a core file is cut.
 const PARTS: u64 = 8;
 
