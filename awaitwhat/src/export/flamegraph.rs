@@ -10,7 +10,7 @@ use super::folded;
 use crate::origin::Rank;
 use crate::profile::{ChainState, Profile};
 use crate::snapshot::Frame;
-use crate::view::escape::Escaped;
+use crate::view::escape::{Escaped, FoldedEscaped};
 
 /// Frames of installed packages: pale, so that the application stands out. Neighbours differ.
 const INSTALLED_COLORS: [Color; 3] = [color(184, 200, 226), color(194, 208, 231), color(203, 215, 235)];
@@ -87,7 +87,7 @@ fn colors(profile: &Profile) -> PaletteMap {
     }
     // What a chain ends in is no frame of the application either.
     for chain in &profile.chains {
-        colors.insert(folded::Terminal(chain), LIBRARY_COLORS[0]);
+        colors.insert(FoldedEscaped(&folded::leaf(chain)), LIBRARY_COLORS[0]);
     }
     colors.insert(folded::READY, READY_COLOR);
     colors.insert(folded::RUNNING, RUNNING_COLOR);

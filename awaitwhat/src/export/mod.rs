@@ -5,6 +5,7 @@ pub mod flamegraph;
 pub mod folded;
 pub mod graph_json;
 mod json;
+pub mod pprof;
 pub mod profile_json;
 mod resource_json;
 pub mod snapshot_json;
