@@ -263,7 +263,7 @@ pub struct TraceArgs {
     pub rate: u32,
     /// Where to write the result; the summary then still goes to standard output.
     ///
-    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .json, .txt (summary).
+    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .json, .txt (summary).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What to write [default: by the ending of FILE, or summary].
@@ -305,6 +305,8 @@ pub enum Format {
     Flamegraph,
     /// For `go tool pprof` and what else reads its format: gzip of profile.proto, in nanoseconds of task time by state, labelled by process.
     Pprof,
+    /// For the viewer speedscope: seconds of task time, a profile for each process and state.
+    Speedscope,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
 }

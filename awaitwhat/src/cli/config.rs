@@ -22,10 +22,11 @@ const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
-const ENDINGS: [(&str, Format); 5] = [
+const ENDINGS: [(&str, Format); 6] = [
     (".svg", Format::Flamegraph),
     (".folded", Format::Folded),
     (".pb.gz", Format::Pprof),
+    (".speedscope.json", Format::Speedscope),
     (".json", Format::Json),
     (".txt", Format::Summary),
 ];
@@ -322,6 +323,8 @@ mod tests {
             ("-o a.b/x.FOLDED", Format::Folded),
             ("-o x.json", Format::Json),
             ("-o x.PB.gz", Format::Pprof),
+            ("-o a.b.speedscope.json", Format::Speedscope),
+            ("-o speedscope.json", Format::Json),
             ("-o x.txt", Format::Summary),
             ("-o x.svg -f json", Format::Json),
             ("-o x -f tree", Format::Tree),
@@ -369,6 +372,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .json or .txt (summary), or say --format");
     }
 }

@@ -17,7 +17,7 @@ use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, pprof, profile_json, survey_json};
+use crate::export::{flamegraph, folded, pprof, profile_json, speedscope, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
@@ -303,6 +303,8 @@ fn render(
         (Format::Flamegraph, _) => flamegraph::write(whole, output),
         (Format::Pprof, Shape::Each) => pprof::write_each(profiles, whole, max_frames, output),
         (Format::Pprof, _) => pprof::write(whole, max_frames, output),
+        (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
+        (Format::Speedscope, _) => speedscope::write(whole, max_frames, output),
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

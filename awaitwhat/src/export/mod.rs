@@ -9,6 +9,7 @@ pub mod pprof;
 pub mod profile_json;
 mod resource_json;
 pub mod snapshot_json;
+pub mod speedscope;
 pub mod survey_json;
 pub mod why_json;
 
