@@ -63,6 +63,11 @@ pub enum Command {
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
     )]
     Trace(TraceArgs),
+    /// Compare two traces that were written as JSON: what became more, what became less?
+    ///
+    /// Each file is what `awaitwhat trace --format json` has written of one process, or of several with --merge. Times are those for each second, so
+    /// that the periods may be of different length.
+    Diff(DiffArgs),
     /// Check what this kernel, these privileges and a target allow.
     Doctor(DoctorArgs),
 }
@@ -309,6 +314,42 @@ pub enum Format {
     Speedscope,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
+}
+
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The earlier profile.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later profile.
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// How to write it, to standard output.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "summary")]
+    pub format: DiffFormat,
+    /// What is compared: the flame graph always shows chains.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
+    pub by: DiffBy,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// Tables: what changed most comes first.
+    Summary,
+    /// JSON (schema `awaitwhat.diff/1`).
+    Json,
+    /// An SVG flame graph of the later profile: red became more, blue became less.
+    Flamegraph,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffBy {
+    /// The lines of your code at which tasks waited.
+    AwaitPoint,
+    /// Whole chains of coroutines, with what they wait for; those that ran and those that were ready, too.
+    Chain,
 }
 
 #[derive(Args, Debug)]

@@ -14,6 +14,7 @@ pub mod config;
 mod demo;
 mod descriptors;
 mod diagnostics;
+mod diff;
 mod doctor;
 pub mod exit;
 mod family;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
         Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

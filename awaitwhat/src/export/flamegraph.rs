@@ -1,6 +1,6 @@
 //! A profile as a flame graph: an SVG that is searched and zoomed in any browser.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BasicPalette, Color, Palette, PaletteMap};
@@ -8,7 +8,7 @@ use inferno::flamegraph::{Options, from_lines};
 
 use super::folded;
 use crate::origin::Rank;
-use crate::profile::{ChainState, Profile};
+use crate::profile::{ChainState, Diff, Profile, ratio};
 use crate::snapshot::Frame;
 use crate::view::escape::{Escaped, FoldedEscaped};
 
@@ -33,8 +33,65 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// When `output` fails.
-pub fn write_each(profiles: &[Profile], merged: &Profile, output: &mut impl Write) -> io::Result<()> {
+pub fn write_each(
+    profiles: &[Profile],
+    merged: &Profile,
+    output: &mut impl Write,
+) -> io::Result<()> {
     draw(merged, &folded::lines_of_each(profiles), output)
+}
+
+/// Writes the later of two profiles as SVG, with what became more in red and what became less in blue. Widths are task time for each second,
+/// so that periods of any length compare; what is gone has no width.
+///
+/// # Errors
+/// When `output` fails.
+pub fn write_diff(diff: &Diff, output: &mut impl Write) -> io::Result<()> {
+    let mut options = options(&diff.after);
+    options.title.push_str(", and what has changed");
+    options.subtitle = Some(diff_subtitle(diff));
+    "us of task time a second".clone_into(&mut options.count_name);
+    let lines = diff_lines(diff);
+    // The library takes no time at all for an error.
+    if lines.iter().all(|(_, weights)| weights[1] == 0) {
+        "no tasks seen in the later profile".clone_into(&mut options.title);
+        return from_lines(&mut options, ["no tasks seen 1 1"], output);
+    }
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|(stack, [before, after])| format!("{stack} {before} {after}"))
+        .collect();
+    from_lines(&mut options, lines.iter().map(String::as_str), output)
+}
+
+/// Stacks of both profiles, in the order of their text, with the microseconds of task time for each second, before and after.
+fn diff_lines(diff: &Diff) -> Vec<(String, [u64; 2])> {
+    let mut stacks: BTreeMap<String, [f64; 2]> = BTreeMap::new();
+    for (side, profile) in [&diff.before, &diff.after].into_iter().enumerate() {
+        for chain in &profile.chains {
+            let weight = 1e6 * ratio(chain.task_seconds, profile.duration_seconds);
+            stacks.entry(folded::stack(chain)).or_default()[side] += weight;
+        }
+    }
+    // The floats become the nearest integers of the type.
+    let lines = stacks
+        .into_iter()
+        .map(|(stack, weights)| (stack, weights.map(|it| it.round() as u64)));
+    lines.filter(|(_, weights)| *weights != [0, 0]).collect()
+}
+
+fn diff_subtitle(diff: &Diff) -> String {
+    let gone: u64 = diff_lines(diff)
+        .iter()
+        .filter(|(_, weights)| weights[1] == 0)
+        .map(|(_, weights)| weights[0])
+        .sum();
+    format!(
+        "{:.1} tasks on average, {:.1} before. Red: more than before, blue: fewer. Gone, and not drawn: {:.2}",
+        diff.after.mean_tasks(),
+        diff.before.mean_tasks(),
+        gone as f64 / 1e6
+    )
 }
 
 fn draw(profile: &Profile, lines: &[String], output: &mut impl Write) -> io::Result<()> {
@@ -118,7 +175,7 @@ fn subtitle(profile: &Profile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::profile::Profile;
+    use crate::profile::{Diff, Profile};
     use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
 
     fn written(profile: &Profile) -> String {
@@ -186,6 +243,53 @@ mod tests {
     #[test]
     fn two_runs_give_one_picture() {
         assert_eq!(written(&small_profile()), written(&small_profile()));
+    }
+
+    #[test]
+    fn what_changed_has_its_colour() {
+        let mut later = small_profile();
+        later.chains.remove(2);
+        later.chains[0].task_seconds = 90.0;
+        later.chains[1].task_seconds = 9.0;
+        let mut output = Vec::new();
+        super::write_diff(&Diff::new(small_profile(), later), &mut output).unwrap();
+        let svg = String::from_utf8(output).unwrap();
+        insta::assert_snapshot!(titles(&svg), @"
+        Pool.worker (/srv/app.py:20) (9,000,000 us of task time a second, 90.23%; 0.00%)
+        sleep (asyncio/tasks.py:704) (9,000,000 us of task time a second, 90.23%; 0.00%)
+        [Future] (9,000,000 us of task time a second, 90.23%; +30.08%)
+        Pool.worker (/srv/app.py:22) (900,000 us of task time a second, 9.02%; 0.00%)
+        Lock.acquire (asyncio/locks.py:113) (900,000 us of task time a second, 9.02%; 0.00%)
+        [Future] (900,000 us of task time a second, 9.02%; -20.05%)
+        Pool.worker (/srv/app.py:25) (50,000 us of task time a second, 0.50%; 0.00%)
+        crunch (/srv/app.py:7) (50,000 us of task time a second, 0.50%; 0.00%)
+        [running] (50,000 us of task time a second, 0.50%; 0.00%)
+        all (9,975,000 us of task time a second, 100%)
+        rare (/srv/app.py:99) (25,000 us of task time a second, 0.25%; 0.00%)
+        [Future] (25,000 us of task time a second, 0.25%; 0.00%)
+        ");
+        let colors = |name: &str| -> Vec<u8> {
+            let start = svg.find(&format!("<title>{name}")).unwrap();
+            let fill = svg[start..].split_once("fill=\"rgb(").unwrap().1;
+            let fill = fill.split_once(')').unwrap().0;
+            fill.split(',').map(|it| it.parse().unwrap()).collect()
+        };
+        let (grew, shrank) = (colors("[Future] (9,000,000"), colors("[Future] (900,000"));
+        assert!(grew[0] > grew[2], "{grew:?} is no red");
+        assert!(shrank[2] > shrank[0], "{shrank:?} is no blue");
+        assert!(svg.contains("Gone, and not drawn: 1.00"));
+    }
+
+    #[test]
+    fn of_nothing_there_is_a_picture_of_a_difference() {
+        for (before, after) in [
+            (profile(Vec::new()), profile(Vec::new())),
+            (small_profile(), profile(Vec::new())),
+        ] {
+            let mut output = Vec::new();
+            super::write_diff(&Diff::new(before, after), &mut output).unwrap();
+            assert!(String::from_utf8(output).unwrap().contains("no tasks seen"));
+        }
     }
 
     #[test]

@@ -65,15 +65,21 @@ fn line(root: &str, chain: &Chain) -> Option<String> {
     if microseconds.is_nan() || microseconds < 1.0 {
         return None;
     }
-    let mut line = root.to_owned();
-    // Writing into a string cannot fail.
-    for frame in chain.stack.iter().rev() {
-        let _ = write!(line, "{};", FrameName(frame));
-    }
-    let _ = write!(line, "{}", FoldedEscaped(&leaf(chain)));
-    // The float becomes the nearest integer of the type.
+    let mut line = root.to_owned() + &stack(chain);
+    // The float becomes the nearest integer of the type. Writing into a string cannot fail.
     let _ = write!(line, " {}", microseconds as u64);
     Some(line)
+}
+
+/// The frames of a chain, outermost first, and what it ends in.
+pub(super) fn stack(chain: &Chain) -> String {
+    let mut stack = String::new();
+    // As above.
+    for frame in chain.stack.iter().rev() {
+        let _ = write!(stack, "{};", FrameName(frame));
+    }
+    let _ = write!(stack, "{}", FoldedEscaped(&leaf(chain)));
+    stack
 }
 
 /// The leaf of a chain that ran.

@@ -1,5 +1,6 @@
 //! Exports for machines: pure functions from the model to a stream, a file per format.
 
+pub mod diff_json;
 mod finding_json;
 pub mod flamegraph;
 pub mod folded;

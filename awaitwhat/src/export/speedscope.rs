@@ -148,16 +148,20 @@ impl Frames {
     /// The chains of `profile` in this state, those with time. `word` is what the state is called.
     fn weighted(&mut self, profile: &Profile, state: ChainState, word: &str) -> Weighted {
         let is_wanted = |chain: &&Chain| chain.state == state && chain.task_seconds > 0.0;
-        let chains = || profile.chains.iter().filter(is_wanted);
-        let samples: Vec<Vec<usize>> = chains().map(|chain| self.stack(chain)).collect();
-        let weights: Vec<f64> = chains().map(|chain| chain.task_seconds).collect();
+        let chains = profile.chains.iter().filter(is_wanted);
+        let mut stacks: Vec<_> = chains
+            .map(|chain| (self.stack(chain), chain.task_seconds))
+            .collect();
+        // Stacks that begin alike side by side: they are drawn as one as far as they do.
+        stacks.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let (samples, weights): (Vec<_>, Vec<_>) = stacks.into_iter().unzip();
         Weighted {
             r#type: "sampled",
             name: format!("{}: {word}", who(profile)),
             unit: "seconds",
             start_value: 0.0,
             // Not `sum()`: of nothing that is -0.
-            end_value: weights.iter().fold(0.0, |sum, weight| sum + weight),
+            end_value: weights.iter().fold(0.0, |sum: f64, weight| sum + weight),
             samples,
             weights,
         }
