@@ -274,6 +274,9 @@ pub struct TraceArgs {
     /// What to write [default: by the ending of FILE, or summary].
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
+    /// Of a flame graph, draw what is waited for at the root, and who waits for it above.
+    #[arg(long)]
+    pub reverse: bool,
     /// What the summary sums up time by.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
     pub by: By,

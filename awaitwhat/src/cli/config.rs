@@ -8,6 +8,7 @@ use awaitwhat_common::limits::MAX_FRAMES;
 use clap::ValueEnum as _;
 
 use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, TraceArgs};
+use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -53,6 +54,8 @@ pub enum Error {
         "this format is no text, and standard output is a terminal: say where to write it, -o FILE.pb.gz"
     )]
     Binary,
+    #[error("--reverse is for flame graphs: say --format flamegraph, or end FILE in .svg")]
+    Reverse,
     #[error("{option} {pattern} is no regular expression: {source}")]
     Pattern {
         option: &'static str,
@@ -83,6 +86,8 @@ pub struct TraceConfig {
     pub merge: bool,
     pub output: Option<PathBuf>,
     pub format: Format,
+    /// What a flame graph begins with.
+    pub root: Root,
     /// What the summary's table has a line for.
     pub by: By,
 }
@@ -103,6 +108,10 @@ impl TraceConfig {
         if !RATES.contains(&args.rate) {
             return Err(Error::Rate(args.rate));
         }
+        let format = format(args.format, args.output.as_deref())?;
+        if args.reverse && format != Format::Flamegraph {
+            return Err(Error::Reverse);
+        }
         Ok(Self {
             options: TraceOptions {
                 reading: reading(global, &args.selection.mine)?,
@@ -112,7 +121,12 @@ impl TraceConfig {
             },
             merge: args.merge,
             by: args.by,
-            format: format(args.format, args.output.as_deref())?,
+            root: if args.reverse {
+                Root::Innermost
+            } else {
+                Root::Outermost
+            },
+            format,
             output: args.output,
             target,
         })
@@ -252,6 +266,7 @@ mod tests {
 
     use super::{Error, Target, TraceConfig};
     use crate::cli::args::{Cli, Command, Format};
+    use crate::export::flamegraph::Root;
     use crate::pattern::Pattern;
     use crate::selection::{Cgroup, Selection};
 
@@ -341,6 +356,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flame_graph_may_begin_with_what_is_waited_for() {
+        for (line, root) in [
+            ("-o x.svg", Root::Outermost),
+            ("-o x.svg --reverse", Root::Innermost),
+        ] {
+            assert_eq!(config(&format!("-p 1 {line}")).unwrap().root, root);
+        }
+    }
+
+    #[test]
     fn the_help_tells_every_ending() {
         let mut trace = Cli::command().find_subcommand("trace").unwrap().clone();
         let help = trace.render_long_help().to_string();
@@ -354,6 +379,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for (line, error) in [
+            ("--reverse", Error::Reverse),
+            ("--reverse -o x.json", Error::Reverse),
             ("-r 0", Error::Rate(0)),
             ("-r 1001", Error::Rate(1001)),
             ("-d 0", Error::Duration(0.0)),

@@ -299,8 +299,8 @@ fn render(
         }
         (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
         (Format::Folded, _) => folded::write(whole, output),
-        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, output),
-        (Format::Flamegraph, _) => flamegraph::write(whole, output),
+        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, config.root, output),
+        (Format::Flamegraph, _) => flamegraph::write(whole, config.root, output),
         (Format::Pprof, Shape::Each) => pprof::write_each(profiles, whole, max_frames, output),
         (Format::Pprof, _) => pprof::write(whole, max_frames, output),
         (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),

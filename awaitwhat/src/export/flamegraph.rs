@@ -21,12 +21,21 @@ const READY_COLOR: Color = color(235, 190, 100);
 /// The end of a chain that ran.
 const RUNNING_COLOR: Color = color(110, 190, 110);
 
+/// Which end of a chain is at the root of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The outermost frame: where time went, from the task's own coroutine on.
+    Outermost,
+    /// What the chain ends in: who waits for it, wherever that is.
+    Innermost,
+}
+
 /// Writes `profile` as SVG. Widths are microseconds of task time.
 ///
 /// # Errors
 /// When `output` fails.
-pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
-    draw(profile, &folded::lines(profile), output)
+pub fn write(profile: &Profile, root: Root, output: &mut impl Write) -> io::Result<()> {
+    draw(profile, &folded::lines(profile), root, output)
 }
 
 /// Writes several profiles as one SVG, each above a frame of its own that names its process. `merged` is all of them as one.
@@ -36,9 +45,10 @@ pub fn write(profile: &Profile, output: &mut impl Write) -> io::Result<()> {
 pub fn write_each(
     profiles: &[Profile],
     merged: &Profile,
+    root: Root,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    draw(merged, &folded::lines_of_each(profiles), output)
+    draw(merged, &folded::lines_of_each(profiles), root, output)
 }
 
 /// Writes the later of two profiles as SVG, with what became more in red and what became less in blue. Widths are task time for each second,
@@ -94,9 +104,10 @@ fn diff_subtitle(diff: &Diff) -> String {
     )
 }
 
-fn draw(profile: &Profile, lines: &[String], output: &mut impl Write) -> io::Result<()> {
+fn draw(profile: &Profile, lines: &[String], root: Root, output: &mut impl Write) -> io::Result<()> {
     let mut colors = colors(profile);
     let mut options = options(profile);
+    options.reverse_stack_order = root == Root::Innermost;
     options.palette_map = Some(&mut colors);
     if lines.is_empty() {
         // The library takes no stacks at all for an error; a target without tasks is none.
@@ -180,7 +191,7 @@ mod tests {
 
     fn written(profile: &Profile) -> String {
         let mut output = Vec::new();
-        super::write(profile, &mut output).unwrap();
+        super::write(profile, super::Root::Outermost, &mut output).unwrap();
         String::from_utf8(output).unwrap()
     }
 
@@ -210,6 +221,30 @@ mod tests {
         rare (/srv/app.py:99) (250,000 us of task time, 0.25%)
         [Future] (250,000 us of task time, 0.25%)
         ");
+    }
+
+    #[test]
+    fn the_root_is_what_is_waited_for_where_that_is_asked_for() {
+        let draw = |profile: &Profile| {
+            let mut output = Vec::new();
+            super::write(profile, super::Root::Innermost, &mut output).unwrap();
+            String::from_utf8(output).unwrap()
+        };
+        insta::assert_snapshot!(titles(&draw(&small_profile())), @"
+        Lock.acquire (asyncio/locks.py:113) (29,000,000 us of task time, 29.07%)
+        Pool.worker (/srv/app.py:22) (29,000,000 us of task time, 29.07%)
+        rare (/srv/app.py:99) (250,000 us of task time, 0.25%)
+        [Future] (89,250,000 us of task time, 89.47%)
+        sleep (asyncio/tasks.py:704) (60,000,000 us of task time, 60.15%)
+        Pool.worker (/srv/app.py:20) (60,000,000 us of task time, 60.15%)
+        [_GatheringFuture] (10,000,000 us of task time, 10.03%)
+        main (/srv/app.py:61) (10,000,000 us of task time, 10.03%)
+        all (99,750,000 us of task time, 100%)
+        [running] (500,000 us of task time, 0.50%)
+        crunch (/srv/app.py:7) (500,000 us of task time, 0.50%)
+        Pool.worker (/srv/app.py:25) (500,000 us of task time, 0.50%)
+        ");
+        assert!(draw(&profile(Vec::new())).contains("no tasks seen"));
     }
 
     #[test]
