@@ -197,8 +197,11 @@ fn sampled(profile: &Profile, mean: f64) -> f64 {
     visit * mean.max(visit)
 }
 
+/// Chains that differ only in what they wait for.
+type Alike = (Stack, ChainState, Option<Arc<str>>);
+
 /// What chains come to that differ only in what they wait for: the mean number of their tasks, and answers.
-struct Wholes(HashMap<(Stack, ChainState, Option<Arc<str>>), (f64, f64)>);
+struct Wholes(HashMap<Alike, (f64, f64)>);
 
 impl Wholes {
     fn of(profile: &Profile) -> Self {
@@ -211,7 +214,7 @@ impl Wholes {
         Self(wholes)
     }
 
-    fn key(chain: &Chain) -> (Stack, ChainState, Option<Arc<str>>) {
+    fn key(chain: &Chain) -> Alike {
         (chain.stack.clone(), chain.state, chain.terminal.clone())
     }
 
@@ -223,9 +226,12 @@ impl Wholes {
     }
 }
 
+/// What one profile has: what it is, and how much there was of it, by what it is told apart by.
+type Side<K, T> = HashMap<K, (T, Amount)>;
+
 /// Puts together what has the same key: what it is, as the later side has it, and how much there was on each side.
 fn joined<K: Eq + Hash, T>(
-    (mut before, after): (HashMap<K, (T, Amount)>, HashMap<K, (T, Amount)>),
+    (mut before, after): (Side<K, T>, Side<K, T>),
 ) -> impl Iterator<Item = (K, T, Amount, Amount)> {
     let mut rows: Vec<_> = Vec::with_capacity(after.len());
     for (key, (what, now)) in after {
