@@ -268,7 +268,7 @@ pub struct TraceArgs {
     pub rate: u32,
     /// Where to write the result; the summary then still goes to standard output.
     ///
-    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .json, .txt (summary).
+    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .json, .txt (summary).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What to write [default: by the ending of FILE, or summary].
@@ -315,6 +315,8 @@ pub enum Format {
     Pprof,
     /// For the viewer speedscope: seconds of task time, a profile for each process and state.
     Speedscope,
+    /// A report in one HTML file, with the flame graph in it: opens from disk, and asks the network for nothing.
+    Html,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
 }

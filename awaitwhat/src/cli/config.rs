@@ -23,11 +23,12 @@ const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
-const ENDINGS: [(&str, Format); 6] = [
+const ENDINGS: [(&str, Format); 7] = [
     (".svg", Format::Flamegraph),
     (".folded", Format::Folded),
     (".pb.gz", Format::Pprof),
     (".speedscope.json", Format::Speedscope),
+    (".html", Format::Html),
     (".json", Format::Json),
     (".txt", Format::Summary),
 ];
@@ -54,7 +55,7 @@ pub enum Error {
         "this format is no text, and standard output is a terminal: say where to write it, -o FILE.pb.gz"
     )]
     Binary,
-    #[error("--reverse is for flame graphs: say --format flamegraph, or end FILE in .svg")]
+    #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
     Reverse,
     #[error("{option} {pattern} is no regular expression: {source}")]
     Pattern {
@@ -109,7 +110,7 @@ impl TraceConfig {
             return Err(Error::Rate(args.rate));
         }
         let format = format(args.format, args.output.as_deref())?;
-        if args.reverse && format != Format::Flamegraph {
+        if args.reverse && !matches!(format, Format::Flamegraph | Format::Html) {
             return Err(Error::Reverse);
         }
         Ok(Self {
@@ -340,6 +341,7 @@ mod tests {
             ("-o x.PB.gz", Format::Pprof),
             ("-o a.b.speedscope.json", Format::Speedscope),
             ("-o speedscope.json", Format::Json),
+            ("-o x.html", Format::Html),
             ("-o x.txt", Format::Summary),
             ("-o x.svg -f json", Format::Json),
             ("-o x -f tree", Format::Tree),
@@ -399,6 +401,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .json or .txt (summary), or say --format");
     }
 }

@@ -17,7 +17,7 @@ use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, pprof, profile_json, speedscope, survey_json};
+use crate::export::{flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
@@ -305,6 +305,20 @@ fn render(
         (Format::Pprof, _) => pprof::write(whole, max_frames, output),
         (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
         (Format::Speedscope, _) => speedscope::write(whole, max_frames, output),
+        (Format::Html, _) => {
+            let parts = match shape {
+                Shape::Each => profiles.as_slice(),
+                Shape::Single | Shape::Merged => std::slice::from_ref(whole),
+            };
+            let report = html::Report {
+                whole,
+                parts,
+                refused,
+                max_frames,
+                root: config.root,
+            };
+            html::write(&report, output)
+        }
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

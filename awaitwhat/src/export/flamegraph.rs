@@ -12,6 +12,8 @@ use crate::profile::{ChainState, Diff, Profile, ratio};
 use crate::snapshot::Frame;
 use crate::view::escape::{Escaped, FoldedEscaped};
 
+/// Width of a picture that is part of a page, in pixels.
+const ELEMENT_WIDTH: usize = 1100;
 /// Frames of installed packages: pale, so that the application stands out. Neighbours differ.
 const INSTALLED_COLORS: [Color; 3] = [color(184, 200, 226), color(194, 208, 231), color(203, 215, 235)];
 /// Frames of the standard library, and what chains end in: grey.
@@ -35,7 +37,7 @@ pub enum Root {
 /// # Errors
 /// When `output` fails.
 pub fn write(profile: &Profile, root: Root, output: &mut impl Write) -> io::Result<()> {
-    draw(profile, &folded::lines(profile), root, output)
+    draw(profile, &folded::lines(profile), root, None, output)
 }
 
 /// Writes several profiles as one SVG, each above a frame of its own that names its process. `merged` is all of them as one.
@@ -48,7 +50,28 @@ pub fn write_each(
     root: Root,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    draw(merged, &folded::lines_of_each(profiles), root, output)
+    draw(merged, &folded::lines_of_each(profiles), root, None, output)
+}
+
+/// Writes the same as an element of a page, of one process or several: without what stands before it in a file of its own, and of a fixed width,
+/// as the library's script cannot tell how wide it is there.
+///
+/// # Errors
+/// When `output` fails.
+pub(super) fn write_element(
+    profiles: &[Profile],
+    merged: &Profile,
+    root: Root,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let lines = match profiles {
+        [_] => folded::lines(merged),
+        several => folded::lines_of_each(several),
+    };
+    let mut picture = Vec::new();
+    draw(merged, &lines, root, Some(ELEMENT_WIDTH), &mut picture)?;
+    let start = picture.windows(4).position(|bytes| bytes == b"<svg").unwrap_or(0);
+    output.write_all(picture.get(start..).unwrap_or_default())
 }
 
 /// Writes the later of two profiles as SVG, with what became more in red and what became less in blue. Widths are task time for each second,
@@ -104,10 +127,17 @@ fn diff_subtitle(diff: &Diff) -> String {
     )
 }
 
-fn draw(profile: &Profile, lines: &[String], root: Root, output: &mut impl Write) -> io::Result<()> {
+fn draw(
+    profile: &Profile,
+    lines: &[String],
+    root: Root,
+    width: Option<usize>,
+    output: &mut impl Write,
+) -> io::Result<()> {
     let mut colors = colors(profile);
     let mut options = options(profile);
     options.reverse_stack_order = root == Root::Innermost;
+    options.image_width = width;
     options.palette_map = Some(&mut colors);
     if lines.is_empty() {
         // The library takes no stacks at all for an error; a target without tasks is none.

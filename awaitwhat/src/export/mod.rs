@@ -5,6 +5,7 @@ mod finding_json;
 pub mod flamegraph;
 pub mod folded;
 pub mod graph_json;
+pub mod html;
 mod json;
 pub mod pprof;
 pub mod profile_json;
