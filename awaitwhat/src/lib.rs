@@ -15,6 +15,7 @@ pub mod decode;
 pub mod export;
 pub mod findings;
 pub mod graph;
+pub mod import;
 pub mod layout;
 pub mod memory;
 pub mod origin;

@@ -10,7 +10,9 @@ use crate::pattern::Pattern;
 use crate::snapshot::Frame;
 
 /// Whose code it is, the one that matters most last: a chain's await point is its innermost frame of the highest rank that is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
     /// Of a frame that cannot be named.
@@ -36,6 +38,16 @@ impl Origin {
         // What is shown is an end of the path. A path of more than 64 KiB is shown whole.
         let shown_from = u16::try_from(file.len() - shown.len()).unwrap_or(0);
         Self { rank, shown_from }
+    }
+
+    /// That of `file`, which somebody has judged before; by its path alone where no `rank` was said.
+    #[must_use]
+    pub fn told(rank: Option<Rank>, file: &str) -> Self {
+        let found = Places::default().of(file, |_| None);
+        Self {
+            rank: rank.unwrap_or(found.rank),
+            ..found
+        }
     }
 
     /// The part of `file`, the path that this was said of, that is shown: `asyncio/tasks.py`. Not escaped.

@@ -10,6 +10,7 @@ mod account;
 mod account_tests;
 #[cfg(test)]
 mod bias_tests;
+mod diff;
 mod holds;
 mod ledger;
 mod merged;
@@ -23,6 +24,7 @@ mod stratum;
 mod weights;
 
 pub use account::Account;
+pub use diff::{Amount, Change, Diff, PlaceChange};
 pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
 pub(crate) use ledger::{Ledger, other_chains};
@@ -31,7 +33,7 @@ pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
 pub(crate) use split::{Part, Split, Thing};
 
 /// What the tasks of a chain were doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainState {
     /// Suspended, until what they await is done.
@@ -59,7 +61,7 @@ pub struct Chain {
 }
 
 /// A process that was traced.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Process {
     /// Process id in the initial PID namespace.
     pub pid: u32,

@@ -8,7 +8,7 @@ use crate::origin::Origin;
 use crate::resource::Resource;
 
 /// What kind of function a frame belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FrameKind {
     Coroutine,
@@ -213,7 +213,8 @@ pub struct Task {
 }
 
 /// What a snapshot or profile does not show, and why. Always shown to the user.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Losses {
     /// Tasks dropped because they changed while they were read.
     pub torn: u64,

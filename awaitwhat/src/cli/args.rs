@@ -65,6 +65,11 @@ pub enum Command {
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
     )]
     Trace(TraceArgs),
+    /// Compare two traces that were written as JSON: what became more, what became less?
+    ///
+    /// Each file is what `awaitwhat trace --format json` has written of one process, or of several with --merge. Times are those for each second, so
+    /// that the periods may be of different length.
+    Diff(DiffArgs),
     /// Check what this kernel, these privileges and a target allow.
     Doctor(DoctorArgs),
 }
@@ -295,12 +300,15 @@ pub struct TraceArgs {
     pub rate: u32,
     /// Where to write the result; the summary then still goes to standard output.
     ///
-    /// Without a format, the file's ending tells it: .svg, .folded, .json, .txt (summary).
+    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .json, .txt (summary).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What to write [default: by the ending of FILE, or summary].
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
+    /// Of a flame graph, draw what is waited for at the root, and who waits for it above.
+    #[arg(long)]
+    pub reverse: bool,
     /// What the summary sums up time by.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
     pub by: By,
@@ -335,8 +343,50 @@ pub enum Format {
     Folded,
     /// An SVG flame graph, in microseconds of task time.
     Flamegraph,
+    /// For `go tool pprof` and what else reads its format: gzip of profile.proto, in nanoseconds of task time by state, labelled by process.
+    Pprof,
+    /// For the viewer speedscope: seconds of task time, a profile for each process and state.
+    Speedscope,
+    /// A report in one HTML file, with the flame graph in it: opens from disk, and asks the network for nothing.
+    Html,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
+}
+
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The earlier profile.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later profile.
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// How to write it, to standard output.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "summary")]
+    pub format: DiffFormat,
+    /// What is compared: the flame graph always shows chains.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
+    pub by: DiffBy,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// Tables: what changed most comes first.
+    Summary,
+    /// JSON (schema `awaitwhat.diff/1`).
+    Json,
+    /// An SVG flame graph of the later profile: red became more, blue became less.
+    Flamegraph,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffBy {
+    /// The lines of your code at which tasks waited.
+    AwaitPoint,
+    /// Whole chains of coroutines, with what they wait for; those that ran and those that were ready, too.
+    Chain,
 }
 
 #[derive(Args, Debug)]

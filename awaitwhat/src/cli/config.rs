@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
+use clap::ValueEnum as _;
 
 use super::args::{
     By, Format, GlobalArgs, OneArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, StackArgs, TraceArgs,
 };
+use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -22,12 +24,15 @@ const BUDGETS: std::ops::RangeInclusive<u64> = 10..=100_000;
 const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-/// Files' endings and the formats they stand for.
-const ENDINGS: [(&str, Format); 4] = [
-    ("svg", Format::Flamegraph),
-    ("folded", Format::Folded),
-    ("json", Format::Json),
-    ("txt", Format::Summary),
+/// Files' endings and the formats they stand for. One that ends in another comes before it.
+const ENDINGS: [(&str, Format); 7] = [
+    (".svg", Format::Flamegraph),
+    (".folded", Format::Folded),
+    (".pb.gz", Format::Pprof),
+    (".speedscope.json", Format::Speedscope),
+    (".html", Format::Html),
+    (".json", Format::Json),
+    (".txt", Format::Summary),
 ];
 
 /// A command line that can be parsed, and makes no sense.
@@ -50,10 +55,16 @@ pub enum Error {
     #[error("\"{0}\" is no process id: choose a number from 1 to {max}", max = i32::MAX)]
     ProcessId(String),
     #[error(
-        "the ending of {} tells no format: end it in .svg (flame graph), .folded, .json or .txt (summary), or say --format",
-        .0.display()
+        "the ending of {} tells no format: end it in {}, or say --format",
+        .0.display(), endings()
     )]
     Ending(PathBuf),
+    #[error(
+        "this format is no text, and standard output is a terminal: say where to write it, -o FILE.pb.gz"
+    )]
+    Binary,
+    #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
+    Reverse,
     #[error("{option} {pattern} is no regular expression: {source}")]
     Pattern {
         option: &'static str,
@@ -84,6 +95,8 @@ pub struct TraceConfig {
     pub merge: bool,
     pub output: Option<PathBuf>,
     pub format: Format,
+    /// What a flame graph begins with.
+    pub root: Root,
     /// What the summary's table has a line for.
     pub by: By,
 }
@@ -104,6 +117,10 @@ impl TraceConfig {
         if !RATES.contains(&args.rate) {
             return Err(Error::Rate(args.rate));
         }
+        let format = format(args.format, args.output.as_deref())?;
+        if args.reverse && !matches!(format, Format::Flamegraph | Format::Html) {
+            return Err(Error::Reverse);
+        }
         Ok(Self {
             options: TraceOptions {
                 reading: reading(global, &args.selection.mine)?,
@@ -113,7 +130,12 @@ impl TraceConfig {
             },
             merge: args.merge,
             by: args.by,
-            format: format(args.format, args.output.as_deref())?,
+            root: if args.reverse {
+                Root::Innermost
+            } else {
+                Root::Outermost
+            },
+            format,
             output: args.output,
             target,
         })
@@ -247,23 +269,37 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format, Error>
     let (None, Some(path)) = (asked, output) else {
         return Ok(asked.unwrap_or(Format::Summary));
     };
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    let known = ENDINGS
-        .iter()
-        .find(|(known, _)| ending.is_some_and(|ending| ending.eq_ignore_ascii_case(known)));
+    let name = path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    // What is called by nothing but an ending is a hidden file.
+    let has = |ending: &str| name.len() > ending.len() && name.ends_with(ending);
+    let known = ENDINGS.iter().find(|(ending, _)| has(ending));
     known
         .map(|(_, format)| *format)
         .ok_or_else(|| Error::Ending(path.to_owned()))
+}
+
+/// The endings, in words: `.svg (flamegraph), .folded or .json`. A format that is called by its ending is not named.
+fn endings() -> String {
+    let shown = ENDINGS.map(|(ending, format)| match format.to_possible_value() {
+        Some(value) if ending.trim_start_matches('.') != value.get_name() => {
+            format!("{ending} ({})", value.get_name())
+        }
+        _ => ending.to_owned(),
+    });
+    let [first @ .., last] = &shown;
+    format!("{} or {last}", first.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::{Error, Target, TraceConfig};
     use crate::cli::args::{Cli, Command, Format};
+    use crate::export::flamegraph::Root;
     use crate::pattern::Pattern;
     use crate::selection::{Cgroup, Selection};
 
@@ -334,6 +370,10 @@ mod tests {
             ("-o x.svg", Format::Flamegraph),
             ("-o a.b/x.FOLDED", Format::Folded),
             ("-o x.json", Format::Json),
+            ("-o x.PB.gz", Format::Pprof),
+            ("-o a.b.speedscope.json", Format::Speedscope),
+            ("-o speedscope.json", Format::Json),
+            ("-o x.html", Format::Html),
             ("-o x.txt", Format::Summary),
             ("-o x.svg -f json", Format::Json),
             ("-o x -f tree", Format::Tree),
@@ -341,7 +381,7 @@ mod tests {
         ] {
             assert_eq!(config(&format!("-p 1 {line}")).unwrap().format, format, "{line}");
         }
-        for file in ["x", "x.html", ".svg", "x.svg.gz"] {
+        for file in ["x", "x.doc", ".svg", "x.svg.gz", ".pb.gz", "svg"] {
             assert_eq!(
                 config(&format!("-p 1 -o {file}")).unwrap_err(),
                 Error::Ending(file.into())
@@ -350,8 +390,31 @@ mod tests {
     }
 
     #[test]
+    fn a_flame_graph_may_begin_with_what_is_waited_for() {
+        for (line, root) in [
+            ("-o x.svg", Root::Outermost),
+            ("-o x.svg --reverse", Root::Innermost),
+        ] {
+            assert_eq!(config(&format!("-p 1 {line}")).unwrap().root, root);
+        }
+    }
+
+    #[test]
+    fn the_help_tells_every_ending() {
+        let mut trace = Cli::command().find_subcommand("trace").unwrap().clone();
+        let help = trace.render_long_help().to_string();
+        for (ending, _) in super::ENDINGS {
+            assert!(help.contains(ending), "{ending}");
+            let readme = include_str!("../../../README.md");
+            assert!(readme.contains(&format!("| `{ending}` |")), "{ending}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for (line, error) in [
+            ("--reverse", Error::Reverse),
+            ("--reverse -o x.json", Error::Reverse),
             ("-r 0", Error::Rate(0)),
             ("-r 1001", Error::Rate(1001)),
             ("-d 0", Error::Duration(0.0)),
@@ -370,6 +433,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.html").unwrap_err(), @"the ending of x.html tells no format: end it in .svg (flame graph), .folded, .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .json or .txt (summary), or say --format");
     }
 }

@@ -110,7 +110,8 @@ fn flame_graph_file() -> anyhow::Result<NewFile> {
 fn write_flame_graph(profile: &Profile, mut file: NewFile) -> anyhow::Result<PathBuf> {
     let (stem, ending) = FLAME_GRAPH;
     let mut buffered = BufWriter::new(&mut file);
-    let written = flamegraph::write(profile, &mut buffered).and_then(|()| buffered.flush());
+    let written = flamegraph::write(profile, flamegraph::Root::Outermost, &mut buffered)
+        .and_then(|()| buffered.flush());
     drop(buffered);
     written.map_err(|source| NotWritten {
         place: "the flame graph".to_owned(),

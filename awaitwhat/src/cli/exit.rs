@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use super::asked_task::NoSuchTask;
-use super::config;
 use super::output::NotWritten;
 use super::program::NotStarted;
+use super::{config, diff};
 use crate::session;
 
 /// The part of `--help` that documents the codes.
@@ -15,7 +15,7 @@ Exit codes:
   0  all went well
   1  something unexpected failed
   2  the command line is wrong
-  3  the target cannot be used: no such process, task or core file, not Python, or a version that is not known
+  3  the target cannot be used: no such process, task or core file, not Python, or a version that is not known; or a file that holds no profile to compare
   4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
   5  the target ended before the time was over (of several: all of them did); what was seen until then is written
   6  of several targets some cannot be used; what was seen of the others is written
@@ -55,6 +55,9 @@ impl Exit {
                 | session::Error::NotBegun { .. }
                 | session::Error::NoThread { .. } => Self::Failure,
             };
+        }
+        if error.is::<diff::Error>() {
+            return Self::Target;
         }
         if error.is::<NotStarted>() || error.is::<NoSuchTask>() {
             return Self::Target;

@@ -15,6 +15,7 @@ mod core;
 mod demo;
 mod descriptors;
 mod diagnostics;
+mod diff;
 mod doctor;
 pub mod exit;
 mod family;
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
         Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

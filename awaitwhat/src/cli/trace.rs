@@ -10,14 +10,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::process::Command;
 
 use super::args::{By, Format};
-use super::config::{Target, TraceConfig};
+use super::config::{self, Target, TraceConfig};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
 use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, profile_json, survey_json};
+use crate::export::{flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::selection::Selection;
@@ -27,6 +27,9 @@ use crate::view::{summary, survey};
 
 pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
+    if config.format == Format::Pprof && config.output.is_none() && io::stdout().is_terminal() {
+        return Err(config::Error::Binary.into());
+    }
     let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
     let reserve = file.as_ref().map_or(Set::empty(), OutputFile::reserve);
     let mut signals = Signals::catch()?;
@@ -279,6 +282,7 @@ fn render(
         whole,
         refused,
     } = result;
+    let max_frames = config.options.reading.max_frames;
     match (format, shape) {
         (Format::Summary | Format::Tree, Shape::Each) => {
             survey::write_profiles(profiles, refused, width, output)?;
@@ -295,8 +299,26 @@ fn render(
         }
         (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
         (Format::Folded, _) => folded::write(whole, output),
-        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, output),
-        (Format::Flamegraph, _) => flamegraph::write(whole, output),
+        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, config.root, output),
+        (Format::Flamegraph, _) => flamegraph::write(whole, config.root, output),
+        (Format::Pprof, Shape::Each) => pprof::write_each(profiles, whole, max_frames, output),
+        (Format::Pprof, _) => pprof::write(whole, max_frames, output),
+        (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
+        (Format::Speedscope, _) => speedscope::write(whole, max_frames, output),
+        (Format::Html, _) => {
+            let parts = match shape {
+                Shape::Each => profiles.as_slice(),
+                Shape::Single | Shape::Merged => std::slice::from_ref(whole),
+            };
+            let report = html::Report {
+                whole,
+                parts,
+                refused,
+                max_frames,
+                root: config.root,
+            };
+            html::write(&report, output)
+        }
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

@@ -3,6 +3,7 @@
 //! Weights are microseconds of task time. The leaf names what ends the chain: what is waited for, or where that is not known the terminal awaitable's type,
 //! `[ready]` for one that could have gone on and waited for its event loop, `[running]` for one that ran. Frames are `function (file:line)`.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
@@ -64,19 +65,21 @@ fn line(root: &str, chain: &Chain) -> Option<String> {
     if microseconds.is_nan() || microseconds < 1.0 {
         return None;
     }
-    let mut line = root.to_owned();
-    // Writing into a string cannot fail.
-    for frame in chain.stack.iter().rev() {
-        let _ = write!(line, "{};", FrameName(frame));
-    }
-    let _ = match chain.state {
-        ChainState::Running => line.write_str(RUNNING),
-        ChainState::Ready => line.write_str(READY),
-        ChainState::Waiting => write!(line, "{}", Terminal(chain)),
-    };
-    // The float becomes the nearest integer of the type.
+    let mut line = root.to_owned() + &stack(chain);
+    // The float becomes the nearest integer of the type. Writing into a string cannot fail.
     let _ = write!(line, " {}", microseconds as u64);
     Some(line)
+}
+
+/// The frames of a chain, outermost first, and what it ends in.
+pub(super) fn stack(chain: &Chain) -> String {
+    let mut stack = String::new();
+    // As above.
+    for frame in chain.stack.iter().rev() {
+        let _ = write!(stack, "{};", FrameName(frame));
+    }
+    let _ = write!(stack, "{}", FoldedEscaped(&leaf(chain)));
+    stack
 }
 
 /// The leaf of a chain that ran.
@@ -85,18 +88,20 @@ pub(super) const RUNNING: &str = "[running]";
 /// The leaf of a chain that could have gone on.
 pub(super) const READY: &str = "[ready]";
 
-/// The leaf of a chain that waited: what for, or the type of what it ends in.
-pub(super) struct Terminal<'a>(pub(super) &'a Chain);
+/// What ends a chain: what is waited for, or the type of what it ends in; [`READY`] or [`RUNNING`] where it did not wait. Not escaped.
+pub(super) fn leaf(chain: &Chain) -> Cow<'static, str> {
+    match chain.state {
+        ChainState::Running => RUNNING.into(),
+        ChainState::Ready => READY.into(),
+        ChainState::Waiting => format!("[{}]", waited_for(chain)).into(),
+    }
+}
 
-impl fmt::Display for Terminal<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.resource {
-            Some(resource) => write!(formatter, "[{}]", FoldedEscaped(&resource.called())),
-            None => {
-                let terminal = self.0.terminal.as_deref().unwrap_or("?");
-                write!(formatter, "[{}]", FoldedEscaped(named(terminal)))
-            }
-        }
+/// What a chain waits for, or the type of what it ends in. Not escaped.
+pub(super) fn waited_for(chain: &Chain) -> Cow<'_, str> {
+    match &chain.resource {
+        Some(resource) => resource.called().into(),
+        None => named(chain.terminal.as_deref().unwrap_or("?")).into(),
     }
 }
 

@@ -17,6 +17,8 @@ impl Serialize for ResourceDocument<'_> {
         let mut document = serializer.serialize_map(None)?;
         document.serialize_entry("kind", &resource.kind)?;
         let mut entry = Entries(&mut document);
+        let words = Some(&*resource.words).filter(|it| *it != resource.kind.words());
+        entry.known("words", words)?;
         entry.known("id", resource.id.map(Shown))?;
         entry.known("type", resource.type_name.as_deref())?;
         entry.known("label", resource.label.as_deref())?;

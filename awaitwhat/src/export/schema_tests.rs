@@ -3,10 +3,10 @@
 use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
-use super::{graph_json, profile_json, snapshot_json, survey_json, why_json};
+use super::{diff_json, graph_json, profile_json, snapshot_json, survey_json, why_json};
 use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
 use crate::memory::Address;
-use crate::profile::{Hold, HoldPlace, Profile};
+use crate::profile::{Diff, Hold, HoldPlace, Profile};
 use crate::resource::{Children, Holding, Resource, ResourceKind, ThreadState, WorkerThread};
 use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
@@ -265,6 +265,60 @@ fn profiles_are_valid() {
     });
     for profile in [small_profile(), hostile, profile(Vec::new())] {
         assert_valid(&validator, &profile_document(&profile));
+    }
+}
+
+#[test]
+fn comparisons_are_valid_and_every_key_is_described() {
+    let text = include_str!("../../../schemas/awaitwhat.diff-1.schema.json");
+    let (validator, schema) = (validator(text), serde_json::from_str::<Value>(text).unwrap());
+    let hostile = profile(vec![
+        named(
+            ResourceKind::Query,
+            HOSTILE,
+            chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0),
+        ),
+        ready(&[frame(HOSTILE, HOSTILE, 1)], None, 1.0),
+        running(&[], 1.0),
+    ]);
+    let document = |write: &dyn Fn(&mut Vec<u8>)| -> Value {
+        let mut output = Vec::new();
+        write(&mut output);
+        serde_json::from_slice(&output).unwrap()
+    };
+    for (before, after) in [
+        (small_profile(), hostile.clone()),
+        (hostile, small_profile()),
+        (profile(Vec::new()), small_profile()),
+        (profile(Vec::new()), profile(Vec::new())),
+    ] {
+        let diff = Diff::new(before, after);
+        let points = document(&|output| diff_json::write_points(&diff, output).unwrap());
+        let chains = document(&|output| diff_json::write_chains(&diff, output).unwrap());
+        for (document, kind) in [(&points, "point"), (&chains, "chain")] {
+            assert_valid(&validator, document);
+            described(document, &schema);
+            described(&document["before"], &schema["$defs"]["side"]);
+            for change in document["changes"].as_array().unwrap() {
+                described(&change["before"], &schema["$defs"]["amount"]);
+                let mut keys = schema["$defs"]["change"]["properties"].clone();
+                let more = schema["$defs"][kind]["properties"].as_object().unwrap();
+                keys.as_object_mut().unwrap().extend(more.clone());
+                described(change, &serde_json::json!({ "properties": keys }));
+            }
+        }
+    }
+    let diff = Diff::new(small_profile(), profile(Vec::new()));
+    let valid = document(&|output| diff_json::write_points(&diff, output).unwrap());
+    for pointer in [
+        "/before/lost/torn",
+        "/changes/0/before/mean_tasks",
+        "/changes/0/line",
+        "/by",
+    ] {
+        let mut wrong = valid.clone();
+        *wrong.pointer_mut(pointer).unwrap() = Value::from("wrong");
+        assert!(!validator.is_valid(&wrong), "{pointer}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every piece of text that comes from the target goes through [`escape`]: names and paths of a hostile program must not reach
 //! the terminal as they are.
 
+pub mod diff;
 pub mod doctor;
 pub mod escape;
 pub mod graph;

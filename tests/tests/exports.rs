@@ -1,0 +1,187 @@
+//! Files for other tools hold what the summary beside them says, and two traces compare.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::tool;
+use awaitwhat_tests::trials::{self, skipped, trial};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+/// The versions that are looked at: what is written depends on none.
+const VERSIONS: [(u32, u32); 2] = [(3, 9), (3, 12)];
+
+/// Workers of `equal_workers.py`.
+const WORKERS: f64 = 1000.0;
+
+fn main() -> anyhow::Result<()> {
+    trials::run("exports", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    let is_wanted = |python: &Python| VERSIONS.contains(&python.version);
+    for python in environment::release_pythons()?.into_iter().filter(is_wanted) {
+        let label = python.label.clone();
+        let (one, other, third) = (python.clone(), python.clone(), python);
+        list.push(trial(format!("{label}::speedscope"), move || speedscope(&one)));
+        let name = format!("{label}::pprof");
+        list.push(if has_go() {
+            trial(name, move || pprof(&other))
+        } else {
+            skipped(name, "no Go on this machine, whose pprof could read the file")
+        });
+        list.push(trial(format!("{label}::diff"), move || diff(&third)));
+    }
+    Ok(list)
+}
+
+fn has_go() -> bool {
+    let mut command = Command::new("go");
+    command.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A trace of two processes into a file.
+struct Traced {
+    pids: [u32; 2],
+    file: PathBuf,
+    /// The seconds that tasks waited in each, as the summary has them.
+    waited: [f64; 2],
+}
+
+/// Traces two processes with one and with a thousand and one tasks that wait.
+fn traced(python: &Python, folder: &Path, name: &str) -> anyhow::Result<Traced> {
+    let one = Target::start::<&str>(python, "coroutines.py", &[])?;
+    let many = Target::start::<&str>(python, "equal_workers.py", &[])?;
+    let pids = [one.pid, many.pid];
+    let file = folder.join(name);
+    let output = file.to_str().context("the path is not UTF-8")?;
+    let [first, second] = pids.map(|pid| pid.to_string());
+    let arguments = ["trace", "-p", &first, "-p", &second, "-d", "1", "-o", output];
+    let summary = written(&arguments)?;
+    let waited = |pid: &str| -> anyhow::Result<f64> {
+        let (_, rest) = summary
+            .split_once(&format!("Process {pid} "))
+            .with_context(|| format!("no process {pid} in\n{summary}"))?;
+        let (_, rest) = rest
+            .split_once("where tasks waited (")
+            .with_context(|| format!("no waiting of process {pid} in\n{summary}"))?;
+        Ok(rest.split(' ').next().unwrap_or_default().parse()?)
+    };
+    let waited = [waited(&first)?, waited(&second)?];
+    ensure!(waited[0] > 0.0 && waited[1] > 100.0 * waited[0], "{summary}");
+    Ok(Traced { pids, file, waited })
+}
+
+/// Each process is a profile of its own, with its own time.
+fn speedscope(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.speedscope.json")?;
+    let document: Value = serde_json::from_str(&fs::read_to_string(&traced.file)?)?;
+    let profiles = document["profiles"].as_array().context("no profiles")?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let end = format!("[{pid}]: waiting");
+        let is_it = |profile: &&Value| profile["name"].as_str().is_some_and(|name| name.ends_with(&end));
+        let profile = profiles
+            .iter()
+            .find(is_it)
+            .with_context(|| format!("{end} is not there"))?;
+        let value = profile["endValue"].as_f64().context("no end")?;
+        ensure!((value - waited).abs() <= 0.0051, "{end}: {value}, not {waited}");
+    }
+    let frames = document["shared"]["frames"].as_array().context("no frames")?;
+    for function in ["innermost", "fetches"] {
+        ensure!(
+            frames.iter().any(|frame| frame["name"] == function),
+            "no {function}"
+        );
+    }
+    Ok(())
+}
+
+/// Go's pprof opens the file, and its sums are those of the summary, of each process for itself.
+fn pprof(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.pb.gz")?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let output = Command::new("go")
+            .args(["tool", "pprof", "-top", "-unit=s", "-nodefraction=0"])
+            .arg(format!("-tagfocus=pid={pid}"))
+            .arg(&traced.file)
+            // It asks for a folder of its own, and for a home.
+            .env("PPROF_TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "{text}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let expected = format!("Showing nodes accounting for {waited:.2}s,");
+        ensure!(text.contains(&expected), "{expected} is not in\n{text}");
+        ensure!(text.contains("Type: waiting"), "{text}");
+    }
+    Ok(())
+}
+
+/// A trace compares with a trace: what is the same does not differ, and what differs is found.
+fn diff(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let trace = |file: &str, name: &str, times: usize| -> anyhow::Result<Vec<String>> {
+        let target = Target::start::<&str>(python, file, &[])?;
+        let file = |number: usize| -> anyhow::Result<String> {
+            let path = folder.path().join(format!("{name}{number}.json"));
+            let path = path.to_str().context("the path is not UTF-8")?.to_owned();
+            written(&["trace", "-p", &target.pid.to_string(), "-d", "1", "-o", &path])?;
+            Ok(path)
+        };
+        (0..times).map(file).collect()
+    };
+    let one = trace("coroutines.py", "one", 2)?;
+    let many = trace("equal_workers.py", "many", 1)?;
+    let same: Value = tool::json(&["diff", &one[0], &one[1], "--format", "json"])?;
+    let changes = same["changes"].as_array().context("no changes")?;
+    ensure!(
+        changes.len() == 1 && changes[0]["beyond_chance"] == false,
+        "{same}"
+    );
+    let other: Value = tool::json(&["diff", &one[0], &many[0], "-f", "json", "--by", "chain"])?;
+    let most = &other["changes"][0];
+    ensure!(
+        most["beyond_chance"] == true && most["before"]["mean_tasks"] == 0.0,
+        "{other}"
+    );
+    let change = most["change"].as_f64().context("no change")?;
+    ensure!((change - WORKERS).abs() < 0.05 * WORKERS, "{other}");
+    let text = written(&["diff", &one[0], &many[0]])?;
+    ensure!(
+        text.contains("Await points") && text.contains("fetches") && text.contains("  yes  "),
+        "{text}"
+    );
+    let svg = written(&["diff", &one[0], &many[0], "-f", "flamegraph"])?;
+    ensure!(
+        svg.contains("what has changed") && svg.trim_end().ends_with("</svg>"),
+        "no picture"
+    );
+    let refused = tool::run(&["diff", &one[0], "/proc/self/exe"])?;
+    tool::says(&refused, 3, &["/proc/self/exe cannot be compared", "ELF"])
+}
+
+/// What a run writes that must go well.
+fn written(arguments: &[&str]) -> anyhow::Result<String> {
+    let outcome = tool::run(arguments)?;
+    ensure!(
+        outcome.status.success(),
+        "`awaitwhat {}` ended with {}: {}",
+        arguments.join(" "),
+        outcome.status,
+        outcome.stderr
+    );
+    Ok(outcome.stdout)
+}
