@@ -24,6 +24,7 @@ mod tracer;
 mod trio;
 mod turns;
 mod waits;
+mod watcher;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -52,6 +53,7 @@ pub use family::{Child, running_children};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
+pub use watcher::Watcher;
 
 /// How a target is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,31 +145,6 @@ pub struct Trace {
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
     // One thread after the other.
     once::snapshots(&mut load(options, MAX_LOOPS_PER_THREAD)?, selection, options).await
-}
-
-/// Takes snapshots one after the other, for which what the kernel needs is loaded once.
-pub struct Watcher(Capture);
-
-impl Watcher {
-    /// Loads what is needed.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn begin(options: &Options) -> Result<Self, Error> {
-        load(options, MAX_LOOPS_PER_THREAD).map(Self)
-    }
-
-    /// As [`snapshots`].
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn look(
-        &mut self,
-        selection: &Selection,
-        options: &Options,
-    ) -> Result<Survey<Snapshot>, Error> {
-        once::snapshots(&mut self.0, selection, options).await
-    }
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
