@@ -49,6 +49,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// List the tasks of processes: one snapshot of each as a table.
     Ps(PsArgs),
+    /// Watch the tasks of processes live, on the whole terminal: groups of equal tasks that grow, waits, findings.
+    Top(TopArgs),
     /// Show who waits for whom in processes: one snapshot of each as an await tree.
     Tree(SnapshotArgs),
     /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
@@ -155,6 +157,30 @@ pub struct PsArgs {
         conflicts_with = "json"
     )]
     pub sort: SortKey,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
+pub struct TopArgs {
+    /// Processes to look at.
+    #[arg(value_name = "PID", group = "target", conflicts_with = "all", value_parser = process_ids())]
+    pub processes: Vec<u32>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Seconds from one look to the next. It is longer where a look takes more than a third of that.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub every: f64,
+    /// Begin with only those tasks in whose name, functions, or WAITS FOR this text occurs, as with `/`.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
 }
 
 /// What tasks are ordered by.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use awaitwhat_common::limits::MAX_FRAMES;
 
-use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, TraceArgs};
+use super::args::{By, Format, GlobalArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, TopArgs, TraceArgs};
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
 use crate::session::{Options, RING_BYTES, TraceOptions};
@@ -33,6 +33,8 @@ const ENDINGS: [(&str, Format); 4] = [
 pub enum Error {
     #[error("--watch={0} is out of range: choose {lowest} to {highest} seconds between two snapshots", lowest = PAUSES.start(), highest = PAUSES.end())]
     Watch(f64),
+    #[error("--every {0} is out of range: choose {lowest} to {highest} seconds between two looks", lowest = PAUSES.start(), highest = PAUSES.end())]
+    Every(f64),
     #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
     Rate(u32),
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
@@ -161,6 +163,19 @@ pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
         seconds => seconds.map(Duration::from_secs_f64),
     };
     Ok((rows, pause))
+}
+
+/// Checks how processes are to be watched, and the time from one look to the next.
+///
+/// # Errors
+/// [`Error::Every`], and those of [`reading`].
+pub fn top(args: &TopArgs, global: &GlobalArgs) -> Result<(Options, Duration), Error> {
+    if !PAUSES.contains(&args.every) {
+        return Err(Error::Every(args.every));
+    }
+    let mut options = reading(global, &args.selection.mine)?;
+    options.arguments = args.arguments;
+    Ok((options, Duration::from_secs_f64(args.every)))
 }
 
 /// Checks which processes are asked for: `more` ids beside those of `args`.

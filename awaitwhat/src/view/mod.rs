@@ -12,6 +12,7 @@ pub mod style;
 pub mod summary;
 pub mod survey;
 pub mod table;
+pub mod top;
 pub mod tree;
 pub mod why;
 

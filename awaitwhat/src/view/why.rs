@@ -15,7 +15,7 @@ use crate::graph::AwaitGraph;
 use crate::memory::Address;
 use crate::origin;
 use crate::resource::{Holding, Resource, ResourceKind};
-use crate::snapshot::{FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{Frame, FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Lines about one task that was asked for.
 const MAX_LINES: usize = 200;
@@ -370,12 +370,26 @@ impl<'a> Why<'a> {
 
 /// The innermost frame of the program itself.
 fn place(task: &Task) -> Option<String> {
-    let frame = task.stack.get(origin::await_point(&task.stack))?;
+    place_of(&task.stack)
+}
+
+/// The innermost frame of the program itself, of a stack, as one text.
+pub(super) fn place_of(stack: &[Frame]) -> Option<String> {
+    let frame = stack.get(origin::await_point(stack))?;
     let function = fitted(&frame.function, FUNCTION_WIDTH);
     Some(format!(
         "{function} ({})",
         location(frame.shown_file(), frame.line)
     ))
+}
+
+/// The same, without the folders that its file is in.
+pub(super) fn short_place_of(stack: &[Frame]) -> Option<String> {
+    let frame = stack.get(origin::await_point(stack))?;
+    let file = frame.shown_file();
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let function = fitted(&frame.function, FUNCTION_WIDTH);
+    Some(format!("{function} ({})", location(name, frame.line)))
 }
 
 /// How a wait that depends on no task ends.
