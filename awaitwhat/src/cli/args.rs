@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use super::exit;
+use super::{config, exit};
 
 /// Tells what the tasks of a running asyncio program wait for.
 ///
@@ -125,6 +125,9 @@ pub struct SnapshotArgs {
     /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
     #[arg(long)]
     pub arguments: bool,
+    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
+    pub slow: f64,
 }
 
 #[derive(Args, Debug)]
@@ -181,6 +184,9 @@ pub struct TopArgs {
     /// Show what queries and commands are about, too, as in `ps`.
     #[arg(long)]
     pub arguments: bool,
+    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
+    pub slow: f64,
 }
 
 /// What tasks are ordered by.

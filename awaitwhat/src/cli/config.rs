@@ -18,6 +18,9 @@ const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
 const BUDGETS: std::ops::RangeInclusive<u64> = 10..=100_000;
 /// Pauses between two snapshots that make sense, in seconds.
 const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+/// From how many seconds on a wait is slow where nothing else is said, and what makes sense.
+pub const SLOW: f64 = 10.0;
+const SLOW_RANGE: std::ops::RangeInclusive<f64> = 0.001..=31_536_000.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for.
@@ -33,6 +36,8 @@ const ENDINGS: [(&str, Format); 4] = [
 pub enum Error {
     #[error("--watch={0} is out of range: choose {lowest} to {highest} seconds between two snapshots", lowest = PAUSES.start(), highest = PAUSES.end())]
     Watch(f64),
+    #[error("--slow {0} is out of range: choose {lowest} to {highest} seconds", lowest = SLOW_RANGE.start(), highest = SLOW_RANGE.end())]
+    Slow(f64),
     #[error("--every {0} is out of range: choose {lowest} to {highest} seconds between two looks", lowest = PAUSES.start(), highest = PAUSES.end())]
     Every(f64),
     #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
@@ -117,11 +122,20 @@ impl TraceConfig {
 /// Checks how the targets of a snapshot are to be read.
 ///
 /// # Errors
-/// Those of [`reading`].
+/// [`Error::Slow`], and those of [`reading`].
 pub fn snapshot(args: &SnapshotArgs, global: &GlobalArgs) -> Result<Options, Error> {
     let mut options = reading(global, &args.selection.mine)?;
     options.arguments = args.arguments;
+    options.slow = slow(args.slow)?;
     Ok(options)
+}
+
+fn slow(seconds: f64) -> Result<Duration, Error> {
+    if SLOW_RANGE.contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Error::Slow(seconds))
+    }
 }
 
 /// Checks how the target is to be read.
@@ -139,6 +153,7 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
         mine: patterns("--mine", mine)?.into(),
+        slow: Duration::from_secs_f64(SLOW),
         arguments: false,
         ring_bytes: RING_BYTES,
     })
@@ -168,13 +183,14 @@ pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
 /// Checks how processes are to be watched, and the time from one look to the next.
 ///
 /// # Errors
-/// [`Error::Every`], and those of [`reading`].
+/// [`Error::Every`], [`Error::Slow`], and those of [`reading`].
 pub fn top(args: &TopArgs, global: &GlobalArgs) -> Result<(Options, Duration), Error> {
     if !PAUSES.contains(&args.every) {
         return Err(Error::Every(args.every));
     }
     let mut options = reading(global, &args.selection.mine)?;
     options.arguments = args.arguments;
+    options.slow = slow(args.slow)?;
     Ok((options, Duration::from_secs_f64(args.every)))
 }
 

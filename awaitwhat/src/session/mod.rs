@@ -66,6 +66,8 @@ pub struct Options {
     pub max_frames: usize,
     /// Files that hold the application's code, where the user says so.
     pub mine: Arc<[Pattern]>,
+    /// From when on a wait is slow, which is told of it.
+    pub slow: Duration,
     /// Whether arguments of queries and commands are told, which are somebody's data.
     pub arguments: bool,
     /// Size of the ring buffer, in bytes: a power of two, and a page at least. Records that find no room in it are lost, and counted.

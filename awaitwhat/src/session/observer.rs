@@ -439,6 +439,11 @@ impl Observer {
         Ok(())
     }
 
+    /// From when on a wait is slow.
+    pub(super) const fn slow(&self) -> Duration {
+        self.manner.reading.slow
+    }
+
     /// Whether arguments are to be told.
     pub(super) const fn tells_arguments(&self) -> bool {
         self.manner.reading.arguments

@@ -27,3 +27,4 @@ mod merged;
 mod names;
 mod rows;
 mod waits;
+mod warnings;

@@ -268,7 +268,10 @@ impl<'a> Why<'a> {
                 let is_for_good = waits.all(|wait| wait.deadline_ns.is_none());
                 is_for_good && deadlock.tasks.iter().any(|it| Some(it.task) == id)
             }
-            Finding::BlockedLoop(_) => false,
+            Finding::BlockedLoop(_)
+            | Finding::UsedUp(_)
+            | Finding::CancelledButWaits(_)
+            | Finding::SlowWait(_) => false,
         };
         self.snapshot.findings.iter().any(is_in)
             || self.graph.cycles().iter().any(|cycle| cycle.contains(&position))
@@ -355,7 +358,10 @@ impl<'a> Why<'a> {
             TaskState::Ready => {
                 let holds_up = |finding: &&Finding| match finding {
                     Finding::BlockedLoop(blocked) => Some(blocked.tid) == task.tid,
-                    Finding::Deadlock(_) => false,
+                    Finding::Deadlock(_)
+                    | Finding::UsedUp(_)
+                    | Finding::CancelledButWaits(_)
+                    | Finding::SlowWait(_) => false,
                 };
                 let found = self.snapshot.findings.iter().filter(holds_up);
                 found.map(|it| format!("{}.", findings::describe(it))).collect()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Place;
 use crate::memory::Address;
-use crate::resource::ResourceKind;
 use crate::snapshot::{Snapshot, Stack, Task};
 use crate::view::table::state_word;
 
@@ -19,26 +18,24 @@ const APART: f64 = 0.5;
 const MUCH: usize = 10;
 const SHARE: usize = 10;
 
-/// What tasks of one group have in common.
+/// What tasks of one group have in common. What they wait for is no part of it: where the code is the same, that is called the same, and in a look
+/// in which it could not be told a group would be another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) pid: u32,
     pub(super) state: &'static str,
     pub(super) stack: Stack,
     type_name: Option<Arc<str>>,
-    thing: Option<(ResourceKind, Arc<str>, Option<Arc<str>>)>,
 }
 
 impl Key {
     fn of(task: &Task, pid: u32) -> Self {
         let on = task.waits_on.as_ref();
-        let resource = on.and_then(|on| on.resource.as_deref());
         Self {
             pid,
             state: state_word(task),
             stack: Arc::clone(&task.stack),
             type_name: on.map(|on| Arc::clone(&on.type_name)),
-            thing: resource.map(|it| (it.kind, Arc::clone(&it.words), it.label.clone())),
         }
     }
 }
@@ -50,19 +47,16 @@ struct Quick<'a> {
     state: &'static str,
     stack: usize,
     type_name: Option<&'a str>,
-    thing: Option<(ResourceKind, &'a str, Option<&'a str>)>,
 }
 
 impl<'a> Quick<'a> {
     fn of(task: &'a Task, pid: u32) -> Self {
         let on = task.waits_on.as_ref();
-        let resource = on.and_then(|on| on.resource.as_deref());
         Self {
             pid,
             state: state_word(task),
             stack: task.stack.as_ptr().addr(),
             type_name: on.map(|on| &*on.type_name),
-            thing: resource.map(|it| (it.kind, &*it.words, it.label.as_deref())),
         }
     }
 }
