@@ -155,7 +155,7 @@ impl Terminal {
         let screen = self.wait_for(&left, |screen| screen.lines().any(|line| line == left))?;
         ensure!(screen.contains("seen before"), "the screen is gone:\n{screen}");
         ensure!(!screen.contains("AWAIT POINT"), "the table stays:\n{screen}");
-        let after = self.settings(&left)?;
+        let after = self.settings("after")?;
         ensure!(after == before, "{after:?} was {before:?}");
         Ok(())
     }
