@@ -128,6 +128,11 @@ impl<'a> Roster<'a> {
         }
     }
 
+    /// Has a process be looked at anew, though it was dealt with.
+    pub(super) fn ask_again(&mut self, pid: u32) {
+        self.dealt_with.remove(&pid);
+    }
+
     /// Attaches to a process. `Ok(None)` where that cannot be done; whoever has to know will be told.
     ///
     /// # Errors
@@ -349,6 +354,32 @@ mod tests {
                 "{reason:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_is_kept_and_who_was_refused_is_looked_at_in_each_look() {
+        let selection = Selection::of(1);
+        let mut roster = Roster::new(&selection, false);
+        let due = |roster: &mut Roster<'_>, kept: u32| -> Vec<u32> {
+            let due = roster.take_due(|pid| pid == kept);
+            due.iter().map(|candidate| candidate.pid).collect()
+        };
+        assert_eq!(due(&mut roster, 0), [1]);
+        assert!(due(&mut roster, 0).is_empty());
+        assert_eq!(due(&mut roster, 1), [1]);
+        roster.ask_again(1);
+        assert_eq!(due(&mut roster, 0), [1]);
+        let candidate = Candidate {
+            pid: 1,
+            reason: Reason::Named,
+        };
+        for _ in 0..2 {
+            let error = AttachError::Find(FindError::PyPy);
+            roster.cannot(candidate, error).unwrap();
+            assert_eq!(roster.refused(false).unwrap().each.len(), 1);
+            assert_eq!(due(&mut roster, 0), [1]);
+        }
+        assert!(roster.refused(false).unwrap().is_empty());
     }
 
     #[test]

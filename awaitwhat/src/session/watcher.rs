@@ -126,6 +126,7 @@ impl<'a> Watcher<'a> {
         } else {
             let mut observer = kept.observer;
             observer.detach(&mut self.capture);
+            self.roster.ask_again(observer.pid);
         }
     }
 }
