@@ -1,6 +1,10 @@
 //! What is found out about a snapshot, or a period, besides what its tasks do.
 
+mod of_tasks;
+
 use std::sync::Arc;
+
+pub use of_tasks::of_tasks;
 
 use crate::memory::Address;
 use crate::resource::Resource;
@@ -9,11 +13,17 @@ use crate::snapshot::Stack;
 /// How long a loop may take for one turn before that is told, in seconds.
 pub const LONG_TURN: f64 = 0.1;
 
-/// Something that a reader of a snapshot has to know.
+/// What is found by `top` alone: tasks at one place have only become more for a minute.
+pub const GROWING_GROUP: &str = "growing-group";
+
+/// Something that a reader of a snapshot has to know. What each means, and what to do, is in `docs/findings.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     BlockedLoop(BlockedLoop),
     Deadlock(Deadlock),
+    UsedUp(UsedUp),
+    CancelledButWaits(Mentioned),
+    SlowWait(SlowWait),
 }
 
 impl Finding {
@@ -21,8 +31,11 @@ impl Finding {
     #[must_use]
     pub const fn id(&self) -> &'static str {
         match self {
-            Self::BlockedLoop(_) => "blocked_loop",
+            Self::BlockedLoop(_) => "blocked-loop",
             Self::Deadlock(_) => "deadlock",
+            Self::UsedUp(_) => "used-up",
+            Self::CancelledButWaits(_) => "cancelled-but-waits",
+            Self::SlowWait(_) => "slow-wait",
         }
     }
 }
@@ -60,6 +73,39 @@ pub struct Deadlocked {
     pub waits_for: Option<Box<Resource>>,
 }
 
+/// A pool, a semaphore or a limiter of which nothing is left, and for which tasks wait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsedUp {
+    /// As the first of the tasks waits for it.
+    pub resource: Box<Resource>,
+    pub waiting: Mentioned,
+}
+
+/// Tasks that have waited for longer than was said to be slow. Only of some waits it is known when they began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowWait {
+    /// What is slow, in seconds.
+    pub slow: f64,
+    /// For how long the one has waited that has waited for the longest time, in seconds.
+    pub longest: f64,
+    pub waiting: Mentioned,
+}
+
+/// Tasks that a finding is about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mentioned {
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<MentionedTask>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MentionedTask {
+    pub task: Address,
+    pub name: Option<Arc<str>>,
+}
+
 /// What a loop is at work in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Holder {
@@ -91,5 +137,40 @@ impl HolderKind {
             Self::Callback => "callback",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finding_is_documented() {
+        let ids = [
+            Finding::Deadlock(Deadlock {
+                tasks: Vec::new(),
+                behind: 0,
+            })
+            .id(),
+            Finding::CancelledButWaits(Mentioned::default()).id(),
+            Finding::SlowWait(SlowWait {
+                slow: 0.0,
+                longest: 0.0,
+                waiting: Mentioned::default(),
+            })
+            .id(),
+            "blocked-loop",
+            "used-up",
+            GROWING_GROUP,
+        ];
+        let documented = include_str!("../../docs/findings.md");
+        let sections = documented
+            .lines()
+            .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'));
+        let mut sections: Vec<&str> = sections.collect();
+        let mut ids = ids.to_vec();
+        sections.sort_unstable();
+        ids.sort_unstable();
+        assert_eq!(sections, ids);
     }
 }

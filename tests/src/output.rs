@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub lost: BTreeMap<String, Value>,
 }
 
-/// What is to be known besides. Only an event loop that does not turn (`blocked_loop`) has all of this.
+/// What is to be known besides. Only an event loop that does not turn (`blocked-loop`) has all of this.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Finding {
     pub id: String,

@@ -71,7 +71,7 @@ fn only(snapshot: &Snapshot) -> anyhow::Result<&Finding> {
     let [finding] = snapshot.findings.as_slice() else {
         anyhow::bail!("one finding was expected: {:?}", snapshot.findings);
     };
-    ensure!(finding.id == "blocked_loop" && finding.tid == snapshot.pid);
+    ensure!(finding.id == "blocked-loop" && finding.tid == snapshot.pid);
     Ok(finding)
 }
 

@@ -35,6 +35,9 @@ const CHECKS: [(&str, Check); 9] = [
 /// The check that is made of each interpreter.
 const OF_ALL: &str = "json_is_valid";
 
+/// Versions in which looks that follow each other are tried with code that is ever new.
+const WATCHED: [&str; 2] = ["3.8", "3.12"];
+
 fn main() -> anyhow::Result<()> {
     trials::run("commands", list)
 }
@@ -47,6 +50,11 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         for (name, check) in CHECKS.into_iter().filter(|it| is_one_of_few || it.0 == OF_ALL) {
             let python = python.clone();
             list.push(trial(format!("{}::{name}", python.label), move || check(&python)));
+        }
+        if WATCHED.contains(&python.label.as_str()) {
+            let python = python.clone();
+            let name = format!("{}::a_watch_names_what_is_there_now", python.label);
+            list.push(trial(name, move || a_watch_names_what_is_there_now(&python)));
         }
         // In another root it could not be started by its name.
         if let [program] = python.command.as_slice() {
@@ -263,6 +271,59 @@ fn a_table_is_watched(python: &Python) -> anyhow::Result<()> {
         outcome.stderr.contains("Nothing is left to look at"),
         "{}",
         outcome.stderr
+    );
+    Ok(())
+}
+
+/// What one look has learnt of code is not told of other code that lies there in the next one. Functions are numbered as their tasks are.
+fn a_watch_names_what_is_there_now(python: &Python) -> anyhow::Result<()> {
+    const TABLES: usize = 25;
+    let target = Target::start::<&str>(python, "made_code.py", &[])?;
+    let mut child = tool::awaitwhat()?
+        .args(["ps", "--watch=0.1", "--filter", "made_", &target.pid.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.as_mut().context("no output")?;
+    let (mut tables, mut rows) = (0, Vec::new());
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        tables += usize::from(line.contains("every 0.1 s"));
+        if tables > TABLES {
+            break;
+        }
+        if line.contains("made_") && line.contains("Task-") {
+            rows.push(line);
+        }
+    }
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()?;
+    tool::collect(child)?;
+    let number = |row: &str, before: &str| -> Option<u64> {
+        let digits: String = row
+            .split(before)
+            .nth(1)?
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    };
+    let mut functions = Vec::new();
+    for row in &rows {
+        let (task, function) = (number(row, "Task-"), number(row, "made_"));
+        ensure!(task == function.map(|it| it + 1), "another one's name: {row}");
+        functions.extend(function);
+    }
+    functions.sort_unstable();
+    functions.dedup();
+    // A function lives for as long as an eighth of what was watched lasts.
+    ensure!(
+        functions.len() > 40,
+        "{} functions in {} rows",
+        functions.len(),
+        rows.len()
     );
     Ok(())
 }

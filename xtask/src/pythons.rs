@@ -109,6 +109,9 @@ pub fn provide() -> Result<Provided> {
             .missing
             .push(format!("the system's libpython to link with: {error:#}"));
     }
+    if let Err(error) = need_multiplexer() {
+        provided.missing.push(format!("tmux: {error:#}"));
+    }
     packages::add(&mut provided);
     cython::add(&mut provided);
     shippers::add(&mut provided);
@@ -157,6 +160,14 @@ fn need_library() -> Result<()> {
         return Ok(());
     }
     debian::install(&format!("libpython{major}.{minor}-dev"))
+}
+
+/// Sees to it that there is tmux, in whose terminals `top` is tested.
+fn need_multiplexer() -> Result<()> {
+    if Command::new("tmux").arg("-V").output().is_ok() {
+        return Ok(());
+    }
+    debian::install("tmux")
 }
 
 /// The numbers in the name of pyenv's folder of a version.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use super::exit;
+use super::{config, exit};
 
 /// Tells what the tasks of a running asyncio program wait for.
 ///
@@ -49,6 +49,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// List the tasks of processes: one snapshot of each as a table.
     Ps(PsArgs),
+    /// Watch the tasks of processes live, on the whole terminal: groups of equal tasks that grow, waits, findings.
+    Top(TopArgs),
     /// Show who waits for whom in processes: one snapshot of each as an await tree.
     Tree(SnapshotArgs),
     /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
@@ -166,6 +168,9 @@ pub struct SnapshotArgs {
     /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
     #[arg(long)]
     pub arguments: bool,
+    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
+    pub slow: f64,
 }
 
 #[derive(Args, Debug)]
@@ -198,6 +203,33 @@ pub struct PsArgs {
         conflicts_with = "json"
     )]
     pub sort: SortKey,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
+pub struct TopArgs {
+    /// Processes to look at.
+    #[arg(value_name = "PID", group = "target", conflicts_with = "all", value_parser = process_ids())]
+    pub processes: Vec<u32>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Seconds from one look to the next. It is longer where a look takes more than a third of that.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub every: f64,
+    /// Begin with only those tasks in whose name, functions, or WAITS FOR this text occurs, as with `/`.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Show what queries and commands are about, too, as in `ps`.
+    #[arg(long)]
+    pub arguments: bool,
+    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
+    pub slow: f64,
 }
 
 /// What tasks are ordered by.

@@ -8,7 +8,8 @@ use awaitwhat_common::limits::MAX_FRAMES;
 use clap::ValueEnum as _;
 
 use super::args::{
-    By, Format, GlobalArgs, OneArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, StackArgs, TraceArgs,
+    By, Format, GlobalArgs, OneArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, StackArgs, TopArgs,
+    TraceArgs,
 };
 use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
@@ -22,6 +23,9 @@ const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
 const BUDGETS: std::ops::RangeInclusive<u64> = 10..=100_000;
 /// Pauses between two snapshots that make sense, in seconds.
 const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+/// From how many seconds on a wait is slow where nothing else is said, and what makes sense.
+pub const SLOW: f64 = 10.0;
+const SLOW_RANGE: std::ops::RangeInclusive<f64> = 0.001..=31_536_000.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
@@ -40,6 +44,10 @@ const ENDINGS: [(&str, Format); 7] = [
 pub enum Error {
     #[error("--watch={0} is out of range: choose {lowest} to {highest} seconds between two snapshots", lowest = PAUSES.start(), highest = PAUSES.end())]
     Watch(f64),
+    #[error("--slow {0} is out of range: choose {lowest} to {highest} seconds", lowest = SLOW_RANGE.start(), highest = SLOW_RANGE.end())]
+    Slow(f64),
+    #[error("--every {0} is out of range: choose {lowest} to {highest} seconds between two looks", lowest = PAUSES.start(), highest = PAUSES.end())]
+    Every(f64),
     #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
     Rate(u32),
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
@@ -145,11 +153,20 @@ impl TraceConfig {
 /// Checks how the targets of a snapshot are to be read.
 ///
 /// # Errors
-/// Those of [`reading`].
+/// [`Error::Slow`], and those of [`reading`].
 pub fn snapshot(args: &SnapshotArgs, global: &GlobalArgs) -> Result<Options, Error> {
     let mut options = reading(global, &args.selection.mine)?;
     options.arguments = args.arguments;
+    options.slow = slow(args.slow)?;
     Ok(options)
+}
+
+fn slow(seconds: f64) -> Result<Duration, Error> {
+    if SLOW_RANGE.contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Error::Slow(seconds))
+    }
 }
 
 /// Checks how the target is to be read.
@@ -167,6 +184,7 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
         budget: Duration::from_micros(global.budget),
         max_frames: global.max_frames,
         mine: patterns("--mine", mine)?.into(),
+        slow: Duration::from_secs_f64(SLOW),
         arguments: false,
         ring_bytes: RING_BYTES,
     })
@@ -215,6 +233,20 @@ pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
         seconds => seconds.map(Duration::from_secs_f64),
     };
     Ok((rows, pause))
+}
+
+/// Checks how processes are to be watched, and the time from one look to the next.
+///
+/// # Errors
+/// [`Error::Every`], [`Error::Slow`], and those of [`reading`].
+pub fn top(args: &TopArgs, global: &GlobalArgs) -> Result<(Options, Duration), Error> {
+    if !PAUSES.contains(&args.every) {
+        return Err(Error::Every(args.every));
+    }
+    let mut options = reading(global, &args.selection.mine)?;
+    options.arguments = args.arguments;
+    options.slow = slow(args.slow)?;
+    Ok((options, Duration::from_secs_f64(args.every)))
 }
 
 /// Checks which processes are asked for: `more` ids beside those of `args`.

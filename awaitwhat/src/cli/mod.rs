@@ -28,6 +28,8 @@ mod ps;
 mod signals;
 mod snapshot;
 mod stack;
+mod terminal;
+mod top;
 mod trace;
 mod watch;
 mod why;
@@ -71,6 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => runtime.block_on(demo::run(&args, &global)),
         Command::Ps(args) => runtime.block_on(ps::run(&args, &global)),
+        Command::Top(args) => runtime.block_on(top::run(&args, &global)),
         Command::Tree(args) => runtime.block_on(snapshot::tree(&args, &global)),
         Command::Graph(args) => runtime.block_on(graph::run(&args, &global)),
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),

@@ -101,11 +101,11 @@ pub(super) async fn run(
     pause: Duration,
 ) -> anyhow::Result<Exit> {
     privileges::only_read(Set::empty());
-    let mut watcher = Watcher::begin(options)?;
+    let mut watcher = Watcher::begin(selection, options)?;
     let mut signals = Signals::catch()?;
     // What cannot be looked at at all is said as `ps` says it.
     let first = tokio::select! {
-        first = watcher.look(selection, options) => first?,
+        first = watcher.look() => first?,
         signal = signals.received() => return ended(Ended::BySignal(signal)),
     };
     let screen = super::stdout_size().map(|_| Screen::begin()).transpose()?;
@@ -148,7 +148,7 @@ struct Watching<'a> {
 impl Watching<'_> {
     async fn go_on(
         &self,
-        mut watcher: Watcher,
+        mut watcher: Watcher<'_>,
         signals: &mut Signals,
         first: Survey<Snapshot>,
         screen: Option<&Screen>,
@@ -165,7 +165,7 @@ impl Watching<'_> {
                 signal = signals.received() => return Ok(Ended::BySignal(signal)),
             }
             found = tokio::select! {
-                next = watcher.look(self.selection, self.options) => match next {
+                next = watcher.look() => match next {
                     Ok(next) => next,
                     Err(error) => return Ok(Ended::Gone(error)),
                 },

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
 use super::resource_json::ResourceDocument;
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::findings::{Deadlocked, Finding, Holder, HolderKind};
+use crate::findings::{Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask};
 use crate::view::findings::describe;
 
 pub(super) struct FindingDocument<'a>(pub(super) &'a Finding);
@@ -26,7 +26,33 @@ impl Serialize for FindingDocument<'_> {
                 document.serialize_entry("tasks", &Each(&deadlock.tasks, DeadlockedDocument))?;
                 document.serialize_entry("behind", &deadlock.behind)?;
             }
+            Finding::UsedUp(used_up) => {
+                document.serialize_entry("resource", &ResourceDocument(&used_up.resource))?;
+                serialize_waiting(&mut document, &used_up.waiting)?;
+            }
+            Finding::CancelledButWaits(waiting) => serialize_waiting(&mut document, waiting)?,
+            Finding::SlowWait(slow) => {
+                document.serialize_entry("seconds", &slow.longest)?;
+                document.serialize_entry("slow", &slow.slow)?;
+                serialize_waiting(&mut document, &slow.waiting)?;
+            }
         }
+        document.end()
+    }
+}
+
+fn serialize_waiting<M: SerializeMap>(document: &mut M, waiting: &Mentioned) -> Result<(), M::Error> {
+    document.serialize_entry("count", &waiting.count)?;
+    document.serialize_entry("waiting", &Each(&waiting.first, MentionedDocument))
+}
+
+struct MentionedDocument<'a>(&'a MentionedTask);
+
+impl Serialize for MentionedDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("Mentioned", 2)?;
+        document.serialize_field("task", &Shown(self.0.task))?;
+        document.serialize_field("name", &self.0.name)?;
         document.end()
     }
 }

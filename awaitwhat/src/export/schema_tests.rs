@@ -4,7 +4,10 @@ use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
 use super::{diff_json, graph_json, profile_json, snapshot_json, survey_json, why_json};
-use crate::findings::{BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind};
+use crate::findings::{
+    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, SlowWait,
+    UsedUp,
+};
 use crate::memory::Address;
 use crate::profile::{Diff, Hold, HoldPlace, Profile};
 use crate::resource::{Children, Holding, Resource, ResourceKind, ThreadState, WorkerThread};
@@ -116,6 +119,27 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
         tasks: deadlocked.into(),
         behind: 1,
     }));
+    let waiting = || Mentioned {
+        count: 7,
+        first: [Some(HOSTILE.into()), None]
+            .map(|name| MentionedTask {
+                task: Address(16),
+                name,
+            })
+            .into(),
+    };
+    snapshot.findings.extend([
+        Finding::UsedUp(UsedUp {
+            resource: Box::new(held_lock()),
+            waiting: waiting(),
+        }),
+        Finding::CancelledButWaits(waiting()),
+        Finding::SlowWait(SlowWait {
+            slow: 10.0,
+            longest: 12.5,
+            waiting: waiting(),
+        }),
+    ]);
     snapshot
 }
 

@@ -10,6 +10,7 @@ use super::blocked::{self, Blocked, DueFutures};
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;
 use super::{holders, sockets, trio};
+use crate::findings;
 use crate::graph;
 use crate::memory::{Address, Fault, Fragment};
 use crate::python::readable;
@@ -88,6 +89,8 @@ pub(super) fn assemble(
         losses: observer.losses.clone(),
     };
     holders::find_deadlocks(observer, &mut snapshot, &seen, is_proven).map_err(FindFault)?;
+    let found = findings::of_tasks(&snapshot.tasks, observer.slow());
+    snapshot.findings.extend(found);
     Ok(snapshot)
 }
 

@@ -11,6 +11,7 @@ mod gathering;
 mod holders;
 mod jobs;
 mod long_turns;
+mod looks;
 mod names;
 mod observer;
 mod once;
@@ -25,6 +26,7 @@ mod tracer;
 mod trio;
 mod turns;
 mod waits;
+mod watcher;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -51,10 +53,12 @@ use crate::survey::{Refusals, Refused, Survey};
 use attach_error::AttachError;
 pub use attach_error::SHOW_ALL;
 pub use family::{Child, running_children};
+pub use looks::{Look, Looks};
 pub use post_mortem::{Lack, PostMortem, post_mortem};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
+pub use watcher::Watcher;
 
 /// How a target is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub struct Options {
     pub max_frames: usize,
     /// Files that hold the application's code, where the user says so.
     pub mine: Arc<[Pattern]>,
+    /// From when on a wait is slow, which is told of it.
+    pub slow: Duration,
     /// Whether arguments of queries and commands are told, which are somebody's data.
     pub arguments: bool,
     /// Size of the ring buffer, in bytes: a power of two, and a page at least. Records that find no room in it are lost, and counted.
@@ -152,31 +158,6 @@ pub struct Trace {
 pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Survey<Snapshot>, Error> {
     // One thread after the other.
     once::snapshots(&mut load(options, MAX_LOOPS_PER_THREAD)?, selection, options).await
-}
-
-/// Takes snapshots one after the other, for which what the kernel needs is loaded once.
-pub struct Watcher(Capture);
-
-impl Watcher {
-    /// Loads what is needed.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn begin(options: &Options) -> Result<Self, Error> {
-        load(options, MAX_LOOPS_PER_THREAD).map(Self)
-    }
-
-    /// As [`snapshots`].
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn look(
-        &mut self,
-        selection: &Selection,
-        options: &Options,
-    ) -> Result<Survey<Snapshot>, Error> {
-        once::snapshots(&mut self.0, selection, options).await
-    }
 }
 
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.

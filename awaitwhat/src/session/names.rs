@@ -325,11 +325,24 @@ impl Names {
         used.into_iter().for_each(|code| self.codes.touch(code));
         let changed = self.codes.revalidate(objects)?;
         losses.stale += self.codes.take_unreadable();
+        self.forget_types();
+        Ok(changed)
+    }
+
+    /// Forgets what belongs to the snapshot before, and what the target may have changed since, but for chains and code.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.task_name_bytes = 0;
+        self.nurseries = 0;
+        self.forget_proofs();
+        self.forget_types();
+        self.tell_bytes();
+    }
+
+    /// A class may have gone, and another one have come to its place.
+    fn forget_types(&mut self) {
         self.ends.clear();
         self.task_types.clear();
-        // A class may have gone, and another one have come to its place.
         self.kinds.forget();
-        Ok(changed)
     }
 
     /// Takes it that the chains with these code objects can no longer be told. Returns how many chains those are.

@@ -184,9 +184,22 @@ impl Observer {
         for plan in std::mem::take(&mut self.loops).plans {
             capture.remove_plan(plan.loop_id());
         }
+        self.rest(capture);
+    }
+
+    /// Looks at the target no longer until [`Observer::begin_snapshot`]: others may need the room that its layouts take in the kernel.
+    pub(super) fn rest(&self, capture: &mut Capture) {
         for (number, _) in self.interpreter.layouts() {
             capture.remove_layout(self.pid, number);
         }
+    }
+
+    /// Begins another snapshot of a target that is known: nothing of the one before is told in it.
+    pub(super) fn begin_snapshot(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
+        self.losses = Losses::default();
+        self.names.begin_snapshot();
+        self.process.read_command();
+        self.refresh(capture).map(|_| ())
     }
 
     /// Looks for event loops that have come or gone, and walks those that are there from now on. Returns those that have
@@ -430,6 +443,11 @@ impl Observer {
     /// Reads the code objects again whose names were used since the last time. Returns those that are others now.
     pub(super) fn revalidate(&mut self) -> Result<Vec<Address>, Fault> {
         self.memory.forget();
+        self.check_names()
+    }
+
+    /// The same, by what is remembered of the target's memory as far as it is.
+    pub(super) fn check_names(&mut self) -> Result<Vec<Address>, Fault> {
         let objects = self.interpreter.objects(&self.memory);
         self.names.revalidate(&objects, &mut self.losses)
     }
@@ -460,6 +478,11 @@ impl Observer {
             }
         }
         Ok(())
+    }
+
+    /// From when on a wait is slow.
+    pub(super) const fn slow(&self) -> Duration {
+        self.manner.reading.slow
     }
 
     /// Whether arguments are to be told.

@@ -7,7 +7,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::assemble::assemble;
 use super::attach_error::AttachError;
-use super::blocked::Watch;
+use super::blocked::{Blocked, Watch};
 use super::gathering::Gathering;
 use super::observer::{Manner, Observer, Seen};
 use super::roster::Roster;
@@ -49,11 +49,7 @@ pub(super) async fn snapshots(
     options: &Options,
 ) -> Result<Survey<Snapshot>, Error> {
     let mut roster = Roster::new(selection, false);
-    let manner = Manner {
-        reading: options.clone(),
-        iterator_budget: Duration::ZERO,
-        is_only_running: false,
-    };
+    let manner = manner(options);
     let mut targets = Vec::new();
     let mut shares = Vec::new();
     for candidate in roster.take_new(|_| false) {
@@ -75,17 +71,54 @@ pub(super) async fn snapshots(
     Ok(Survey { targets, refused })
 }
 
-fn has_tasks(snapshot: &Snapshot) -> bool {
+pub(super) fn manner(options: &Options) -> Manner {
+    Manner {
+        reading: options.clone(),
+        iterator_budget: Duration::ZERO,
+        is_only_running: false,
+    }
+}
+
+pub(super) fn has_tasks(snapshot: &Snapshot) -> bool {
     !snapshot.tasks.is_empty() || snapshot.losses != Losses::default()
 }
 
 /// Reads every task of one process once.
-async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snapshot, AttachError> {
+pub(super) async fn snapshot(
+    capture: &mut Capture,
+    observer: &mut Observer,
+) -> Result<Snapshot, AttachError> {
+    gather(capture, observer).await?.assemble(observer)
+}
+
+/// What was read of one process, which no snapshot is made of yet.
+pub(super) struct Gathered {
+    captured_at: jiff::Timestamp,
+    pub(super) passes: Vec<Gathering>,
+    is_proven: bool,
+    blocked: Vec<Blocked>,
+}
+
+impl Gathered {
+    /// Makes the snapshot.
+    pub(super) fn assemble(self, observer: &mut Observer) -> Result<Snapshot, AttachError> {
+        assemble(
+            observer,
+            self.passes,
+            self.captured_at,
+            self.is_proven,
+            self.blocked,
+        )
+    }
+}
+
+/// Walks the tasks of every loop of one process, and looks at the loops before and after.
+pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Result<Gathered, AttachError> {
     let captured_at = jiff::Timestamp::now();
     let end = Instant::now() + PATIENCE;
     let watch = Watch::begin(observer).map_err(FindError::from)?;
     let mut lessons = 0;
-    let (gathered, is_proven) = loop {
+    let (passes, is_proven) = loop {
         let losses = observer.losses.clone();
         let passes = all_passes(capture, observer, watch.turns(), end).await?;
         lessons += 1;
@@ -95,12 +128,17 @@ async fn snapshot(capture: &mut Capture, observer: &mut Observer) -> Result<Snap
         // What could not be read for want of knowledge is read now.
         observer.losses = losses;
     };
-    let is_any_running = gathered.iter().any(Gathering::has_running);
+    let is_any_running = passes.iter().any(Gathering::has_running);
     let blocked = watch
         .end(observer, is_any_running)
         .await
         .map_err(FindError::from)?;
-    assemble(observer, gathered, captured_at, is_proven, blocked)
+    Ok(Gathered {
+        captured_at,
+        passes,
+        is_proven,
+        blocked,
+    })
 }
 
 /// Walks the tasks of every loop. Also tells whether no thread has run since its pass.

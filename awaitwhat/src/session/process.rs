@@ -69,7 +69,14 @@ impl Process {
         read_ids(&folder(self.pid)).ok()?.last().copied()
     }
 
-    /// The name of the process when it was taken hold of.
+    /// Reads the name of the process again, if it is still there.
+    pub(super) fn read_command(&mut self) {
+        if let Some(command) = Processes::default().command(self.pid) {
+            self.command = command;
+        }
+    }
+
+    /// The name of the process when it was read last.
     pub(super) fn command(&self) -> &str {
         &self.command
     }

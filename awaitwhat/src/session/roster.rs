@@ -1,6 +1,6 @@
 //! The processes of a selection that were not looked at yet, and what becomes of those that cannot be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -22,6 +22,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// Refused processes that are remembered one by one: where they come and go, there is no end of them.
 const MAX_REFUSED: usize = 1024;
+
+/// How long what was found to be no Python is left alone where looks follow each other: it may load one later.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// What to do with a process that could not be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(super) struct Roster<'a> {
     just_started: bool,
     /// What the names of all targets may take.
     names: Budget,
+    /// Since when what is no Python is left alone.
+    swept: Instant,
 }
 
 impl<'a> Roster<'a> {
@@ -59,6 +64,7 @@ impl<'a> Roster<'a> {
             refused_others: 0,
             just_started,
             names: Budget::new(NAMES_BYTES),
+            swept: Instant::now(),
         }
     }
 
@@ -84,28 +90,47 @@ impl<'a> Roster<'a> {
     /// are being looked at are left alone: what they have become is seen when that has come to its end.
     pub(super) fn take_new(&mut self, is_looked_at: impl Fn(u32) -> bool) -> Vec<Candidate> {
         let mut found = self.search.look();
-        self.dealt_with
-            .retain(|pid, _| found.iter().any(|candidate| candidate.pid == *pid));
-        self.doubtful
-            .retain(|pid, _| found.iter().any(|candidate| candidate.pid == *pid));
+        let mut is_new = self.newness(&found);
+        found.retain(|candidate| !is_looked_at(candidate.pid) && is_new(candidate));
+        found
+    }
+
+    /// Those that [`Roster::take_new`] gives, and of those that `are_kept` the ones that still belong to the selection.
+    pub(super) fn take_due(&mut self, are_kept: impl Fn(u32) -> bool) -> Vec<Candidate> {
+        if self.swept.elapsed() >= SWEEP {
+            self.swept = Instant::now();
+            self.dealt_with.clear();
+        }
+        let mut found = self.search.look();
+        let mut is_new = self.newness(&found);
+        found.retain(|candidate| are_kept(candidate.pid) || is_new(candidate));
+        found
+    }
+
+    /// Tells of one of those that were `found` whether it was not dealt with yet. From now on it is.
+    fn newness<'s>(&'s mut self, found: &[Candidate]) -> impl FnMut(&Candidate) -> bool + use<'s, 'a> {
+        let there: HashSet<u32> = found.iter().map(|candidate| candidate.pid).collect();
+        self.dealt_with.retain(|pid, _| there.contains(pid));
+        self.doubtful.retain(|pid, _| there.contains(pid));
         let Self {
             search,
             dealt_with,
             doubtful,
             ..
         } = self;
-        found.retain(|candidate| {
-            if is_looked_at(candidate.pid) {
-                return false;
-            }
+        move |candidate| {
             // Before it is looked at: what it becomes meanwhile is something new.
             let identity = search.processes().identity(candidate.pid);
             let before = dealt_with.insert(candidate.pid, identity.clone());
             // One that has ended since is nothing new.
             let is_new = before.is_none_or(|before| identity.is_some() && before != identity);
             is_new || doubtful.contains_key(&candidate.pid)
-        });
-        found
+        }
+    }
+
+    /// Has a process be looked at anew, though it was dealt with.
+    pub(super) fn ask_again(&mut self, pid: u32) {
+        self.dealt_with.remove(&pid);
     }
 
     /// Attaches to a process. `Ok(None)` where that cannot be done; whoever has to know will be told.
@@ -184,22 +209,32 @@ impl<'a> Roster<'a> {
         Verdict::Refuse
     }
 
-    /// Those that were refused; where nothing was found at all (`is_nothing`), that is an error.
-    pub(super) fn refused(mut self, is_nothing: bool) -> Result<Refusals, Error> {
+    /// Those that were refused since the last time; where nothing was found at all (`is_nothing`), that is an error. Who asks for processes
+    /// again gets them again.
+    pub(super) fn refused(&mut self, is_nothing: bool) -> Result<Refusals, Error> {
         // Those that never got ready are told where there is nothing else to tell; one that could not be read, always.
         let just_started = self.just_started;
         for (pid, (_, error)) in std::mem::take(&mut self.doubtful) {
+            self.dealt_with.remove(&pid);
             let is_left = error.is_momentary() && self.search.processes().identity(pid).is_some();
             if is_left || is_nothing && (just_started || !error.is_no_python()) {
                 self.refuse(pid, error);
             }
         }
+        let others = std::mem::take(&mut self.refused_others);
+        if others > 0 {
+            self.dealt_with.clear();
+        }
+        let mut refused = std::mem::take(&mut self.refused);
+        for (pid, ..) in &refused {
+            self.dealt_with.remove(pid);
+        }
         let selection = self.search.selection();
         if is_nothing
             && !selection.has_rules()
             && selection.pids.len() == 1
-            && self.refused.len() == 1
-            && let Some((pid, _, error)) = self.refused.pop()
+            && refused.len() == 1
+            && let Some((pid, _, error)) = refused.pop()
         {
             let is_too_early = self.just_started && (error.is_too_early() || error.is_over());
             let error = if is_too_early {
@@ -209,15 +244,15 @@ impl<'a> Roster<'a> {
             };
             return Err(error.for_process(pid));
         }
-        self.refused.sort_by_key(|(pid, ..)| *pid);
-        let each = self.refused.into_iter().map(|(pid, command, error)| Refused {
+        refused.sort_by_key(|(pid, ..)| *pid);
+        let each = refused.into_iter().map(|(pid, command, error)| Refused {
             pid,
             command: command.unwrap_or_default(),
             reason: error.to_string(),
         });
         let refused = Refusals {
             each: each.collect(),
-            others: self.refused_others,
+            others,
             are_hidden: self.search.selection().has_rules() && hides_processes(),
         };
         match refused {
@@ -319,6 +354,32 @@ mod tests {
                 "{reason:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_is_kept_and_who_was_refused_is_looked_at_in_each_look() {
+        let selection = Selection::of(1);
+        let mut roster = Roster::new(&selection, false);
+        let due = |roster: &mut Roster<'_>, kept: u32| -> Vec<u32> {
+            let due = roster.take_due(|pid| pid == kept);
+            due.iter().map(|candidate| candidate.pid).collect()
+        };
+        assert_eq!(due(&mut roster, 0), [1]);
+        assert!(due(&mut roster, 0).is_empty());
+        assert_eq!(due(&mut roster, 1), [1]);
+        roster.ask_again(1);
+        assert_eq!(due(&mut roster, 0), [1]);
+        let candidate = Candidate {
+            pid: 1,
+            reason: Reason::Named,
+        };
+        for _ in 0..2 {
+            let error = AttachError::Find(FindError::PyPy);
+            roster.cannot(candidate, error).unwrap();
+            assert_eq!(roster.refused(false).unwrap().each.len(), 1);
+            assert_eq!(due(&mut roster, 0), [1]);
+        }
+        assert!(roster.refused(false).unwrap().is_empty());
     }
 
     #[test]

@@ -153,7 +153,8 @@ pub(super) fn order(
     order
 }
 
-fn matches(task: &Task, text: &str, waits_for: &dyn Fn(&Task) -> String) -> bool {
+/// Whether a text occurs in what is shown of a task.
+pub(super) fn matches(task: &Task, text: &str, waits_for: &dyn Fn(&Task) -> String) -> bool {
     task.name.as_deref().is_some_and(|name| name.contains(text))
         || task.stack.iter().any(|frame| frame.function.contains(text))
         || waits_for(task).contains(text)

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::style::{WARNING, styled};
-use super::{blocked, deadlock};
+use super::{blocked, deadlock, warnings};
 use crate::findings::Finding;
 use crate::snapshot::Snapshot;
 
@@ -24,5 +24,8 @@ pub(crate) fn describe(finding: &Finding) -> String {
     match finding {
         Finding::BlockedLoop(blocked) => blocked::describe(blocked),
         Finding::Deadlock(deadlock) => deadlock::describe(deadlock),
+        Finding::UsedUp(used_up) => warnings::used_up(used_up),
+        Finding::CancelledButWaits(waiting) => warnings::cancelled(waiting),
+        Finding::SlowWait(slow) => warnings::slow(slow),
     }
 }

@@ -13,6 +13,7 @@ pub mod style;
 pub mod summary;
 pub mod survey;
 pub mod table;
+pub mod top;
 pub mod tree;
 pub mod why;
 
@@ -27,3 +28,4 @@ mod merged;
 mod names;
 mod rows;
 mod waits;
+mod warnings;

@@ -89,7 +89,7 @@ fn write_hidden(hidden: usize, all: usize, output: &mut impl Write) -> io::Resul
 }
 
 /// What a task waits for, in a cell.
-fn waits_for(task: &Task, by_id: &HashMap<Address, &Task>) -> String {
+pub(super) fn waits_for(task: &Task, by_id: &HashMap<Address, &Task>) -> String {
     let Some(on) = task.waits_on.as_ref() else {
         return "-".to_owned();
     };
@@ -106,8 +106,9 @@ fn waits_for(task: &Task, by_id: &HashMap<Address, &Task>) -> String {
     waits::with_outcome(text, on)
 }
 
-fn row(task: &Task, since: Option<String>, by_id: &HashMap<Address, &Task>) -> Vec<String> {
-    let state = match (task.trio.as_ref().map(|trio| trio.state), task.state) {
+/// The word for what a task does.
+pub(super) fn state_word(task: &Task) -> &'static str {
+    match (task.trio.as_ref().map(|trio| trio.state), task.state) {
         (_, TaskState::Running) => "running",
         (None, TaskState::Pending) if task.cancellations > 0 => "cancelling",
         (Some(TrioState::Parked), _) => "parked",
@@ -115,7 +116,10 @@ fn row(task: &Task, since: Option<String>, by_id: &HashMap<Address, &Task>) -> V
         (Some(TrioState::Runnable), _) => "runnable",
         (_, TaskState::Ready) => "ready",
         (Some(TrioState::Running) | None, TaskState::Pending) => "pending",
-    };
+    }
+}
+
+fn row(task: &Task, since: Option<String>, by_id: &HashMap<Address, &Task>) -> Vec<String> {
     let awaited_by = if task.awaited_by.is_empty() {
         "-".to_owned()
     } else {
@@ -127,7 +131,7 @@ fn row(task: &Task, since: Option<String>, by_id: &HashMap<Address, &Task>) -> V
         task.name
             .as_ref()
             .map_or_else(|| "-".to_owned(), |_| names::name(task)),
-        state.to_owned(),
+        state_word(task).to_owned(),
     ];
     row.extend(since);
     row.extend([stack(&task.stack), waits_for(task, by_id), awaited_by]);

@@ -15,7 +15,7 @@ use crate::graph::AwaitGraph;
 use crate::memory::Address;
 use crate::origin;
 use crate::resource::{Holding, Resource, ResourceKind};
-use crate::snapshot::{FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
+use crate::snapshot::{Frame, FutureState, Snapshot, Task, TaskState, WaitKind, WaitsOn};
 
 /// Lines about one task that was asked for.
 const MAX_LINES: usize = 200;
@@ -268,7 +268,10 @@ impl<'a> Why<'a> {
                 let is_for_good = waits.all(|wait| wait.deadline_ns.is_none());
                 is_for_good && deadlock.tasks.iter().any(|it| Some(it.task) == id)
             }
-            Finding::BlockedLoop(_) => false,
+            Finding::BlockedLoop(_)
+            | Finding::UsedUp(_)
+            | Finding::CancelledButWaits(_)
+            | Finding::SlowWait(_) => false,
         };
         self.snapshot.findings.iter().any(is_in)
             || self.graph.cycles().iter().any(|cycle| cycle.contains(&position))
@@ -355,7 +358,10 @@ impl<'a> Why<'a> {
             TaskState::Ready => {
                 let holds_up = |finding: &&Finding| match finding {
                     Finding::BlockedLoop(blocked) => Some(blocked.tid) == task.tid,
-                    Finding::Deadlock(_) => false,
+                    Finding::Deadlock(_)
+                    | Finding::UsedUp(_)
+                    | Finding::CancelledButWaits(_)
+                    | Finding::SlowWait(_) => false,
                 };
                 let found = self.snapshot.findings.iter().filter(holds_up);
                 found.map(|it| format!("{}.", findings::describe(it))).collect()
@@ -370,12 +376,26 @@ impl<'a> Why<'a> {
 
 /// The innermost frame of the program itself.
 fn place(task: &Task) -> Option<String> {
-    let frame = task.stack.get(origin::await_point(&task.stack))?;
+    place_of(&task.stack)
+}
+
+/// The innermost frame of the program itself, of a stack, as one text.
+pub(super) fn place_of(stack: &[Frame]) -> Option<String> {
+    let frame = stack.get(origin::await_point(stack))?;
     let function = fitted(&frame.function, FUNCTION_WIDTH);
     Some(format!(
         "{function} ({})",
         location(frame.shown_file(), frame.line)
     ))
+}
+
+/// The same, without the folders that its file is in.
+pub(super) fn short_place_of(stack: &[Frame]) -> Option<String> {
+    let frame = stack.get(origin::await_point(stack))?;
+    let file = frame.shown_file();
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let function = fitted(&frame.function, FUNCTION_WIDTH);
+    Some(format!("{function} ({})", location(name, frame.line)))
 }
 
 /// How a wait that depends on no task ends.

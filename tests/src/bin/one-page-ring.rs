@@ -23,6 +23,7 @@ fn options() -> Options {
         budget: Duration::from_micros(100),
         max_frames: MAX_FRAMES,
         mine: [].into(),
+        slow: Duration::from_secs(10),
         arguments: false,
         ring_bytes: RING_BYTES,
     }
