@@ -312,6 +312,7 @@ fn every_size_is_drawn() {
 /// By hand: `cargo test --release -p awaitwhat --lib top::tests -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures, and asserts nothing"]
+#[expect(clippy::print_stdout, reason = "what it measures is for whoever runs it")]
 fn how_long_a_hundred_thousand_tasks_take() {
     let mut top = top();
     let started = std::time::Instant::now();
