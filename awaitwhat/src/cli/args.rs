@@ -129,10 +129,10 @@ pub struct CoreArgs {
     #[arg(long, value_name = "FILE", group = "target")]
     pub core: Option<PathBuf>,
     /// The program that the process of the core file ran, where it is not at the path that the core file names.
-    #[arg(long, value_name = "PROGRAM", requires = "core")]
+    #[arg(long, value_name = "PROGRAM")]
     pub exe: Option<PathBuf>,
     /// The folder that was the root of the process, as that of a container's image: files that the core file names are looked up in it.
-    #[arg(long, value_name = "FOLDER", requires = "core")]
+    #[arg(long, value_name = "FOLDER")]
     pub sysroot: Option<PathBuf>,
 }
 
@@ -541,7 +541,6 @@ mod tests {
             "awaitwhat why x 0",
             "awaitwhat why x 42 --core file",
             "awaitwhat ps 42 --core file",
-            "awaitwhat ps 42 --exe file",
             "awaitwhat ps --core file --watch",
         ] {
             parsed(line).unwrap_err();

@@ -1,6 +1,7 @@
 //! Core files in place of processes.
 
 use super::args::CoreArgs;
+use super::config;
 use super::diagnostics::tell;
 use crate::core_file::Places;
 use crate::privileges;
@@ -24,7 +25,11 @@ const SIGNALS: [(u32, &str); 9] = [
 /// The snapshot of a process that a core file is of; `None` where no core file was named. Says besides how the process ended.
 pub(super) fn snapshot(args: &CoreArgs, options: &Options) -> anyhow::Result<Option<Snapshot>> {
     let Some(path) = &args.core else {
-        return Ok(None);
+        // Said by hand: to clap, what a process stands in for is not missing.
+        return match (&args.exe, &args.sysroot) {
+            (None, None) => Ok(None),
+            _ => Err(config::Error::NoCore.into()),
+        };
     };
     let places = Places {
         executable: args.exe.clone(),
@@ -60,4 +65,51 @@ fn name_of(signal: u32) -> String {
         || signal.to_string(),
         |(number, name)| format!("{number} ({name})"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::config::Error;
+    use crate::cli::exit::Exit;
+
+    fn options() -> Options {
+        Options {
+            budget: Duration::ZERO,
+            max_frames: 8,
+            mine: [].into(),
+            arguments: false,
+            slow: Duration::MAX,
+            ring_bytes: 4096,
+        }
+    }
+
+    #[test]
+    fn what_is_about_a_core_file_needs_one() {
+        let args = CoreArgs {
+            exe: Some(Path::new("python3").to_owned()),
+            ..CoreArgs::default()
+        };
+        let error = snapshot(&args, &options()).expect_err("there is none");
+        assert_eq!(error.downcast_ref(), Some(&Error::NoCore));
+    }
+
+    #[test]
+    fn a_core_file_that_is_none_is_no_target() {
+        let path = Path::new("/nonexistent/core");
+        let opened = session::post_mortem(path, &Places::default(), &options());
+        let error = opened.err().expect("there is none");
+        assert_eq!(Exit::of(&error.into()), Exit::Target);
+    }
+
+    #[test]
+    fn signals_are_called_by_their_names() {
+        assert_eq!(
+            (name_of(11), name_of(42)),
+            ("11 (SIGSEGV)".to_owned(), "42".to_owned())
+        );
+    }
 }
