@@ -6,7 +6,7 @@ use super::ratio;
 use crate::resource::Resource;
 
 /// What a task waited for; `None` where no rule knows it.
-pub(crate) type Thing = Option<Arc<Resource>>;
+pub type Thing = Option<Arc<Resource>>;
 
 /// Answers in a row that have to be equal before a chain is taken to be one that always waits for the same; and how many are enough where they have no name
 /// for it, so that only the chain's functions say what it is.
@@ -29,7 +29,7 @@ pub(crate) struct Part {
 
 /// What tasks of one chain were found to wait for. An answer stands for its share of the chain's tasks until others come, or until no task is
 /// there any more: what a task waits for changes with its turn, and not while it rests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Split {
     seconds: Vec<(Thing, f64)>,
     /// The squares of what each answer stands for (seconds), added up.
@@ -76,6 +76,11 @@ impl Split {
             self.squares += seconds * seconds;
             add(&mut self.seconds, thing, seconds);
         }
+    }
+
+    /// Whether an answer stands.
+    pub(crate) fn is_standing(&self) -> bool {
+        !self.current.is_empty()
     }
 
     /// Whether there was an answer.

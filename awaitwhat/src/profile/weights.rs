@@ -14,7 +14,7 @@ struct Weight {
 }
 
 /// What the chains have been credited with that are in use.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Weights {
     /// By the place of the chain.
     weights: Vec<Weight>,

@@ -17,6 +17,7 @@ mod once;
 mod passes;
 mod process;
 mod rests;
+mod room;
 mod roster;
 mod sockets;
 mod traced;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::attach_error::AttachError;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
-use super::traced::{End, Traced};
+use super::traced::{End, Finished, Traced};
 use super::{Error, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
-use crate::profile::{Ledger, Profile};
+use crate::profile::{Observation, Profile};
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::Survey;
 
@@ -61,20 +61,13 @@ pub(super) fn trace(
     tracer.finish()
 }
 
-/// A target that has been looked at, and what was summed up of it: its profile, whose chains are in the ledger.
-struct Finished {
-    reason: Reason,
-    profile: Profile,
-    ledger: Ledger,
-}
-
 struct Tracer<'a, P> {
     capture: Capture,
     selection: &'a Selection,
     roster: Roster<'a>,
     /// By process id.
     targets: BTreeMap<u32, (Reason, Traced)>,
-    finished: Vec<Finished>,
+    finished: Vec<(Reason, Finished)>,
     /// What sums of all targets may take.
     sums: Budget,
     options: &'a TraceOptions,
@@ -284,22 +277,21 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     /// Sums up a target that has ended.
     fn end(&mut self, pid: u32) {
         if let Some((reason, target)) = self.targets.remove(&pid) {
-            let (profile, ledger) = target.finish(&mut self.capture, End::Exit);
-            self.finished.push(Finished {
-                reason,
-                profile,
-                ledger,
-            });
+            let finished = target.finish(&mut self.capture, End::Exit);
+            self.finished.push((reason, finished));
         }
     }
 
     /// Has the longest sums be cut, until there is room.
     fn fold(&mut self) {
         while self.sums.is_used_up() {
-            let of_targets = self.targets.values_mut().map(|(_, target)| target.ledger_mut());
-            let of_finished = self.finished.iter_mut().map(|finished| &mut finished.ledger);
-            let longest = of_targets.chain(of_finished).max_by_key(|ledger| ledger.bytes());
-            if !longest.is_some_and(Ledger::fold) {
+            let of_targets = self.targets.values_mut().map(|(_, target)| target.room_mut());
+            let of_finished = self.finished.iter_mut().map(|(_, finished)| &mut finished.room);
+            let longest = of_targets.chain(of_finished).max_by_key(|room| room.sums.bytes());
+            let Some(room) = longest else { return };
+            let before = room.sums.folded();
+            room.take(Observation::Fold);
+            if room.sums.folded() == before {
                 return;
             }
         }
@@ -328,19 +320,15 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             } else {
                 End::Time
             };
-            let (profile, ledger) = target.finish(&mut self.capture, end);
-            self.finished.push(Finished {
-                reason,
-                profile,
-                ledger,
-            });
+            let finished = target.finish(&mut self.capture, end);
+            self.finished.push((reason, finished));
             self.fold();
         }
         let mut profiles: Vec<Profile> = self
             .finished
             .drain(..)
-            .filter_map(|finished| {
-                let (reason, profile) = (finished.reason, finished.into_profile());
+            .filter_map(|(reason, finished)| {
+                let profile = finished.into_profile();
                 self.selection
                     .is_shown(reason, profile.has_tasks())
                     .then_some(profile)
@@ -356,15 +344,5 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             started_at: self.started_at,
             duration,
         })
-    }
-}
-
-impl Finished {
-    fn into_profile(self) -> Profile {
-        let mut profile = self.profile;
-        let (chains, folded) = self.ledger.into_chains();
-        profile.chains = chains;
-        profile.losses.folded += folded;
-        profile
     }
 }
