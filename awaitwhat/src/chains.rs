@@ -58,6 +58,15 @@ impl ChainId {
         self.index as usize
     }
 
+    /// A chain of a table that is not there any more, as a recording tells of it.
+    pub(crate) const fn of_parts(index: u32, generation: u32) -> Self {
+        Self {
+            index,
+            generation,
+            is_proven: false,
+        }
+    }
+
     /// A chain of no table, for tests of what is told of chains.
     #[cfg(test)]
     pub(crate) const fn numbered(index: u32) -> Self {

@@ -20,6 +20,7 @@ use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
+use crate::recording;
 use crate::selection::Selection;
 use crate::session::{self, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
@@ -34,7 +35,7 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
         Target::Processes(selection) => {
             privileges::only_read(reserve);
             let shape = Shape::of(selection, &config);
-            let traced = trace(selection, &config.options, signals.received()).await;
+            let traced = trace(selection, &config.options, None, signals.received()).await;
             privileges::only(reserve);
             let trace = traced?;
             signals.release();
@@ -155,7 +156,7 @@ async fn trace_program(
             _ = program.ended() => {}
         }
     };
-    trace(selection, options, stop).await
+    trace(selection, options, None, stop).await
 }
 
 /// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
@@ -165,6 +166,7 @@ async fn trace_program(
 pub(super) async fn trace(
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
     stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
@@ -175,7 +177,7 @@ pub(super) async fn trace(
         family::hint(without_tasks(trace, &wanted), &wanted, &reading);
     };
     let progress = move |progress| show(&shown, progress);
-    let trace = session::trace(selection, options, stop, progress, afterwards).await;
+    let trace = session::trace(selection, options, recording, stop, progress, afterwards).await;
     // Also where it could not begin.
     bar.finish_and_clear();
     Ok(trace?)

@@ -191,6 +191,17 @@ impl Account {
         }
     }
 
+    /// What goes on is credited with what it comes to by now, as another period begins: what was credited until here with any of these chains is taken from what it
+    /// will have in the end.
+    pub fn begin_period(&mut self, chains: impl Iterator<Item = ChainId>) {
+        let mut until_now = self.clone();
+        until_now.end();
+        until_now.confirm();
+        for chain in chains {
+            self.weights.take_back(chain, until_now.weights.take(chain));
+        }
+    }
+
     /// Takes back what a chain was credited with since names were last checked, in seconds.
     pub fn take_recent(&mut self, chain: ChainId) -> f64 {
         self.weights.take_recent(chain) / 1e9
@@ -222,9 +233,9 @@ impl Account {
         strata.flat_map(Stratum::chains).collect()
     }
 
-    /// CPU time of all event-loop threads while they were traced, in seconds.
-    pub fn busy_seconds(&self) -> f64 {
-        self.all_threads().runtime as f64 / 1e9
+    /// CPU time of all event-loop threads while they were traced, in ns.
+    pub fn runtime(&self) -> u64 {
+        self.all_threads().runtime
     }
 
     /// Event-loop threads seen.

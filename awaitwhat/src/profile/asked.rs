@@ -77,6 +77,11 @@ impl Asked {
         self.chains.remove(&chain);
     }
 
+    /// From the moment `now` (s) on another period counts.
+    pub(super) fn begin_period(&mut self, now: f64) {
+        self.chains.values_mut().for_each(|it| it.split.begin_period(now));
+    }
+
     /// Whether there was an answer.
     pub(crate) fn is_answered(&self, chain: ChainId) -> bool {
         self.chains.get(&chain).is_some_and(|it| it.split.is_answered())

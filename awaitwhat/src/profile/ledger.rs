@@ -91,6 +91,13 @@ impl Ledger {
         self.share.bytes()
     }
 
+    /// Forgets all that was added.
+    pub(crate) fn clear(&mut self) {
+        self.sums.clear();
+        self.share.set(0);
+        self.folded = 0;
+    }
+
     /// Chains that were added up as others.
     pub(crate) fn folded(&self) -> u64 {
         self.folded

@@ -12,11 +12,11 @@ use crate::chains::ChainId;
 use crate::decode::{Origin, TaskRecord};
 use crate::snapshot::Losses;
 
-/// One thing that was seen. Moments (`at`) are in ns since the target was first looked at.
+/// One thing that was seen. Moments (`at`, in ns) are counted since the target was first looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// All loops are looked at once more.
-    Tick { at: u64 },
+    /// All loops are looked at once more; when, in ms.
+    Tick { at_ms: u64 },
     /// What a chain looks like from here on: one that is new, or of which more is known.
     Chain { chain: ChainId, look: Look },
     /// What ran when the slice began.

@@ -30,6 +30,21 @@ pub struct Sums {
     end: Option<(u64, bool)>,
     /// The moment (ns) of the last observation that has one.
     latest: u64,
+    /// What there was before the period that counts.
+    before: Before,
+}
+
+/// What is taken from sums that only grow.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    /// When the period began, in ns.
+    at: u64,
+    samples: u64,
+    task_visits: u64,
+    /// CPU time, in ns.
+    runtime: u64,
+    losses: Losses,
+    in_vain: u64,
 }
 
 impl Sums {
@@ -45,6 +60,7 @@ impl Sums {
             in_vain: 0,
             end: None,
             latest: 0,
+            before: Before::default(),
         }
     }
 
@@ -70,8 +86,8 @@ impl Sums {
             }
             Observation::Unread { origin, task } => self.account.met_unread(&origin, task),
             Observation::Slice { origin, status } => self.account.slice(&origin, status),
-            Observation::Tick { at } => {
-                self.latest = at;
+            Observation::Tick { at_ms } => {
+                self.latest = at_ms.saturating_mul(1_000_000);
                 self.account.tick();
             }
             Observation::Chain { chain, look } => self.name(chain, look),
@@ -114,7 +130,10 @@ impl Sums {
             Observation::Fold => {
                 self.ledger.fold();
             }
-            Observation::Disowned => self.account = Account::default(),
+            Observation::Disowned => {
+                self.account = Account::default();
+                self.before = Before::default();
+            }
             Observation::End(end) => self.finish(&end),
         }
     }
@@ -128,6 +147,23 @@ impl Sums {
                 retired: Vec::new(),
             });
         }
+    }
+
+    /// What counts is what comes from here on. What was known stays known, and whatever was seen until now is taken to have lasted until now.
+    pub fn begin_period(&mut self) {
+        let chains = self.looks.iter().flatten().map(|(chain, _)| *chain);
+        self.account.begin_period(chains);
+        self.asked.begin_period(self.latest as f64 / 1e9);
+        self.ledger.clear();
+        self.holds = Holds::default();
+        self.before = Before {
+            at: self.latest,
+            samples: self.account.samples,
+            task_visits: self.account.task_visits,
+            runtime: self.account.runtime(),
+            losses: self.losses.clone(),
+            in_vain: self.in_vain,
+        };
     }
 
     /// The moment (s), which is the latest one.
@@ -183,6 +219,16 @@ impl Sums {
         self.end = Some((duration, end.has_exited));
     }
 
+    /// The moment (ns since the target was first looked at) of what was taken last.
+    pub fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// Whether the target is looked at no longer.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// Samples so far.
     pub fn samples(&self) -> u64 {
         self.account.samples
@@ -218,16 +264,17 @@ impl Sums {
         self.settle();
         let (duration, target_exited) = self.end.unwrap_or_default();
         let (chains, folded) = self.ledger.into_chains();
-        let mut losses = self.losses;
-        losses.waits += self.in_vain;
+        let before = self.before;
+        let mut losses = self.losses.since(&before.losses);
+        losses.waits += self.in_vain - before.in_vain;
         losses.folded += folded;
         Profile {
             processes: vec![process],
             started_at,
-            duration_seconds: duration as f64 / 1e9,
-            samples: self.account.samples,
-            task_visits: self.account.task_visits,
-            busy_seconds: self.account.busy_seconds(),
+            duration_seconds: duration.saturating_sub(before.at) as f64 / 1e9,
+            samples: self.account.samples - before.samples,
+            task_visits: self.account.task_visits - before.task_visits,
+            busy_seconds: self.account.runtime().saturating_sub(before.runtime) as f64 / 1e9,
             threads: self.account.threads(),
             chains,
             holds: self.holds.into_sorted(),

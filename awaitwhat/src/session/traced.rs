@@ -24,6 +24,7 @@ use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
 use crate::profile::{ChainState, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
+use crate::recording::Tape;
 use crate::snapshot::{Losses, Stack};
 
 /// How often loops that come and go are looked for, and names are checked.
@@ -83,12 +84,13 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// Begins to sample the target.
+    /// Begins to sample the target, and has it recorded where there is something to `record` on.
     pub(super) fn begin(
         observer: Observer,
         capture: &mut Capture,
         options: &TraceOptions,
         sums: &Budget,
+        record: impl FnOnce(&Process, jiff::Timestamp) -> Option<Tape>,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
         let seed = u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds());
@@ -118,8 +120,9 @@ impl Traced {
         // Finding the interpreter took hundreds of pages, which hundreds of targets should not hold at once.
         traced.observer.memory.forget();
         // What it takes to start is no part of the period.
-        traced.room.start();
         traced.started_at = jiff::Timestamp::now();
+        let tape = record(&process_of(&traced.observer), traced.started_at);
+        traced.room.start(tape);
         traced.long_turns.start();
         Ok(traced)
     }
@@ -142,8 +145,8 @@ impl Traced {
     /// Has every loop be walked whose thread rests, and has run since it was walked last.
     pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
         self.tell_losses();
-        let at = self.room.now();
-        self.room.take(Observation::Tick { at });
+        let at_ms = self.room.now() / 1_000_000;
+        self.room.take(Observation::Tick { at_ms });
         self.answers.begin_look(&self.room);
         self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {

@@ -13,7 +13,8 @@ use super::{Error, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
-use crate::profile::{Observation, Profile};
+use crate::profile::{Observation, Process, Profile};
+use crate::recording::{self, Recorder};
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::Survey;
 
@@ -32,11 +33,13 @@ const SHARE_OF_PASSES: u32 = 2;
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 
-/// Traces the processes of `selection` until the time is over, they have ended, or the other end of `stop` says so, or is gone.
+/// Traces the processes of `selection` until the time is over, they have ended, the recording is as large as it may be, or the other end of `stop` says so, or is
+/// gone.
 pub(super) fn trace(
     capture: Capture,
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
     stop: &Receiver<()>,
     progress: impl FnMut(Progress),
 ) -> Result<Trace, Error> {
@@ -48,6 +51,7 @@ pub(super) fn trace(
         finished: Vec::new(),
         sums: Budget::new(SUMS_BYTES),
         options,
+        recorder: recording.map(Recorder::begin),
         stop,
         progress,
         started: Instant::now(),
@@ -71,6 +75,7 @@ struct Tracer<'a, P> {
     /// What sums of all targets may take.
     sums: Budget,
     options: &'a TraceOptions,
+    recorder: Option<Recorder>,
     stop: &'a Receiver<()>,
     progress: P,
     started: Instant,
@@ -119,7 +124,12 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             let Some(observer) = self.roster.attach(capture, candidate, manner)? else {
                 continue;
             };
-            match Traced::begin(observer, capture, self.options, &self.sums) {
+            let (recorder, selection) = (self.recorder.as_ref(), self.selection);
+            let record = |process: &Process, started_at| {
+                let is_shown_empty = selection.is_shown(reason, false);
+                recorder.map(|it| it.target(process, started_at, is_shown_empty))
+            };
+            match Traced::begin(observer, capture, self.options, &self.sums, record) {
                 Ok(traced) => {
                     self.targets.insert(pid, (reason, traced));
                 }
@@ -150,7 +160,8 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             self.tick()?;
             // A tick that is late does not have others follow at once.
             next = (next + period).max(Instant::now());
-            if self.targets.is_empty() && self.roster.is_empty() {
+            let is_over = self.recorder.as_ref().is_some_and(Recorder::is_over);
+            if is_over || (self.targets.is_empty() && self.roster.is_empty()) {
                 return Ok(());
             }
         }
@@ -336,6 +347,9 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .collect();
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         let refused = self.roster.refused(profiles.is_empty())?;
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let recorder = self.recorder.as_ref();
+        let written = recorder.map(|it| it.finish(self.started_at, nanoseconds, &refused));
         Ok(Trace {
             survey: Survey {
                 targets: profiles,
@@ -343,6 +357,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             },
             started_at: self.started_at,
             duration,
+            written,
         })
     }
 }
