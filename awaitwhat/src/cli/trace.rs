@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anstream::StripStream;
@@ -10,37 +11,46 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::process::Command;
 
 use super::args::{By, Format};
-use super::config::{Target, TraceConfig};
+use super::config::{Form, Target, TraceConfig};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
 use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
+use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, profile_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
-use crate::recording;
+use crate::recording::{self, Written};
 use crate::selection::Selection;
 use crate::session::{self, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
 use crate::view::{summary, survey};
 
-pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
+/// Traces, and records what it sees where there is something to record to.
+pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
-    let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
+    let file = config
+        .form
+        .output
+        .as_deref()
+        .map(OutputFile::prepare)
+        .transpose()?;
     let reserve = file.as_ref().map_or(Set::empty(), OutputFile::reserve);
     let mut signals = Signals::catch()?;
     match &config.target {
         Target::Processes(selection) => {
             privileges::only_read(reserve);
-            let shape = Shape::of(selection, &config);
-            let traced = trace(selection, &config.options, None, signals.received()).await;
+            let shape = Shape::of(selection, &config.form);
+            let (place, recording) = record::parted(to_record, &config, selection);
+            let traced = trace(selection, &config.options, recording, signals.received()).await;
             privileges::only(reserve);
             let trace = traced?;
             signals.release();
+            let written = trace.written.clone();
             let result = Outcome::new(trace, shape);
-            write(&result, &config, file)?;
+            write_all(&result, &config.form, file, place.zip(written))?;
             complain(&result.refused);
             Ok(result.exit())
         }
@@ -56,15 +66,18 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
                 subprocesses: *subprocesses,
                 ..Selection::of(program.pid())
             };
-            let shape = Shape::of(&selection, &config);
-            let traced = trace_program(&mut program, &mut signals, &selection, &config.options).await;
+            let shape = Shape::of(&selection, &config.form);
+            let (place, recording) = record::parted(to_record, &config, &selection);
+            let traced =
+                trace_program(&mut program, &mut signals, &selection, &config.options, recording).await;
             // Before anything is written, which takes as long as its reader likes, and also when something failed.
             let ending = program.terminate(&mut signals).await;
             privileges::only(reserve);
             signals.release();
             let written = traced.and_then(|trace| {
+                let written = trace.written.clone();
                 let result = Outcome::new(trace, shape);
-                write(&result, &config, file).map(|()| complain(&result.refused))
+                write_all(&result, &config.form, file, place.zip(written)).map(|()| complain(&result.refused))
             });
             tell_ending(program.pid(), ending?);
             written?;
@@ -91,7 +104,7 @@ fn tell_ending(pid: u32, ending: Ending) {
 
 /// In which form a result is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// One process was named.
     Single,
     Each,
@@ -99,17 +112,21 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(selection: &Selection, config: &TraceConfig) -> Self {
-        match selection.single() {
-            Some(_) => Self::Single,
-            None if config.merge => Self::Merged,
-            None => Self::Each,
+    fn of(selection: &Selection, form: &Form) -> Self {
+        Self::new(selection.single().is_some(), form)
+    }
+
+    pub(super) fn new(is_single: bool, form: &Form) -> Self {
+        match is_single {
+            true => Self::Single,
+            false if form.merge => Self::Merged,
+            false => Self::Each,
         }
     }
 }
 
 /// What a trace has found, in the form that it is written in.
-struct Outcome {
+pub(super) struct Outcome {
     shape: Shape,
     profiles: Vec<Profile>,
     /// All of them as one; the one where there is but one.
@@ -118,7 +135,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn new(trace: Trace, shape: Shape) -> Self {
+    pub(super) fn new(trace: Trace, shape: Shape) -> Self {
         let Survey { targets, refused } = trace.survey;
         let whole = match targets.as_slice() {
             [single] if shape == Shape::Single => single.clone(),
@@ -130,6 +147,16 @@ impl Outcome {
             whole,
             refused,
         }
+    }
+
+    /// Who is not shown.
+    pub(super) fn refused(&self) -> &Refusals {
+        &self.refused
+    }
+
+    /// How long it took, in seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.whole.duration_seconds
     }
 
     fn exit(&self) -> Exit {
@@ -149,6 +176,7 @@ async fn trace_program(
     signals: &mut Signals,
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
 ) -> anyhow::Result<Trace> {
     let stop = async {
         tokio::select! {
@@ -156,7 +184,7 @@ async fn trace_program(
             _ = program.ended() => {}
         }
     };
-    trace(selection, options, None, stop).await
+    trace(selection, options, recording, stop).await
 }
 
 /// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
@@ -219,14 +247,39 @@ fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_message(format!("{} samples, {} tasks", progress.samples, progress.tasks));
 }
 
-fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> anyhow::Result<()> {
-    let (Some(file), Some(path)) = (file, &config.output) else {
-        return write_stdout(result, config.format, config);
+/// Writes the result; of a recording, which is written, only what was asked for besides.
+fn write_all(
+    result: &Outcome,
+    form: &Form,
+    file: Option<OutputFile>,
+    recorded: Option<(PathBuf, Written)>,
+) -> anyhow::Result<()> {
+    let Some((place, written)) = recorded else {
+        return write(result, form, file);
     };
-    let written = write_file(result, config, file);
+    if let (Some(file), Some(path)) = (file, &form.output) {
+        write_file(result, form, file).map_err(|source| NotWritten {
+            place: path.display().to_string(),
+            source,
+        })?;
+        tell(format_args!("Wrote {}.", path.display()));
+    }
+    let told = record::tell_written(&place, &written, result.whole.duration_seconds);
+    if told.is_err() {
+        // What cannot be put where it was asked for is not lost altogether.
+        write_stdout(result, Format::Summary, form)?;
+    }
+    told
+}
+
+pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> anyhow::Result<()> {
+    let (Some(file), Some(path)) = (file, &form.output) else {
+        return write_stdout(result, form.format, form);
+    };
+    let written = write_file(result, form, file);
     // What cannot be put where it was asked for is not lost altogether.
-    let shown = if config.format != Format::Summary || written.is_err() {
-        write_stdout(result, Format::Summary, config)
+    let shown = if form.format != Format::Summary || written.is_err() {
+        write_stdout(result, Format::Summary, form)
     } else {
         Ok(())
     };
@@ -238,27 +291,27 @@ fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> an
     shown
 }
 
-fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> io::Result<()> {
-    if is_for_people(config.format) {
+fn write_file(result: &Outcome, form: &Form, mut file: OutputFile) -> io::Result<()> {
+    if is_for_people(form.format) {
         let mut plain = StripStream::new(Vec::new());
-        render(result, config.format, config, None, &mut plain)?;
+        render(result, form.format, form, None, &mut plain)?;
         file.write_all(&plain.into_inner())?;
     } else {
         let mut buffered = BufWriter::new(&mut file);
-        render(result, config.format, config, None, &mut buffered)?;
+        render(result, form.format, form, None, &mut buffered)?;
         buffered.flush()?;
     }
     file.commit()
 }
 
-fn write_stdout(result: &Outcome, format: Format, config: &TraceConfig) -> anyhow::Result<()> {
+fn write_stdout(result: &Outcome, format: Format, form: &Form) -> anyhow::Result<()> {
     if is_for_people(format) {
         let mut stdout = people_stdout();
-        render(result, format, config, stdout_width(), &mut stdout)?;
+        render(result, format, form, stdout_width(), &mut stdout)?;
         stdout.flush()?;
     } else {
         let mut stdout = machine_stdout();
-        render(result, format, config, None, &mut stdout)?;
+        render(result, format, form, None, &mut stdout)?;
         stdout.flush()?;
     }
     Ok(())
@@ -271,7 +324,7 @@ fn is_for_people(format: Format) -> bool {
 fn render(
     result: &Outcome,
     format: Format,
-    config: &TraceConfig,
+    form: &Form,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
@@ -286,14 +339,14 @@ fn render(
             survey::write_profiles(profiles, refused, width, output)?;
             profiles.iter().try_for_each(|profile| {
                 writeln!(output)?;
-                show_profile(profile, format, config, width, output)
+                show_profile(profile, format, form, width, output)
             })
         }
-        (Format::Summary | Format::Tree, Shape::Single) => show_profile(whole, format, config, width, output),
+        (Format::Summary | Format::Tree, Shape::Single) => show_profile(whole, format, form, width, output),
         (Format::Summary | Format::Tree, Shape::Merged) => {
             survey::write_profiles(profiles, refused, width, output)?;
             writeln!(output)?;
-            show_profile(whole, format, config, width, output)
+            show_profile(whole, format, form, width, output)
         }
         (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
         (Format::Folded, _) => folded::write(whole, output),
@@ -309,12 +362,12 @@ fn render(
 fn show_profile(
     profile: &Profile,
     format: Format,
-    config: &TraceConfig,
+    form: &Form,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let max_frames = config.options.reading.max_frames;
-    match (format, config.by) {
+    let max_frames = form.max_frames;
+    match (format, form.by) {
         (Format::Tree, _) => summary::write_tree(profile, max_frames, output),
         (_, By::AwaitPoint) => summary::write(profile, max_frames, width, output),
         (_, By::Resource) => summary::write_by_resource(profile, max_frames, width, output),

@@ -135,9 +135,9 @@ impl Decoder {
 
     fn remember(&mut self, more: usize) -> Result<(), Malformed> {
         self.remembered += more;
-        (self.remembered <= MAX_REMEMBERED)
-            .then_some(())
-            .ok_or(Malformed("of so many tasks, in a file that can be read with bounded memory"))
+        (self.remembered <= MAX_REMEMBERED).then_some(()).ok_or(Malformed(
+            "of so many tasks, in a file that can be read with bounded memory",
+        ))
     }
 
     fn current(&mut self) -> Result<(usize, &mut OfTarget), Malformed> {
@@ -176,7 +176,10 @@ impl Decoder {
     /// One visit, and whether there may be so many.
     fn visited(&mut self, target: usize, visit: Visit) -> Result<Observation, Malformed> {
         let origin = self.origin()?;
-        let it = self.lanes.get_mut(target).ok_or(Malformed("which target it is about"))?;
+        let it = self
+            .lanes
+            .get_mut(target)
+            .ok_or(Malformed("which target it is about"))?;
         if let Some((place, manner)) = it.at
             && let Some(open) = it.open.get_mut(place)
         {
@@ -201,7 +204,10 @@ impl Decoder {
     }
 
     fn task(&mut self, target: usize, cursor: &mut Cursor<'_>) -> Result<TaskId, Malformed> {
-        let it = self.lanes.get_mut(target).ok_or(Malformed("which target it is about"))?;
+        let it = self
+            .lanes
+            .get_mut(target)
+            .ok_or(Malformed("which target it is about"))?;
         let before = it.lane.task;
         it.lane.task = TaskId {
             address: Address(cursor.change(before.address.0)?),
@@ -481,7 +487,9 @@ impl Decoder {
         let origin = self.origin()?;
         let status = SliceStatus::from_u8(cursor.byte()?).ok_or(Malformed("how a slice ended"))?;
         let (_, it) = self.current()?;
-        let open = it.at.and_then(|(place, manner)| Some(&mut it.open.get_mut(place)?[manner]));
+        let open = it
+            .at
+            .and_then(|(place, manner)| Some(&mut it.open.get_mut(place)?[manner]));
         if let Some(open) = open {
             open.1 += 1;
             let (visits, slices) = *open;
@@ -593,7 +601,9 @@ impl OfTarget {
 fn known<T: Clone>(values: &[T], number: u64) -> Result<T, Malformed> {
     let index = usize::try_from(number).ok();
     let value = index.and_then(|index| values.get(index));
-    value.cloned().ok_or(Malformed("something that was defined before"))
+    value
+        .cloned()
+        .ok_or(Malformed("something that was defined before"))
 }
 
 /// The chain of a visit, and flags.

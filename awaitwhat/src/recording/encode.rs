@@ -122,10 +122,17 @@ impl Encoder {
                 let things: Vec<u64> = things.iter().map(|thing| self.thing(thing.as_ref())).collect();
                 let place = self.place(*event_loop);
                 self.kind(kind::ANSWERS);
-                [chain.index() as u64, place, *pass, *at, *tasks, things.len() as u64]
-                    .into_iter()
-                    .chain(things)
-                    .for_each(|number| self.out.number(number));
+                [
+                    chain.index() as u64,
+                    place,
+                    *pass,
+                    *at,
+                    *tasks,
+                    things.len() as u64,
+                ]
+                .into_iter()
+                .chain(things)
+                .for_each(|number| self.out.number(number));
             }
             Observation::AskedInVain { chain } => {
                 self.kind(kind::ASKED_IN_VAIN);

@@ -15,7 +15,10 @@ const BEGINNINGS: [(&[u8], &str); 14] = [
     (b"<?xml", "an XML document, as a flame graph (SVG) is"),
     (b"<svg", "a picture (SVG), as a flame graph is"),
     (b"<!DOCTYPE html", "an HTML document"),
-    (b"\x8eawait\n", "a recording whose ends of lines were changed: copy it as binary"),
+    (
+        b"\x8eawait\n",
+        "a recording whose ends of lines were changed: copy it as binary",
+    ),
 ];
 
 /// What a file is that begins with these bytes.
@@ -37,14 +40,18 @@ pub(super) fn what_is(bytes: &[u8]) -> String {
         };
         return kind.to_owned();
     }
-    let known = BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning));
+    let known = BEGINNINGS
+        .iter()
+        .find(|(beginning, _)| bytes.starts_with(beginning));
     if let Some((_, what)) = known {
         return (*what).to_owned();
     }
     if let Some(schema) = schema_of(bytes) {
         return format!("a result of awaitwhat as JSON (schema {schema}), and can be shown as it is");
     }
-    let is_text = bytes.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..));
+    let is_text = bytes
+        .iter()
+        .all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..));
     match bytes.first() {
         Some(b'{' | b'[') if is_text => "JSON".to_owned(),
         _ if is_text => "text".to_owned(),

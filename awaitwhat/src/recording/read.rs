@@ -75,11 +75,11 @@ struct Replayed {
     is_over: bool,
 }
 
-/// Reads a recording up to where it makes sense.
+/// Reads a recording up to where it makes sense. What counts is the `window` that is chosen by what the recording says of itself.
 ///
 /// # Errors
 /// When nothing of it does, or it tells of nothing: see [`Error`].
-pub fn read(mut input: impl Read, window: Window) -> Result<Recording, Error> {
+pub fn read(mut input: impl Read, window: impl FnOnce(&Header) -> Window) -> Result<Recording, Error> {
     preface(&mut input)?;
     let mut blocks = Blocks::new(input).map_err(Error::Unreadable)?;
     let header: Header = match blocks.next() {
@@ -89,7 +89,7 @@ pub fn read(mut input: impl Read, window: Window) -> Result<Recording, Error> {
         Err(NoBlock::Unreadable(error)) => return Err(Error::Unreadable(error)),
     };
     let mut replay = Replay {
-        window,
+        window: window(&header),
         budget: Budget::new(usize::MAX),
         targets: Vec::new(),
     };
@@ -133,7 +133,9 @@ fn preface(input: &mut impl Read) -> Result<(), Error> {
         Some(None) => Err(Error::Cut),
         None if !beginning.is_empty() && MAGIC.starts_with(&beginning) => Err(Error::Cut),
         None => {
-            let rest = input.take((BEGINNING - PREFACE) as u64).read_to_end(&mut beginning);
+            let rest = input
+                .take((BEGINNING - PREFACE) as u64)
+                .read_to_end(&mut beginning);
             rest.map_err(Error::Unreadable)?;
             Err(Error::Foreign(what_is(&beginning)))
         }
@@ -166,17 +168,14 @@ impl Replay {
                 told.take(observation, self.window);
                 (told.sums.bytes() <= MAX_SUMS_BYTES)
                     .then_some(())
-                    .ok_or(Malformed("of so many chains, in a file that can be read with bounded memory"))
+                    .ok_or(Malformed(
+                        "of so many chains, in a file that can be read with bounded memory",
+                    ))
             }
         }
     }
 
-    fn finish(
-        self,
-        header: Header,
-        trailer: Option<Trailer>,
-        ending: Ending,
-    ) -> Result<Recording, Error> {
+    fn finish(self, header: Header, trailer: Option<Trailer>, ending: Ending) -> Result<Recording, Error> {
         let Window { from, to } = self.window;
         let first = self.targets.iter().map(|it| it.target.began).min().unwrap_or(0);
         let last = self.targets.iter().map(Replayed::latest).max().unwrap_or(0);
@@ -189,7 +188,11 @@ impl Replay {
                 (later(header.started_at, begin), end.saturating_sub(begin))
             }
         };
-        let mut profiles: Vec<Profile> = self.targets.into_iter().filter_map(Replayed::into_profile).collect();
+        let mut profiles: Vec<Profile> = self
+            .targets
+            .into_iter()
+            .filter_map(Replayed::into_profile)
+            .collect();
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         if profiles.is_empty() {
             return Err(Error::Nothing);

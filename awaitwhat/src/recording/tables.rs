@@ -92,7 +92,9 @@ pub(super) const STATES: [ChainState; 3] = [ChainState::Waiting, ChainState::Rea
 /// The place of a value.
 pub(super) fn place_of<T: PartialEq>(values: &[T], value: &T) -> u8 {
     let place = values.iter().position(|it| it == value);
-    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
+    place
+        .and_then(|place| u8::try_from(place).ok())
+        .unwrap_or(u8::MAX)
 }
 
 /// The value at a place.

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
-use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -77,6 +76,8 @@ pub struct Tape {
 struct Writer {
     output: Box<dyn Write + Send>,
     maker: Option<Maker>,
+    /// What is written before anything else, once there is something.
+    header: Option<Header>,
     encoder: Encoder,
     max_bytes: Option<u64>,
     written: u64,
@@ -88,7 +89,7 @@ struct Writer {
 }
 
 impl Recorder {
-    /// Begins a recording.
+    /// Begins a recording. Nothing is written before there is a target.
     #[must_use]
     pub fn begin(options: Options) -> Self {
         let Options {
@@ -96,9 +97,10 @@ impl Recorder {
             header,
             max_bytes,
         } = options;
-        let mut writer = Writer {
+        let writer = Writer {
             output,
             maker: None,
+            header: Some(header),
             encoder: Encoder::default(),
             max_bytes,
             written: 0,
@@ -106,7 +108,6 @@ impl Recorder {
             block_since: 0,
             began: Vec::new(),
         };
-        writer.begin(&header);
         Self {
             writer: Rc::new(RefCell::new(writer)),
             began: Instant::now(),
@@ -117,6 +118,7 @@ impl Recorder {
     #[must_use]
     pub fn target(&self, process: &Process, started_at: jiff::Timestamp, is_shown_empty: bool) -> Tape {
         let mut writer = self.writer.borrow_mut();
+        writer.begin();
         let began = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         writer.began.push(began / 1_000_000);
         Tape {
@@ -156,12 +158,16 @@ impl Tape {
 }
 
 impl Writer {
-    fn begin(&mut self, header: &Header) {
+    /// Writes what comes first. Until there is a target, what the file held before is left alone.
+    fn begin(&mut self) {
+        let Some(header) = self.header.take() else {
+            return;
+        };
         match Maker::new() {
             Ok(maker) => self.maker = Some(maker),
             Err(error) => self.fail(&error),
         }
-        let header = serde_json::to_vec(header).unwrap_or_default();
+        let header = serde_json::to_vec(&header).unwrap_or_default();
         let mut first = preface().to_vec();
         match self.block(Kind::Header, &header) {
             Ok(block) => {
@@ -225,6 +231,12 @@ impl Writer {
     }
 
     fn finish(&mut self, trailer: &Trailer) -> Written {
+        if self.header.is_some() {
+            return Written {
+                bytes: 0,
+                why: self.why.clone(),
+            };
+        }
         self.put_observations();
         let trailer = serde_json::to_vec(trailer).unwrap_or_default();
         match self.block(Kind::Trailer, &trailer) {
@@ -233,7 +245,7 @@ impl Writer {
         }
         Written {
             bytes: self.written,
-            why: mem::replace(&mut self.why, Why::Trace),
+            why: self.why.clone(),
         }
     }
 }
