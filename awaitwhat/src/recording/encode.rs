@@ -22,6 +22,8 @@ pub(super) struct Encoder {
     /// The target that is written about, and where its visits come from.
     current: Option<usize>,
     origin: Option<Origin>,
+    /// The place of that loop.
+    at: usize,
     /// Visits that were as expected, and are not written yet.
     run: u64,
 }
@@ -203,6 +205,7 @@ impl Encoder {
             return;
         }
         let place = self.place(origin.event_loop);
+        self.at = place as usize;
         self.kind(kind::ORIGIN);
         self.out.number(place << 1 | u64::from(origin.in_context));
         let lane = self.current.and_then(|target| self.lanes.get_mut(target));
@@ -222,11 +225,12 @@ impl Encoder {
     fn visit(&mut self, origin: &Origin, visit: Visit) {
         self.turn_to(origin);
         let Some(target) = self.current else { return };
-        let Some(place) = self.lanes.get(target).and_then(|it| it.place(origin.event_loop)) else {
-            return;
-        };
-        let in_context = usize::from(origin.in_context);
-        let passes = &mut self.lanes[target].loops[place].manners[in_context].passes;
+        let of_loop = self
+            .lanes
+            .get_mut(target)
+            .and_then(|lane| lane.loops.get_mut(self.at));
+        let Some(of_loop) = of_loop else { return };
+        let passes = &mut of_loop.manners[usize::from(origin.in_context)].passes;
         let Some(ahead) = passes.ahead(visit.task) else {
             passes.came(visit, true);
             self.end_run(visit::NEW);
