@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use awaitwhat_common::plan::LoopId;
+
 use super::bytes::Bytes;
 use super::entry::{Target, kind, visit};
 use super::lane::Lane;
@@ -112,6 +114,13 @@ impl Encoder {
                     lane.tick = *at_ms;
                 }
             }
+            rare => self.observe_rare(target, rare),
+        }
+    }
+
+    /// What is seen once a second or less.
+    fn observe_rare(&mut self, target: usize, observation: &Observation) {
+        match observation {
             Observation::Chain { chain, look } => self.chain(*chain, look),
             Observation::Answers {
                 chain,
@@ -170,6 +179,11 @@ impl Encoder {
                 self.of_chains(kind::END, Some(*at), retired);
                 self.out.byte((*has_exited).into());
             }
+            Observation::Met { .. }
+            | Observation::Unread { .. }
+            | Observation::Ran { .. }
+            | Observation::Slice { .. }
+            | Observation::Tick { .. } => {}
         }
     }
 
@@ -185,7 +199,7 @@ impl Encoder {
     }
 
     /// The place of a loop.
-    fn place(&mut self, event_loop: awaitwhat_common::plan::LoopId) -> u64 {
+    fn place(&mut self, event_loop: LoopId) -> u64 {
         let Some(lane) = self.current.and_then(|target| self.lanes.get_mut(target)) else {
             return 0;
         };

@@ -25,7 +25,7 @@ pub enum Error {
         "it is of version {found} of the format, and this awaitwhat reads version {VERSION}: read it with the awaitwhat that has written it, or a newer one"
     )]
     Version { found: u32 },
-    #[error("it is a recording that was cut off before it told of anything: nothing is there to be shown")]
+    #[error("it was cut off before it told of anything that could be shown")]
     Cut,
     #[error("it is damaged at its beginning, so that nothing can be shown: copy it anew, as binary")]
     Damaged,
@@ -195,7 +195,11 @@ impl Replay {
             .collect();
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         if profiles.is_empty() {
-            return Err(Error::Nothing);
+            return Err(match ending {
+                Ending::Whole => Error::Nothing,
+                Ending::Cut => Error::Cut,
+                Ending::Damaged { .. } => Error::Damaged,
+            });
         }
         Ok(Recording {
             header,
