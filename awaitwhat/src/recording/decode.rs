@@ -65,7 +65,6 @@ struct OfTarget {
     chains: Vec<KnownChain>,
     /// The loop and the manner that visits belong to.
     at: Option<(usize, usize)>,
-    has_ended: bool,
     /// Visits and slices of passes that are not complete, by the same.
     open: Vec<[(u64, u64); 2]>,
 }
@@ -144,7 +143,6 @@ impl Decoder {
         let target = self.current.ok_or(Malformed("which target it is about"))?;
         let of_target = self.lanes.get_mut(target);
         of_target
-            .filter(|it| !it.has_ended)
             .map(|it| (target, it))
             .ok_or(Malformed("which target it is about"))
     }
@@ -245,10 +243,29 @@ impl Decoder {
                 let observation = self.observation(other, cursor)?;
                 let (target, _) = self.current()?;
                 if let Observation::End(_) = observation {
-                    self.lanes[target].has_ended = true;
+                    self.end(target);
                 }
                 tell(Told::Seen(target, observation))
             }
+        }
+    }
+
+    /// Keeps nothing of a target that is looked at no longer. Only its sums may still be folded.
+    fn end(&mut self, target: usize) {
+        let Some(it) = self.lanes.get_mut(target) else {
+            return;
+        };
+        let ended = std::mem::take(it);
+        it.pid = ended.pid;
+        self.chains -= ended.chains.len();
+        for of_loop in &ended.lane.loops {
+            let manners = of_loop.manners.iter();
+            let remembered: usize = manners.map(|manner| manner.passes.remembered()).sum();
+            self.remembered = self.remembered.saturating_sub(remembered);
+        }
+        for (visits, slices) in ended.open.into_iter().flatten() {
+            self.open_visits = self.open_visits.saturating_sub(visits);
+            self.open_slices = self.open_slices.saturating_sub(slices);
         }
     }
 

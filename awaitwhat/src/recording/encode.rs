@@ -178,6 +178,10 @@ impl Encoder {
             }) => {
                 self.of_chains(kind::END, Some(*at), retired);
                 self.out.byte((*has_exited).into());
+                self.origin = None;
+                if let Some(lane) = self.lanes.get_mut(target) {
+                    *lane = Lane::default();
+                }
             }
             Observation::Met { .. }
             | Observation::Unread { .. }

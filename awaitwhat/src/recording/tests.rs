@@ -81,17 +81,17 @@ fn look(number: u32) -> Look {
     Look {
         stack: Stack::from(&frames[..2 + number as usize % 2]),
         state: [ChainState::Waiting, ChainState::Ready, ChainState::Running][number as usize % 3],
-        terminal: (number % 5 != 0).then(|| Arc::from("Future")),
+        terminal: (!number.is_multiple_of(5)).then(|| Arc::from("Future")),
         resource: None,
     }
 }
 
 fn thing(number: u32) -> Thing {
-    (number % 4 != 0).then(|| {
+    (!number.is_multiple_of(4)).then(|| {
         Arc::new(Resource {
             words: "an item of queue".into(),
             label: Some(format!("queue_{number}").into()),
-            peer: (number % 2 == 0).then(|| "10.0.0.7:5432".into()),
+            peer: number.is_multiple_of(2).then(|| "10.0.0.7:5432".into()),
             ..Resource::of_kind(ResourceKind::Queue)
         })
     })
@@ -278,7 +278,7 @@ impl Live {
             14 => self.see(Observation::Ended {
                 event_loop,
                 at,
-                goes_on: self.now_ms % 20 == 0,
+                goes_on: self.now_ms.is_multiple_of(20),
             }),
             15 => self.see(Observation::Held(Hold {
                 place: HoldPlace::of(true, &look(number).stack),
@@ -319,6 +319,8 @@ impl Live {
             has_exited,
             retired,
         }));
+        // Room may be needed for others.
+        self.see(Observation::Fold);
         self.sums.into_profile(self.process, STARTED.parse().unwrap())
     }
 }
