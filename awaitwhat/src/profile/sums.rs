@@ -132,7 +132,12 @@ impl Sums {
             }
             Observation::Disowned => {
                 self.account = Account::default();
-                self.before = Before::default();
+                self.before = Before {
+                    samples: 0,
+                    task_visits: 0,
+                    runtime: 0,
+                    ..self.before.clone()
+                };
             }
             Observation::End(end) => self.finish(&end),
         }

@@ -613,7 +613,7 @@ fn fuzz_recording() {
         name: "recording",
         executions: 300,
         max_bytes: 256 << 20,
-        places: &[("whole", 0), ("damaged", 0), ("shown", 0), ("nothing", 0)],
+        places: &[("whole", 0), ("damaged", 0), ("part", 0), ("nothing", 0)],
     };
     let (_, bytes) = recorded(60, 6);
     let ends = block_ends(&bytes);
@@ -643,9 +643,16 @@ fn fuzz_recording() {
             }
             file.extend(maker.block(kind, &content).unwrap());
         }
-        match read_whole(&file) {
+        let is_part = choices.once_in(2);
+        let window = Window {
+            from: is_part.then_some(100_000_000),
+            to: is_part.then_some(400_000_000),
+        };
+        match read(&file[..], |_| window) {
             Ok(recording) => {
-                reached.note("shown", 0);
+                if is_part {
+                    reached.note("part", 0);
+                }
                 recording.profiles.iter().for_each(|profile| drop(json(profile)));
                 match recording.ending {
                     Ending::Whole => reached.note("whole", 0),
