@@ -64,6 +64,15 @@ impl Share {
     }
 }
 
+impl Clone for Share {
+    /// Another holder that has as much.
+    fn clone(&self) -> Self {
+        let mut share = self.budget.share();
+        share.set(self.bytes);
+        share
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.set(0);

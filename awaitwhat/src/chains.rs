@@ -58,6 +58,15 @@ impl ChainId {
         self.index as usize
     }
 
+    /// A chain of a table that is not there any more, as a recording tells of it.
+    pub(crate) const fn of_parts(index: u32, generation: u32) -> Self {
+        Self {
+            index,
+            generation,
+            is_proven: false,
+        }
+    }
+
     /// A chain of no table, for tests of what is told of chains.
     #[cfg(test)]
     pub(crate) const fn numbered(index: u32) -> Self {
@@ -134,6 +143,8 @@ pub struct ChainTable {
     free: Vec<u32>,
     /// Chains by the code objects that their frames belong to; those that were let go since may be among them.
     by_code: HashMap<Address, Vec<ChainId>>,
+    /// Chains of which more is known since [`ChainTable::take_news`].
+    news: Vec<ChainId>,
     /// Chains that were seen since [`ChainTable::take_used_codes`].
     used: Vec<ChainId>,
     /// Those whose code objects are being checked.
@@ -235,10 +246,18 @@ impl ChainTable {
         };
         let parked = &mut held.chain.parked;
         match (found, &mut *parked) {
-            (Some(found), _) => *parked = Parked::In(found),
+            (Some(found), _) => {
+                *parked = Parked::In(found);
+                self.news.push(id);
+            }
             (None, Parked::NotFound(times)) => *times += 1,
             (None, Parked::In(_)) => {}
         }
+    }
+
+    /// The chains that are new since the last call, and those of which it was found out since what their tasks are parked in.
+    pub fn take_news(&mut self) -> Vec<ChainId> {
+        std::mem::take(&mut self.news)
     }
 
     /// Bytes that the chains take, without the names in them.
@@ -346,6 +365,7 @@ impl ChainTable {
     fn forget_gone(&mut self) {
         let slots = &self.slots;
         let is_there = |id: &ChainId| slots[id.index()].generation == id.generation;
+        self.news.retain(is_there);
         self.used.retain(is_there);
         self.checked.retain(is_there);
         self.retired.retain(is_there);
@@ -367,11 +387,13 @@ impl ChainTable {
         });
         let slot = &mut self.slots[index as usize];
         slot.held = Some(held);
-        ChainId {
+        let id = ChainId {
             index,
             generation: slot.generation,
             is_proven: false,
-        }
+        };
+        self.news.push(id);
+        id
     }
 
     fn index_codes(&mut self, id: ChainId) {

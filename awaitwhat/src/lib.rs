@@ -25,6 +25,7 @@ pub mod processes;
 pub mod profile;
 pub mod python;
 pub mod reading;
+pub mod recording;
 pub mod resource;
 pub mod selection;
 pub mod session;

@@ -50,6 +50,16 @@ impl Origin {
         }
     }
 
+    /// As it was taken apart by [`Origin::shown_from`].
+    pub(crate) const fn of_parts(rank: Rank, shown_from: u16) -> Self {
+        Self { rank, shown_from }
+    }
+
+    /// From which byte on a path is shown.
+    pub(crate) const fn shown_from(self) -> u16 {
+        self.shown_from
+    }
+
     /// The part of `file`, the path that this was said of, that is shown: `asyncio/tasks.py`. Not escaped.
     #[must_use]
     pub fn shown(self, file: &str) -> &str {

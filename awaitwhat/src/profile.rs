@@ -8,12 +8,14 @@ use crate::snapshot::{Losses, Stack};
 mod account;
 #[cfg(test)]
 mod account_tests;
+mod asked;
 #[cfg(test)]
 mod bias_tests;
 mod diff;
 mod holds;
 mod ledger;
 mod merged;
+mod observation;
 mod past;
 mod points;
 mod rest_clock;
@@ -21,16 +23,21 @@ mod rest_clock;
 mod simulated;
 mod split;
 mod stratum;
+mod sums;
 mod weights;
 
-pub use account::Account;
+pub use account::{Account, TaskId};
+pub(crate) use asked::Asked;
 pub use diff::{Amount, Change, Diff, PlaceChange};
 pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
-pub(crate) use ledger::{Ledger, other_chains};
+pub use ledger::Look;
+pub(crate) use ledger::other_chains;
 pub(crate) use merged::merged_chains;
+pub use observation::{End, Observation};
 pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
-pub(crate) use split::{Part, Split, Thing};
+pub use split::Thing;
+pub use sums::Sums;
 
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

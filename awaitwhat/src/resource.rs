@@ -74,7 +74,7 @@ impl ResourceKind {
 }
 
 /// A thing that a task waits for. What is not known of it is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
     pub kind: ResourceKind,
     /// What is waited for, in words: `lock`, `an item of queue`.
@@ -126,7 +126,7 @@ pub struct Resource {
 }
 
 /// Futures of which a task waits for one, some or all. What is not known of them is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Children {
     /// All of them, also those that have ended.
     pub count: Option<u64>,
@@ -138,7 +138,7 @@ pub struct Children {
 }
 
 /// A thread that works at what a task waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerThread {
     /// What the kernel calls it.
     pub tid: Option<u32>,
@@ -152,7 +152,7 @@ pub struct WorkerThread {
 }
 
 /// What the kernel says that a thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThreadState {
     /// It runs, or could.
@@ -179,7 +179,7 @@ impl ThreadState {
 }
 
 /// Which tasks have what a task waits for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Holding {
     /// It is nothing that tasks have, or they have not been asked for.
     #[default]
@@ -193,7 +193,7 @@ pub enum Holding {
 }
 
 /// A fact that few resources have.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(untagged)]
 pub enum Detail {
     Number(i64),

@@ -255,6 +255,30 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// What was lost since it was `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            torn: self.torn.saturating_sub(before.torn),
+            faults: self.faults.saturating_sub(before.faults),
+            refused: self.refused.saturating_sub(before.refused),
+            truncated: self.truncated.saturating_sub(before.truncated),
+            ring_buffer_full: self.ring_buffer_full.saturating_sub(before.ring_buffer_full),
+            undecodable: self.undecodable.saturating_sub(before.undecodable),
+            stale: self.stale.saturating_sub(before.stale),
+            restarts: self.restarts.saturating_sub(before.restarts),
+            opaque: self.opaque.saturating_sub(before.opaque),
+            incomplete: self.incomplete.saturating_sub(before.incomplete),
+            folded: self.folded.saturating_sub(before.folded),
+            edges: self.edges.saturating_sub(before.edges),
+            running: self.running.saturating_sub(before.running),
+            names: self.names.saturating_sub(before.names),
+            short_names: self.short_names.saturating_sub(before.short_names),
+            nurseries: self.nurseries.saturating_sub(before.nurseries),
+            waits: self.waits.saturating_sub(before.waits),
+        }
+    }
+
     /// Adds those of another target.
     pub fn add(&mut self, other: &Self) {
         let Self {

@@ -1,7 +1,7 @@
 //! What came of looking at several processes.
 
 /// A process that was asked for and is not shown.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Refused {
     pub pid: u32,
     /// Its name, empty where there is no such process.
@@ -10,7 +10,7 @@ pub struct Refused {
 }
 
 /// Who is not shown, of those that were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Refusals {
     /// Processes that were named and could not be looked at, and Pythons that could not be read, in ascending order of their ids.
     pub each: Vec<Refused>,

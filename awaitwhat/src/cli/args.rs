@@ -67,6 +67,13 @@ pub enum Command {
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
     )]
     Trace(TraceArgs),
+    /// Record processes: all that `trace` sees goes into a file, for `report`.
+    #[command(
+        override_usage = "awaitwhat record [OPTIONS] --output <FILE> <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat record [OPTIONS] --output <FILE> -- <CMD> [ARGS]..."
+    )]
+    Record(RecordArgs),
+    /// Show a recording as `trace` shows what it sees, as a whole or in part. That takes no privileges, and any machine will do.
+    Report(ReportArgs),
     /// Compare two traces that were written as JSON: what became more, what became less?
     ///
     /// Each file is what `awaitwhat trace --format json` has written of one process, or of several with --merge. Times are those for each second, so
@@ -314,22 +321,12 @@ pub struct StackArgs {
     pub arguments: bool,
 }
 
-#[derive(Args, Debug)]
-#[command(group = ArgGroup::new("target").required(true).multiple(true))]
-pub struct TraceArgs {
-    #[command(flatten)]
-    pub selection: SelectionArgs,
+/// What is made of what was seen.
+#[derive(Args, Clone, Debug)]
+pub struct FormArgs {
     /// Show several processes as one: times are those of all of them together.
     #[arg(long)]
     pub merge: bool,
-    /// How long to trace, in seconds [default: 10 for a process; a program that is started: until it ends].
-    ///
-    /// Ctrl-C ends early, and still writes everything.
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub duration: Option<f64>,
-    /// Samples per second.
-    #[arg(short, long, value_name = "HZ", default_value_t = 99)]
-    pub rate: u32,
     /// Where to write the result; the summary then still goes to standard output.
     ///
     /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .json, .txt (summary).
@@ -344,6 +341,23 @@ pub struct TraceArgs {
     /// What the summary sums up time by.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
     pub by: By,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How long to trace, in seconds [default: 10 for a process; a program that is started: until it ends].
+    ///
+    /// Ctrl-C ends early, and still writes everything.
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub duration: Option<f64>,
+    /// Samples per second.
+    #[arg(short, long, value_name = "HZ", default_value_t = 99)]
+    pub rate: u32,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// A program to start and trace. When the time is over before it ends, it is terminated (SIGTERM).
     #[arg(
         last = true,
@@ -354,6 +368,93 @@ pub struct TraceArgs {
     )]
     pub program: Vec<OsString>,
 }
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("target").required(true).multiple(true))]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How long to record, in seconds [default: until Ctrl-C, or until all have ended].
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub duration: Option<f64>,
+    /// Samples per second.
+    #[arg(short, long, value_name = "HZ", default_value_t = 99)]
+    pub rate: u32,
+    /// Where to write the recording, as it goes on. By custom its name ends in .await.
+    ///
+    /// It holds names of functions, files and servers, and is for your eyes only at first. A recording that is there already is replaced, and no other file.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// End once the recording is this large: a number of bytes, or with K, M or G behind it of 1024, 1024² or 1024³.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+    /// Also write what `trace` would have told, to this file. Its ending tells the format: .svg, .folded, .json, .txt (summary).
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// A program to start and record. When the time is over before it ends, it is terminated (SIGTERM).
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        group = "target",
+        num_args = 1..,
+        conflicts_with_all = ["pids", "names", "cgroups", "all"]
+    )]
+    pub program: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The recording.
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// Leave out what was before: seconds since the recording began, or a time like 2026-01-31T03:04:05Z.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Moment>,
+    /// Leave out what came after: seconds since the recording began, or a time.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub to: Option<Moment>,
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
+/// A moment of a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Moment {
+    /// So many seconds after it began.
+    Seconds(f64),
+    At(jiff::Timestamp),
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let makes_sense = (0.0..1e9).contains(&seconds);
+        return makes_sense
+            .then_some(Moment::Seconds(seconds))
+            .ok_or_else(|| "a recording has no such second: choose a number from 0 on".to_owned());
+    }
+    text.parse()
+        .map(Moment::At)
+        .map_err(|_| "say seconds since the recording began, or a time like 2026-01-31T03:04:05Z".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|bytes| *bytes >= LEAST_SIZE)
+        .ok_or_else(|| "say a number of bytes from 1M on, such as 500M".to_owned())
+}
+
+/// A smaller recording would end before it began.
+const LEAST_SIZE: u64 = 1 << 20;
 
 /// What time is summed up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -512,7 +613,7 @@ mod tests {
         let Command::Trace(args) = parsed("awaitwhat trace --all --merge").unwrap().command else {
             panic!()
         };
-        assert!(args.selection.all && args.merge);
+        assert!(args.selection.all && args.form.merge);
         for line in [
             "awaitwhat ps --subprocesses",
             "awaitwhat ps --all 1",
@@ -565,7 +666,7 @@ mod tests {
             (args.selection.pids, args.duration, args.rate),
             (vec![42], Some(1.5), 49)
         );
-        assert_eq!(args.format, Some(Format::Flamegraph));
+        assert_eq!(args.form.format, Some(Format::Flamegraph));
         let Command::Trace(args) = parsed("awaitwhat trace -- python3 -c x").unwrap().command else {
             panic!()
         };

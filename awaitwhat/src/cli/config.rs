@@ -8,8 +8,8 @@ use awaitwhat_common::limits::MAX_FRAMES;
 use clap::ValueEnum as _;
 
 use super::args::{
-    By, Format, GlobalArgs, OneArgs, PsArgs, SelectionArgs, SnapshotArgs, SortKey, StackArgs, TopArgs,
-    TraceArgs,
+    By, FormArgs, Format, GlobalArgs, OneArgs, PsArgs, RecordArgs, SelectionArgs, SnapshotArgs, SortKey,
+    StackArgs, TopArgs, TraceArgs,
 };
 use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
@@ -101,6 +101,12 @@ pub enum Target {
 pub struct TraceConfig {
     pub target: Target,
     pub options: TraceOptions,
+    pub form: Form,
+}
+
+/// What is made of what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
     /// Several processes are shown as one.
     pub merge: bool,
     pub output: Option<PathBuf>,
@@ -109,35 +115,21 @@ pub struct TraceConfig {
     pub root: Root,
     /// What the summary's table has a line for.
     pub by: By,
+    /// Frames of a chain that are shown.
+    pub max_frames: usize,
 }
 
-impl TraceConfig {
+impl Form {
     /// Checks what was typed.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub fn new(args: TraceArgs, global: &GlobalArgs) -> Result<Self, Error> {
-        let target = target(&args.selection, args.program)?;
-        let just_started = matches!(target, Target::Program { .. });
-        let duration = match args.duration {
-            Some(seconds) => Some(duration(seconds)?),
-            None if just_started => None,
-            None => Some(DEFAULT_DURATION),
-        };
-        if !RATES.contains(&args.rate) {
-            return Err(Error::Rate(args.rate));
-        }
+    /// [`Error::Ending`], [`Error::Reverse`].
+    pub fn new(args: FormArgs, max_frames: usize) -> Result<Self, Error> {
         let format = format(args.format, args.output.as_deref())?;
         if args.reverse && !matches!(format, Format::Flamegraph | Format::Html) {
             return Err(Error::Reverse);
         }
         Ok(Self {
-            options: TraceOptions {
-                reading: reading(global, &args.selection.mine)?,
-                rate_hz: args.rate,
-                duration,
-                just_started,
-            },
             merge: args.merge,
             by: args.by,
             root: if args.reverse {
@@ -147,9 +139,67 @@ impl TraceConfig {
             },
             format,
             output: args.output,
+            max_frames,
+        })
+    }
+}
+
+impl TraceConfig {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(args: TraceArgs, global: &GlobalArgs) -> Result<Self, Error> {
+        let target = target(&args.selection, args.program)?;
+        let mut options = options(&target, args.duration, args.rate, &args.selection.mine, global)?;
+        if args.duration.is_none() && !options.just_started {
+            options.duration = Some(DEFAULT_DURATION);
+        }
+        Ok(Self {
+            form: Form::new(args.form, options.reading.max_frames)?,
+            options,
             target,
         })
     }
+
+    /// Checks what was typed for a recording. Its form is that of the profile that is written besides.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn of_recording(args: RecordArgs, global: &GlobalArgs) -> Result<Self, Error> {
+        let target = target(&args.selection, args.program)?;
+        let options = options(&target, args.duration, args.rate, &args.selection.mine, global)?;
+        let form = FormArgs {
+            merge: false,
+            reverse: false,
+            output: args.profile,
+            format: None,
+            by: By::AwaitPoint,
+        };
+        Ok(Self {
+            form: Form::new(form, options.reading.max_frames)?,
+            options,
+            target,
+        })
+    }
+}
+
+fn options(
+    target: &Target,
+    seconds: Option<f64>,
+    rate_hz: u32,
+    mine: &[String],
+    global: &GlobalArgs,
+) -> Result<TraceOptions, Error> {
+    if !RATES.contains(&rate_hz) {
+        return Err(Error::Rate(rate_hz));
+    }
+    Ok(TraceOptions {
+        reading: reading(global, mine)?,
+        rate_hz,
+        duration: seconds.map(duration).transpose()?,
+        just_started: matches!(target, Target::Program { .. }),
+    })
 }
 
 /// Checks how the targets of a snapshot are to be read.
@@ -349,7 +399,7 @@ mod tests {
     fn defaults() {
         let process = config("-p 42").unwrap();
         assert_eq!(process.target, Target::Processes(Selection::of(42)));
-        assert_eq!(process.format, Format::Summary);
+        assert_eq!(process.form.format, Format::Summary);
         assert_eq!(process.options.duration, Some(Duration::from_secs(10)));
         assert_eq!(process.options.rate_hz, 99);
         assert_eq!(process.options.reading.budget, Duration::from_micros(100));
@@ -413,7 +463,11 @@ mod tests {
             ("-o x -f tree", Format::Tree),
             ("-f flamegraph", Format::Flamegraph),
         ] {
-            assert_eq!(config(&format!("-p 1 {line}")).unwrap().format, format, "{line}");
+            assert_eq!(
+                config(&format!("-p 1 {line}")).unwrap().form.format,
+                format,
+                "{line}"
+            );
         }
         for file in ["x", "x.doc", ".svg", "x.svg.gz", ".pb.gz", "svg"] {
             assert_eq!(
@@ -429,7 +483,7 @@ mod tests {
             ("-o x.svg", Root::Outermost),
             ("-o x.svg --reverse", Root::Innermost),
         ] {
-            assert_eq!(config(&format!("-p 1 {line}")).unwrap().root, root);
+            assert_eq!(config(&format!("-p 1 {line}")).unwrap().form.root, root);
         }
     }
 

@@ -25,6 +25,8 @@ mod output;
 mod probe;
 mod program;
 mod ps;
+mod record;
+mod report;
 mod signals;
 mod snapshot;
 mod stack;
@@ -78,7 +80,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Graph(args) => runtime.block_on(graph::run(&args, &global)),
         Command::Stack(args) => runtime.block_on(stack::run(&args, &global)),
         Command::Why(args) => runtime.block_on(why::run(&args, &global)),
-        Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?)),
+        Command::Trace(args) => runtime.block_on(trace::run(config::TraceConfig::new(args, &global)?, None)),
+        Command::Record(args) => runtime.block_on(record::run(args, &global)),
+        Command::Report(args) => report::run(args, &global),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }

@@ -101,7 +101,7 @@ impl Kind {
 }
 
 /// Does it with the user's own rights, and where these do not reach, with the privileges of the start; also tells which of them that takes.
-fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, Set)> {
+pub(super) fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, Set)> {
     match privileges::lowered(privileges::WRITING | Set::DAC_READ_SEARCH, &open) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open().map(|opened| (opened, privileges::WRITING))

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anstream::StripStream;
@@ -10,39 +11,47 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::process::Command;
 
 use super::args::{By, Format};
-use super::config::{self, Target, TraceConfig};
+use super::config::{self, Form, Target, TraceConfig};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
 use super::output::{NotWritten, OutputFile};
 use super::program::{Ending, PATIENCE, Program, SIGTERM};
+use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
 use crate::privileges::{self, Set};
 use crate::profile::Profile;
+use crate::recording::{self, Written};
 use crate::selection::Selection;
 use crate::session::{self, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
 use crate::view::{summary, survey};
 
-pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
+/// Traces, and records what it sees where there is something to record to.
+pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> anyhow::Result<Exit> {
     // Found out before the target is touched.
-    if config.format == Format::Pprof && config.output.is_none() && io::stdout().is_terminal() {
-        return Err(config::Error::Binary.into());
-    }
-    let file = config.output.as_deref().map(OutputFile::prepare).transpose()?;
+    refuse_binary(&config.form)?;
+    let file = config
+        .form
+        .output
+        .as_deref()
+        .map(OutputFile::prepare)
+        .transpose()?;
     let reserve = file.as_ref().map_or(Set::empty(), OutputFile::reserve);
     let mut signals = Signals::catch()?;
     match &config.target {
         Target::Processes(selection) => {
             privileges::only_read(reserve);
-            let shape = Shape::of(selection, &config);
-            let traced = trace(selection, &config.options, signals.received()).await;
+            let shape = Shape::of(selection, &config.form);
+            let (place, recording) = record::parted(to_record, &config, selection);
+            let traced = trace(selection, &config.options, recording, signals.received()).await;
             privileges::only(reserve);
             let trace = traced?;
             signals.release();
+            let written = trace.written.clone();
             let result = Outcome::new(trace, shape);
-            write(&result, &config, file)?;
+            write_all(&result, &config.form, file, place.zip(written))?;
             complain(&result.refused);
             Ok(result.exit())
         }
@@ -58,15 +67,18 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
                 subprocesses: *subprocesses,
                 ..Selection::of(program.pid())
             };
-            let shape = Shape::of(&selection, &config);
-            let traced = trace_program(&mut program, &mut signals, &selection, &config.options).await;
+            let shape = Shape::of(&selection, &config.form);
+            let (place, recording) = record::parted(to_record, &config, &selection);
+            let traced =
+                trace_program(&mut program, &mut signals, &selection, &config.options, recording).await;
             // Before anything is written, which takes as long as its reader likes, and also when something failed.
             let ending = program.terminate(&mut signals).await;
             privileges::only(reserve);
             signals.release();
             let written = traced.and_then(|trace| {
+                let written = trace.written.clone();
                 let result = Outcome::new(trace, shape);
-                write(&result, &config, file).map(|()| complain(&result.refused))
+                write_all(&result, &config.form, file, place.zip(written)).map(|()| complain(&result.refused))
             });
             tell_ending(program.pid(), ending?);
             written?;
@@ -74,6 +86,14 @@ pub(super) async fn run(config: TraceConfig) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
     }
+}
+
+/// Nobody can read on a terminal what is no text.
+pub(super) fn refuse_binary(form: &Form) -> Result<(), config::Error> {
+    if form.format == Format::Pprof && form.output.is_none() && io::stdout().is_terminal() {
+        return Err(config::Error::Binary);
+    }
+    Ok(())
 }
 
 /// Says how the program ended that was started, where that is news.
@@ -93,7 +113,7 @@ fn tell_ending(pid: u32, ending: Ending) {
 
 /// In which form a result is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// One process was named.
     Single,
     Each,
@@ -101,17 +121,21 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(selection: &Selection, config: &TraceConfig) -> Self {
-        match selection.single() {
-            Some(_) => Self::Single,
-            None if config.merge => Self::Merged,
-            None => Self::Each,
+    fn of(selection: &Selection, form: &Form) -> Self {
+        Self::new(selection.single().is_some(), form)
+    }
+
+    pub(super) fn new(is_single: bool, form: &Form) -> Self {
+        match is_single {
+            true => Self::Single,
+            false if form.merge => Self::Merged,
+            false => Self::Each,
         }
     }
 }
 
 /// What a trace has found, in the form that it is written in.
-struct Outcome {
+pub(super) struct Outcome {
     shape: Shape,
     profiles: Vec<Profile>,
     /// All of them as one; the one where there is but one.
@@ -120,7 +144,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn new(trace: Trace, shape: Shape) -> Self {
+    pub(super) fn new(trace: Trace, shape: Shape) -> Self {
         let Survey { targets, refused } = trace.survey;
         let whole = match targets.as_slice() {
             [single] if shape == Shape::Single => single.clone(),
@@ -132,6 +156,16 @@ impl Outcome {
             whole,
             refused,
         }
+    }
+
+    /// Who is not shown.
+    pub(super) fn refused(&self) -> &Refusals {
+        &self.refused
+    }
+
+    /// How long it took, in seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.whole.duration_seconds
     }
 
     fn exit(&self) -> Exit {
@@ -151,6 +185,7 @@ async fn trace_program(
     signals: &mut Signals,
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
 ) -> anyhow::Result<Trace> {
     let stop = async {
         tokio::select! {
@@ -158,7 +193,7 @@ async fn trace_program(
             _ = program.ended() => {}
         }
     };
-    trace(selection, options, stop).await
+    trace(selection, options, recording, stop).await
 }
 
 /// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
@@ -168,6 +203,7 @@ async fn trace_program(
 pub(super) async fn trace(
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
     stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
@@ -178,7 +214,7 @@ pub(super) async fn trace(
         family::hint(without_tasks(trace, &wanted), &wanted, &reading);
     };
     let progress = move |progress| show(&shown, progress);
-    let trace = session::trace(selection, options, stop, progress, afterwards).await;
+    let trace = session::trace(selection, options, recording, stop, progress, afterwards).await;
     // Also where it could not begin.
     bar.finish_and_clear();
     Ok(trace?)
@@ -220,14 +256,39 @@ fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_message(format!("{} samples, {} tasks", progress.samples, progress.tasks));
 }
 
-fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> anyhow::Result<()> {
-    let (Some(file), Some(path)) = (file, &config.output) else {
-        return write_stdout(result, config.format, config);
+/// Writes the result; of a recording, which is written, only what was asked for besides.
+fn write_all(
+    result: &Outcome,
+    form: &Form,
+    file: Option<OutputFile>,
+    recorded: Option<(PathBuf, Written)>,
+) -> anyhow::Result<()> {
+    let Some((place, written)) = recorded else {
+        return write(result, form, file);
     };
-    let written = write_file(result, config, file);
+    if let (Some(file), Some(path)) = (file, &form.output) {
+        write_file(result, form, file).map_err(|source| NotWritten {
+            place: path.display().to_string(),
+            source,
+        })?;
+        tell(format_args!("Wrote {}.", path.display()));
+    }
+    let told = record::tell_written(&place, &written, result.whole.duration_seconds);
+    if told.is_err() {
+        // What cannot be put where it was asked for is not lost altogether.
+        write_stdout(result, Format::Summary, form)?;
+    }
+    told
+}
+
+pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> anyhow::Result<()> {
+    let (Some(file), Some(path)) = (file, &form.output) else {
+        return write_stdout(result, form.format, form);
+    };
+    let written = write_file(result, form, file);
     // What cannot be put where it was asked for is not lost altogether.
-    let shown = if config.format != Format::Summary || written.is_err() {
-        write_stdout(result, Format::Summary, config)
+    let shown = if form.format != Format::Summary || written.is_err() {
+        write_stdout(result, Format::Summary, form)
     } else {
         Ok(())
     };
@@ -239,27 +300,27 @@ fn write(result: &Outcome, config: &TraceConfig, file: Option<OutputFile>) -> an
     shown
 }
 
-fn write_file(result: &Outcome, config: &TraceConfig, mut file: OutputFile) -> io::Result<()> {
-    if is_for_people(config.format) {
+fn write_file(result: &Outcome, form: &Form, mut file: OutputFile) -> io::Result<()> {
+    if is_for_people(form.format) {
         let mut plain = StripStream::new(Vec::new());
-        render(result, config.format, config, None, &mut plain)?;
+        render(result, form.format, form, None, &mut plain)?;
         file.write_all(&plain.into_inner())?;
     } else {
         let mut buffered = BufWriter::new(&mut file);
-        render(result, config.format, config, None, &mut buffered)?;
+        render(result, form.format, form, None, &mut buffered)?;
         buffered.flush()?;
     }
     file.commit()
 }
 
-fn write_stdout(result: &Outcome, format: Format, config: &TraceConfig) -> anyhow::Result<()> {
+fn write_stdout(result: &Outcome, format: Format, form: &Form) -> anyhow::Result<()> {
     if is_for_people(format) {
         let mut stdout = people_stdout();
-        render(result, format, config, stdout_width(), &mut stdout)?;
+        render(result, format, form, stdout_width(), &mut stdout)?;
         stdout.flush()?;
     } else {
         let mut stdout = machine_stdout();
-        render(result, format, config, None, &mut stdout)?;
+        render(result, format, form, None, &mut stdout)?;
         stdout.flush()?;
     }
     Ok(())
@@ -272,7 +333,7 @@ fn is_for_people(format: Format) -> bool {
 fn render(
     result: &Outcome,
     format: Format,
-    config: &TraceConfig,
+    form: &Form,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
@@ -282,25 +343,25 @@ fn render(
         whole,
         refused,
     } = result;
-    let max_frames = config.options.reading.max_frames;
+    let max_frames = form.max_frames;
     match (format, shape) {
         (Format::Summary | Format::Tree, Shape::Each) => {
             survey::write_profiles(profiles, refused, width, output)?;
             profiles.iter().try_for_each(|profile| {
                 writeln!(output)?;
-                show_profile(profile, format, config, width, output)
+                show_profile(profile, format, form, width, output)
             })
         }
-        (Format::Summary | Format::Tree, Shape::Single) => show_profile(whole, format, config, width, output),
+        (Format::Summary | Format::Tree, Shape::Single) => show_profile(whole, format, form, width, output),
         (Format::Summary | Format::Tree, Shape::Merged) => {
             survey::write_profiles(profiles, refused, width, output)?;
             writeln!(output)?;
-            show_profile(whole, format, config, width, output)
+            show_profile(whole, format, form, width, output)
         }
         (Format::Folded, Shape::Each) => folded::write_each(profiles, output),
         (Format::Folded, _) => folded::write(whole, output),
-        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, config.root, output),
-        (Format::Flamegraph, _) => flamegraph::write(whole, config.root, output),
+        (Format::Flamegraph, Shape::Each) => flamegraph::write_each(profiles, whole, form.root, output),
+        (Format::Flamegraph, _) => flamegraph::write(whole, form.root, output),
         (Format::Pprof, Shape::Each) => pprof::write_each(profiles, whole, max_frames, output),
         (Format::Pprof, _) => pprof::write(whole, max_frames, output),
         (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
@@ -315,7 +376,7 @@ fn render(
                 parts,
                 refused,
                 max_frames,
-                root: config.root,
+                root: form.root,
             };
             html::write(&report, output)
         }
@@ -329,12 +390,12 @@ fn render(
 fn show_profile(
     profile: &Profile,
     format: Format,
-    config: &TraceConfig,
+    form: &Form,
     width: Option<usize>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let max_frames = config.options.reading.max_frames;
-    match (format, config.by) {
+    let max_frames = form.max_frames;
+    match (format, form.by) {
         (Format::Tree, _) => summary::write_tree(profile, max_frames, output),
         (_, By::AwaitPoint) => summary::write(profile, max_frames, width, output),
         (_, By::Resource) => summary::write_by_resource(profile, max_frames, width, output),

@@ -13,9 +13,8 @@
 //! What runs is seen once at the beginning of every slice, and stands for the time since the slice before. Other tasks that are at work at the same time, because
 //! a loop runs within a loop, are visited like those that wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
@@ -24,14 +23,14 @@ use super::rest_clock::RestClock;
 use super::stratum::{Assumed, Found, Moment, Stratum};
 use super::weights::Weights;
 use crate::chains::ChainId;
-use crate::decode::{Origin, SliceRecord, TaskRecord};
+use crate::decode::{Origin, TaskRecord};
 use crate::memory::Address;
 
 /// A task, by what distinguishes it from another one that gets the same address.
 ///
 /// That one task is taken for two costs nothing: each is credited with half of the time between two looks. So a task that is
 /// given another name may count as another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskId {
     pub address: Address,
     pub coroutine: Address,
@@ -39,7 +38,8 @@ pub struct TaskId {
 }
 
 impl TaskId {
-    fn of(record: &TaskRecord<'_>) -> Self {
+    /// The task that a record is about.
+    pub fn of(record: &TaskRecord<'_>) -> Self {
         Self {
             address: record.address,
             coroutine: record.coroutine,
@@ -65,10 +65,12 @@ struct Loop {
 }
 
 /// Task time per chain, while it is being summed up.
-#[derive(Debug, Default)]
+///
+/// What it comes to depends on what it was told, to the last digit: wherever sums are made of several tasks, the order is that of their addresses.
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     weights: Weights,
-    loops: HashMap<LoopId, Loop>,
+    loops: BTreeMap<LoopId, Loop>,
     past: Past,
     pub samples: u64,
     pub task_visits: u64,
@@ -80,31 +82,20 @@ impl Account {
         self.loops.values_mut().for_each(|it| it.clock.tick());
     }
 
-    /// Takes one visit of a task whose chain was read.
-    pub fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId) {
-        if record.address.is_null() {
-            self.announce(&record.origin, chain);
-        } else {
-            // What a slice begins with knows nothing of a task inside a greenlet: its visits count.
-            let is_running = record.state == TaskState::Running && !record.is_apart;
-            self.met(&record.origin, TaskId::of(record), is_running, chain);
-        }
-    }
-
     /// Takes one visit of a task that could not be read: it is there all the same.
-    pub fn visit_unread(&mut self, record: &TaskRecord<'_>) {
-        let (it, _) = Loop::of(&mut self.loops, &record.origin, true);
-        it.stratum(&record.origin)
-            .met_unread(TaskId::of(record), record.origin.pass);
+    pub fn met_unread(&mut self, origin: &Origin, id: TaskId) {
+        let (it, _) = Loop::of(&mut self.loops, origin, true);
+        it.stratum(origin).met_unread(id, origin.pass);
     }
 
     /// Takes what runs in a slice.
-    pub(super) fn announce(&mut self, origin: &Origin, chain: ChainId) {
+    pub fn announce(&mut self, origin: &Origin, chain: ChainId) {
         let (it, _) = Loop::of(&mut self.loops, origin, true);
         it.stratum(origin).announce(chain);
     }
 
-    pub(super) fn met(&mut self, origin: &Origin, id: TaskId, is_running: bool, chain: ChainId) {
+    /// Takes one visit of a task whose chain was read. One that `is_running` is credited by slices, where the slice has announced it.
+    pub fn met(&mut self, origin: &Origin, id: TaskId, is_running: bool, chain: ChainId) {
         self.task_visits += 1;
         let (it, at) = Loop::of(&mut self.loops, origin, true);
         let is_credited_by_slices = is_running && it.stratum(origin).is_announced(chain);
@@ -125,23 +116,22 @@ impl Account {
     }
 
     /// Takes the end of a slice.
-    pub fn slice(&mut self, record: &SliceRecord) {
-        let SliceRecord { origin, status, .. } = record;
-        if *status == SliceStatus::Replaced {
+    pub fn slice(&mut self, origin: &Origin, status: SliceStatus) {
+        if status == SliceStatus::Replaced {
             return;
         }
-        let (it, at) = Loop::of(&mut self.loops, origin, *status != SliceStatus::Running);
+        let (it, at) = Loop::of(&mut self.loops, origin, status != SliceStatus::Running);
         let stratum = it.stratum(origin);
         match status {
             SliceStatus::Running | SliceStatus::Replaced => return,
             SliceStatus::Unchanged => stratum.unchanged(at, &mut self.weights),
             _ => {
-                let is_complete = *status == SliceStatus::PassComplete;
+                let is_complete = status == SliceStatus::PassComplete;
                 stratum.walked(at, origin.pass, is_complete, &mut self.weights);
             }
         }
         self.samples += 1;
-        if *status != SliceStatus::RegistryTorn {
+        if status != SliceStatus::RegistryTorn {
             it.last_visit = (origin.time, origin.runtime);
         }
     }
@@ -153,13 +143,13 @@ impl Account {
         }
     }
 
-    /// From the first sample to the last one, in seconds.
-    pub fn duration_seconds(&self) -> f64 {
+    /// From the first sample to the last one, in ns.
+    pub fn duration(&self) -> u64 {
         let times = self.loops.values().map(|it| (it.first.0, it.last.0));
         let times = times
             .chain(self.past.times)
             .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
-        times.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9)
+        times.map_or(0, |(first, last)| last.saturating_sub(first))
     }
 
     /// A loop has ended: what was seen last held until then. Another one may come in its place.
@@ -181,7 +171,7 @@ impl Account {
         oldest.truncate(oldest.len().div_ceil(2));
         let oldest: HashSet<u32> = oldest.into_iter().map(|(_, tid)| tid).collect();
         let is_old = |id: &LoopId| oldest.contains(&id.tid);
-        let mut gone: Vec<_> = self.loops.extract_if(|id, _| is_old(id)).collect();
+        let mut gone: Vec<_> = self.loops.extract_if(.., |id, _| is_old(id)).collect();
         gone.iter_mut().for_each(|(_, it)| it.settle(&mut self.weights));
         let spans = spans_of_threads(gone.iter().map(|(id, it)| (id, it)));
         spans.into_values().for_each(|span| self.past.add(span));
@@ -198,6 +188,17 @@ impl Account {
     pub fn end(&mut self) {
         for of_loop in self.loops.values_mut() {
             of_loop.settle(&mut self.weights);
+        }
+    }
+
+    /// What goes on is credited with what it comes to by now, as another period begins: what was credited until here with any of these chains is taken from what it
+    /// will have in the end.
+    pub fn begin_period(&mut self, chains: impl Iterator<Item = ChainId>) {
+        let mut until_now = self.clone();
+        until_now.end();
+        until_now.confirm();
+        for chain in chains {
+            self.weights.take_back(chain, until_now.weights.take(chain));
         }
     }
 
@@ -232,9 +233,9 @@ impl Account {
         strata.flat_map(Stratum::chains).collect()
     }
 
-    /// CPU time of all event-loop threads while they were traced, in seconds.
-    pub fn busy_seconds(&self) -> f64 {
-        self.all_threads().runtime as f64 / 1e9
+    /// CPU time of all event-loop threads while they were traced, in ns.
+    pub fn runtime(&self) -> u64 {
+        self.all_threads().runtime
     }
 
     /// Event-loop threads seen.
@@ -278,7 +279,7 @@ fn spans_of_threads<'a>(loops: impl IntoIterator<Item = (&'a LoopId, &'a Loop)>)
 impl Loop {
     /// The loop that a record is about, and the moment of it on the clocks of its kind of time. `is_at_rest` tells what a look has found.
     fn of<'a>(
-        loops: &'a mut HashMap<LoopId, Self>,
+        loops: &'a mut BTreeMap<LoopId, Self>,
         origin: &Origin,
         is_at_rest: bool,
     ) -> (&'a mut Self, Moment) {

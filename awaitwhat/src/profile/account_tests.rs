@@ -7,7 +7,7 @@ use awaitwhat_common::status::SliceStatus;
 use super::account::{Account, TaskId};
 use super::past::MAX_LOOPS;
 use crate::chains::{ChainId, ChainTable};
-use crate::decode::{Origin, Record, SliceRecord, TaskRecord, decode};
+use crate::decode::{Origin, Record, TaskRecord, decode};
 use crate::memory::Address;
 use crate::snapshot::Stack;
 
@@ -65,20 +65,16 @@ impl Feed {
 
     fn visit(&mut self, name: char, address: u64, origin: Origin) {
         self.look(origin);
-        self.with_record(name, address, origin, |account, record, chain| {
-            account.visit(record, chain)
+        let is_running = name.is_ascii_uppercase();
+        self.with_record(name, address, origin, |account, record, chain| match address {
+            0 => account.announce(&origin, chain),
+            _ => account.met(&origin, TaskId::of(record), is_running, chain),
         });
     }
 
     fn slice(&mut self, status: SliceStatus, origin: Origin) {
         self.look(origin);
-        let counts = SliceRecord {
-            origin,
-            status,
-            duration: 0,
-            lost: 0,
-        };
-        self.account.slice(&counts);
+        self.account.slice(&origin, status);
     }
 
     /// One complete pass over tasks that rest at `time` seconds.
@@ -202,7 +198,7 @@ fn running_tasks_are_credited_by_slices_and_cost_no_waiting_time() {
     }
     feed.account.end();
     close(feed.seconds('R'), 10.0);
-    close(feed.account.busy_seconds(), 10.0);
+    close(feed.account.runtime() as f64 / 1e9, 10.0);
 }
 
 #[test]
@@ -299,7 +295,7 @@ fn loops_of_one_thread_share_its_time_and_have_tasks_of_their_own() {
     feed.account.end_loop(first);
     assert_eq!(feed.account.tasks(), 1);
     feed.account.end();
-    close(feed.account.busy_seconds(), 10.0);
+    close(feed.account.runtime() as f64 / 1e9, 10.0);
     close(feed.seconds('R'), 10.0);
     // It was seen last after 9 s.
     close(feed.seconds('S'), 9.0);
@@ -421,7 +417,7 @@ fn of_ever_new_loops_the_old_ones_are_a_sum() {
     }
     feed.account.end();
     assert_eq!(feed.account.threads(), threads as usize);
-    close(feed.account.busy_seconds(), f64::from(threads) * 1e-6);
-    close(feed.account.duration_seconds(), f64::from(threads));
+    close(feed.account.runtime() as f64 / 1e9, f64::from(threads) * 1e-6);
+    close(feed.account.duration() as f64 / 1e9, f64::from(threads));
     close(feed.seconds('a'), f64::from(threads));
 }

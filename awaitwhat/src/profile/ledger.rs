@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::split::Part;
 use super::{Chain, ChainState, merged_chains};
 use crate::budget::{Budget, Share};
 use crate::resource::Resource;
@@ -14,7 +15,7 @@ const OTHERS: &str = "other chains";
 const GONE: &str = "code that was gone before it could be named";
 
 /// Task time by what chains look like.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     sums: HashMap<Look, Sum>,
     share: Share,
@@ -30,12 +31,12 @@ struct Sum {
 }
 
 /// What makes chains one in a result.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Look {
-    stack: Stack,
-    state: ChainState,
-    terminal: Option<Arc<str>>,
-    resource: Option<Arc<Resource>>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Look {
+    pub stack: Stack,
+    pub state: ChainState,
+    pub terminal: Option<Arc<str>>,
+    pub resource: Option<Arc<Resource>>,
 }
 
 impl Ledger {
@@ -90,11 +91,26 @@ impl Ledger {
         self.share.bytes()
     }
 
+    /// Forgets all that was added.
+    pub(crate) fn clear(&mut self) {
+        self.sums.clear();
+        self.share.set(0);
+        self.folded = 0;
+    }
+
+    /// Chains that were added up as others.
+    pub(crate) fn folded(&self) -> u64 {
+        self.folded
+    }
+
     /// Adds up the chains with the least time as others, so that half of the text is left. False where there is nothing to add up.
     pub(crate) fn fold(&mut self) -> bool {
         let (folded, half) = (self.folded, self.share.bytes() / 2);
         let mut looks: Vec<(Look, Sum)> = std::mem::take(&mut self.sums).into_iter().collect();
-        looks.sort_by(|(_, one), (_, other)| other.task_seconds.total_cmp(&one.task_seconds));
+        looks.sort_by(|(look, one), (behind, other)| {
+            let by_time = other.task_seconds.total_cmp(&one.task_seconds);
+            by_time.then_with(|| look.cmp(behind))
+        });
         self.share.set(0);
         for (look, sum) in looks {
             let state = look.state;
@@ -132,6 +148,24 @@ impl Look {
             answers: sum.answers,
             task_seconds: sum.task_seconds,
         }
+    }
+
+    /// A chain that looks like this, with its time (s), in as many parts as there are things that its tasks waited for.
+    pub(crate) fn in_parts(self, task_seconds: f64, parts: Vec<Part>) -> impl Iterator<Item = Chain> {
+        let whole = || Part {
+            thing: None,
+            share: 1.0,
+            answers: 0.0,
+        };
+        let parts = if parts.is_empty() { vec![whole()] } else { parts };
+        parts.into_iter().map(move |part| Chain {
+            stack: Arc::clone(&self.stack),
+            state: self.state,
+            terminal: self.terminal.clone(),
+            resource: part.thing,
+            answers: part.answers,
+            task_seconds: part.share * task_seconds,
+        })
     }
 
     /// How long it is as text, with what a format adds.

@@ -64,6 +64,7 @@ pub(crate) fn merged_chains(chains: impl IntoIterator<Item = Chain>) -> Vec<Chai
             .then_with(|| one.stack.cmp(&other.stack))
             .then_with(|| one.terminal.cmp(&other.terminal))
             .then_with(|| called(one).cmp(&called(other)))
+            .then_with(|| (one.state, &one.resource).cmp(&(other.state, &other.resource)))
     });
     chains
 }

@@ -36,7 +36,7 @@ impl Past {
     pub(super) fn add(&mut self, thread: Span) {
         let Span { first, last } = thread;
         self.threads += 1;
-        self.runtime += last.1.saturating_sub(first.1);
+        self.runtime = self.runtime.saturating_add(last.1.saturating_sub(first.1));
         let (begin, end) = self.times.unwrap_or((first.0, last.0));
         self.times = Some((begin.min(first.0), end.max(last.0)));
     }

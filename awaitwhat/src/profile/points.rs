@@ -95,6 +95,7 @@ fn points<'a>(chains: impl Iterator<Item = &'a Chain>, whole: f64) -> Vec<Point>
                 point.line,
                 point.function.clone(),
                 point.awaits.clone(),
+                point.origin,
             )
         };
         other
@@ -147,7 +148,9 @@ pub fn waited_for(profile: &Profile) -> Vec<WaitedFor> {
         .collect();
     things.sort_by(|one, other| {
         let by_time = other.task_seconds.total_cmp(&one.task_seconds);
-        by_time.then_with(|| one.called().cmp(&other.called()))
+        by_time
+            .then_with(|| one.called().cmp(&other.called()))
+            .then_with(|| (&one.resource, &one.terminal).cmp(&(&other.resource, &other.terminal)))
     });
     things
 }
@@ -173,7 +176,7 @@ impl Place<'_> {
         let mut resources: Vec<_> = found.resources.into_iter().collect();
         resources.sort_by(|(one, seconds), (other, others)| {
             let by_time = others.total_cmp(seconds);
-            by_time.then_with(|| one.called().cmp(&other.called()))
+            by_time.then_with(|| (one.called(), one).cmp(&(other.called(), other)))
         });
         Point {
             function: self.function.into(),

@@ -11,7 +11,7 @@ use awaitwhat_common::status::SliceStatus;
 
 use super::account::{Account, TaskId};
 use crate::chains::ChainId;
-use crate::decode::{Origin, SliceRecord};
+use crate::decode::Origin;
 use crate::memory::Address;
 
 /// What a look by the iterator takes per task, in ns: a rest that ends earlier ends the slice.
@@ -520,12 +520,7 @@ impl Simulation {
 
     fn send_slice(&mut self, in_context: bool, status: SliceStatus) {
         let origin = self.origin(in_context);
-        self.account.slice(&SliceRecord {
-            origin,
-            status,
-            duration: 0,
-            lost: 0,
-        });
+        self.account.slice(&origin, status);
     }
 
     /// One slice of a walk, which has `time` ns.

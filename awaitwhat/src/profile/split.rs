@@ -6,7 +6,7 @@ use super::ratio;
 use crate::resource::Resource;
 
 /// What a task waited for; `None` where no rule knows it.
-pub(crate) type Thing = Option<Arc<Resource>>;
+pub type Thing = Option<Arc<Resource>>;
 
 /// Answers in a row that have to be equal before a chain is taken to be one that always waits for the same; and how many are enough where they have no name
 /// for it, so that only the chain's functions say what it is.
@@ -14,6 +14,8 @@ const SETTLED: u32 = 24;
 const SETTLED_WITHOUT_NAME: u32 = 4;
 /// Things that are told apart. What else there is counts as the first of them of its kind, without what tells it apart.
 const MAX_THINGS: usize = 32;
+/// Answers of one pass that are told apart: some times as many as are asked for.
+const MAX_CURRENT: usize = 1 << 16;
 /// How long (s) an answer stands for at least: what is met once is not nothing.
 const LEAST: f64 = 0.001;
 
@@ -29,7 +31,7 @@ pub(crate) struct Part {
 
 /// What tasks of one chain were found to wait for. An answer stands for its share of the chain's tasks until others come, or until no task is
 /// there any more: what a task waits for changes with its turn, and not while it rests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Split {
     seconds: Vec<(Thing, f64)>,
     /// The squares of what each answer stands for (seconds), added up.
@@ -41,6 +43,8 @@ pub(crate) struct Split {
     pass: u64,
     /// Answers in a row that were equal.
     equal: u32,
+    /// What was known before the period that counts: it holds where nothing was answered since.
+    before: Vec<Part>,
 }
 
 impl Split {
@@ -55,7 +59,8 @@ impl Split {
             self.since = now;
         }
         let each = tasks as f64 / answers.len() as f64;
-        for thing in answers {
+        let room = MAX_CURRENT.saturating_sub(self.current.len());
+        for thing in answers.into_iter().take(room) {
             let thing = self.known(thing);
             let is_as_before = self.seconds.iter().all(|(other, _)| *other == thing);
             self.equal = if is_as_before {
@@ -76,6 +81,19 @@ impl Split {
             self.squares += seconds * seconds;
             add(&mut self.seconds, thing, seconds);
         }
+    }
+
+    /// From the moment `now` (s) on another period counts. Answers that stand go on to.
+    pub(crate) fn begin_period(&mut self, now: f64) {
+        self.before = self.clone().into_parts(now);
+        self.squares = 0.0;
+        self.since = now;
+        self.seconds.iter_mut().for_each(|(_, seconds)| *seconds = 0.0);
+    }
+
+    /// Whether an answer stands.
+    pub(crate) fn is_standing(&self) -> bool {
+        !self.current.is_empty()
     }
 
     /// Whether there was an answer.
@@ -102,6 +120,9 @@ impl Split {
     pub(crate) fn into_parts(mut self, now: f64) -> Vec<Part> {
         self.end(now);
         let whole: f64 = self.seconds.iter().map(|(_, seconds)| seconds).sum();
+        if whole == 0.0 && !self.before.is_empty() {
+            return self.before;
+        }
         // What the variance of a weighted mean says (L. Kish, Survey Sampling, 1965).
         let answers = ratio(whole * whole, self.squares);
         let part = |(thing, seconds)| {

@@ -343,16 +343,26 @@ impl Stratum {
         };
         self.credit_first(&pass, weights);
         let passes = self.passes;
-        let mut visits = std::mem::take(&mut self.visits);
-        visits.retain(|_, visit| {
-            let is_there = visit.pass == passes;
-            if !is_there {
-                self.gone(visit, weights);
-            }
-            is_there
-        });
-        self.visits = visits;
+        self.keep_only(|visit| visit.pass == passes, weights);
         self.previous = Some(pass);
+    }
+
+    /// Tasks of other visits have gone.
+    fn keep_only(&mut self, is_there: impl Fn(&Visit) -> bool, weights: &mut Weights) {
+        let mut gone: Vec<Visit> = self
+            .visits
+            .extract_if(|_, visit| !is_there(visit))
+            .map(|(_, visit)| visit)
+            .collect();
+        gone.sort_unstable_by_key(|visit| visit.id.address);
+        gone.iter().for_each(|visit| self.gone(visit, weights));
+    }
+
+    /// The visits in one order, whatever the map's is: sums depend on it.
+    fn in_order(&self) -> Vec<&Visit> {
+        let mut visits: Vec<_> = self.visits.values().collect();
+        visits.sort_unstable_by_key(|visit| visit.id.address);
+        visits
     }
 
     /// A task has gone since nothing was known not to have changed.
@@ -391,7 +401,7 @@ impl Stratum {
     /// the time, also while the loop worked. Where that kind has not met every task, they all were.
     pub(super) fn settle_at_rest(&mut self, end: Moment, busy: &mut Self, weights: &mut Weights) {
         let is_alone = !busy.is_complete();
-        for visit in self.visits.values().filter(|it| self.is_there(it)) {
+        for visit in self.in_order().into_iter().filter(|it| self.is_there(it)) {
             let is_known = busy.visit(visit.id).is_some_and(|it| busy.is_there(it));
             if is_known || is_alone {
                 weights.credit(visit.found.chain, end.other - visit.at.other);
@@ -404,20 +414,18 @@ impl Stratum {
     /// Time ends: what was found last at each place stands for the rest.
     pub(super) fn settle(&mut self, end: Moment, weights: &mut Weights) {
         weights.credit(self.running, end.own - self.last_slice.own);
-        let mut visits = std::mem::take(&mut self.visits);
         // The pass that goes on has looked at the places of the others, and not met them.
-        visits.retain(|_, visit| {
-            let is_there = self.is_there(visit);
-            if !is_there {
-                self.gone(visit, weights);
-            }
-            is_there
-        });
-        self.visits = visits;
+        let passed_by = self.current.is_some().then_some((self.passes, self.visited));
+        let is_there = |visit: &Visit| {
+            passed_by.is_none_or(|(passes, visited)| visit.pass >= passes || visit.number >= visited)
+        };
+        self.keep_only(is_there, weights);
         if let Some((_, pass)) = self.current.take() {
             self.credit_first(&pass, weights);
         }
-        for mut visit in std::mem::take(&mut self.visits).into_values() {
+        let visits = self.in_order().into_iter().copied().collect::<Vec<_>>();
+        self.visits.clear();
+        for mut visit in visits {
             visit.credit(end.own - visit.at.own, weights);
         }
     }
@@ -428,8 +436,8 @@ impl Stratum {
         if self.is_complete() {
             return;
         }
-        for (address, visit) in &other.visits {
-            if self.visits.get(address).is_none_or(|it| it.id != visit.id) {
+        for visit in other.in_order() {
+            if self.visit(visit.id).is_none() {
                 weights.credit(visit.found.chain, length);
             }
         }

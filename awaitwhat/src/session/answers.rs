@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use awaitwhat_common::event::TaskState;
 use awaitwhat_common::plan::LoopId;
@@ -17,11 +16,12 @@ use super::chance::Chance;
 use super::jobs::job_behind;
 use super::observer::Observer;
 use super::passes::cpu_seconds;
+use super::room::Room;
 use super::waits::{Suspended, bare_future, waiting};
 use crate::chains::ChainId;
 use crate::decode::{Origin, SliceRecord, TaskRecord};
 use crate::memory::{Address, Fault};
-use crate::profile::{Part, Split, Thing};
+use crate::profile::{Asked, Observation, Thing};
 use crate::python::executor::Chained;
 use crate::python::readable;
 use crate::resource::{Resource, ResourceKind};
@@ -37,7 +37,6 @@ const ASKED_OF_CHAIN: usize = 4;
 
 /// See the module.
 pub(super) struct Answers {
-    began: Instant,
     /// CPU time (s) that it has taken so far to ask tasks of chains of which nothing was known, and of the others.
     spent_on_new: f64,
     spent_on_known: f64,
@@ -47,7 +46,8 @@ pub(super) struct Answers {
     /// Chains that were met since tasks were asked last, with some tasks of each.
     met: HashMap<LoopId, HashMap<ChainId, Met, RandomState>>,
     passes: HashMap<LoopId, Pass>,
-    chains: HashMap<ChainId, Asked, RandomState>,
+    /// Chains whose function no rule is for.
+    without_rule: HashSet<ChainId, RandomState>,
     /// What was learnt of code and of types, by the number of the layout.
     learnt: HashMap<u32, Learnt>,
 }
@@ -69,53 +69,47 @@ struct Met {
     picked: Vec<(Suspended, u32)>,
 }
 
-/// What is known of a chain.
-#[derive(Default)]
-struct Asked {
-    split: Split,
-    /// The loop whose tasks were met in it last.
-    event_loop: LoopId,
-    /// No rule is for the function that it ends in.
-    has_no_rule: bool,
-    /// Times that its tasks were asked in vain.
-    in_vain: u64,
-}
-
 impl Answers {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            began: Instant::now(),
             spent_on_new: 0.0,
             spent_on_known: 0.0,
             chance: Chance::new(seed),
             is_open: false,
             met: HashMap::new(),
             passes: HashMap::new(),
-            chains: HashMap::default(),
+            without_rule: HashSet::default(),
             learnt: HashMap::new(),
         }
     }
 
     /// Another look begins: what was met before may have had a turn since. How many looks are left out only depends on what it took to ask before.
-    pub(super) fn begin_look(&mut self) {
+    pub(super) fn begin_look(&mut self, room: &Room) {
         self.met.clear();
-        self.is_open = self.is_affordable(false) || self.is_affordable(true);
+        let now = room.now();
+        self.is_open = self.is_affordable(now, false) || self.is_affordable(now, true);
     }
 
-    /// Whether there is time left to ask tasks of a chain.
-    fn is_affordable(&self, is_answered: bool) -> bool {
+    /// Whether there is time left to ask tasks of a chain, `now` (ns) after the target was first looked at.
+    fn is_affordable(&self, now: u64, is_answered: bool) -> bool {
+        let now = now as f64 / 1e9;
         if is_answered {
-            self.spent_on_known <= SHARE_FOR_KNOWN * self.now()
+            self.spent_on_known <= SHARE_FOR_KNOWN * now
         } else {
-            self.spent_on_new <= HEAD_START + SHARE_FOR_NEW * self.now()
+            self.spent_on_new <= HEAD_START + SHARE_FOR_NEW * now
         }
     }
 
     /// Takes a task that was met. Those that wait at rest may be asked.
-    pub(super) fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId, is_ready: bool) {
+    pub(super) fn visit(&mut self, record: &TaskRecord<'_>, chain: ChainId, is_ready: bool, asked: &Asked) {
         let is_waiting = record.state == TaskState::Waiting && !is_ready && !record.address.is_null();
         let is_whole = record.status != TaskStatus::Truncated;
-        if !self.is_open || record.origin.in_context || !is_waiting || !is_whole || self.is_known(chain) {
+        if !self.is_open
+            || record.origin.in_context
+            || !is_waiting
+            || !is_whole
+            || self.is_known(chain, asked)
+        {
             return;
         }
         let event_loop = record.origin.event_loop;
@@ -133,9 +127,8 @@ impl Answers {
     }
 
     /// Whether nobody has to be asked what tasks of a chain wait for.
-    fn is_known(&self, chain: ChainId) -> bool {
-        let asked = self.chains.get(&chain);
-        asked.is_some_and(|it| it.has_no_rule || it.split.is_settled())
+    fn is_known(&self, chain: ChainId, asked: &Asked) -> bool {
+        self.without_rule.contains(&chain) || asked.is_settled(chain)
     }
 
     /// The pass with this number.
@@ -152,49 +145,45 @@ impl Answers {
     }
 
     /// Takes the end of a slice. Nobody is left in a chain that a whole pass has not met.
-    pub(super) fn slice(&mut self, slice: &SliceRecord) {
+    pub(super) fn slice(&mut self, slice: &SliceRecord, room: &mut Room) {
         let Origin { event_loop, pass, .. } = slice.origin;
         if slice.origin.in_context {
             return;
         }
         let is_open = self.is_open;
-        let now = self.now();
         let pass = self.pass(event_loop, pass);
         pass.is_whole &= is_open;
         if slice.status != SliceStatus::PassComplete || !pass.is_whole {
             return;
         }
         let met = std::mem::take(&mut pass.met);
-        for (chain, asked) in &mut self.chains {
-            if asked.event_loop == event_loop && !met.contains(chain) {
-                asked.split.end(now);
-            }
+        let standing = room.sums.asked().standing(event_loop);
+        let chains: Vec<ChainId> = standing.filter(|chain| !met.contains(chain)).collect();
+        if !chains.is_empty() {
+            let at = room.now();
+            room.take(Observation::Left { at, chains });
         }
-    }
-
-    /// Seconds since the trace began.
-    fn now(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
     }
 
     /// Asks some of the tasks that were met, as long as their threads rest. `is_at_rest` says whether a loop's thread has not run since.
     pub(super) fn ask(
         &mut self,
         observer: &Observer,
+        room: &mut Room,
         is_at_rest: impl Fn(LoopId) -> bool,
     ) -> Result<(), Fault> {
         for (event_loop, met) in std::mem::take(&mut self.met) {
             let is_at_rest = || is_at_rest(event_loop);
-            for (is_answered, chain, met) in self.in_order(met) {
+            for (is_answered, chain, met) in self.in_order(met, room.sums.asked()) {
                 if !is_at_rest() {
                     break;
                 }
-                if !self.is_affordable(is_answered) {
+                if !self.is_affordable(room.now(), is_answered) {
                     continue;
                 }
                 let before = cpu_seconds();
                 let found = self.read(observer, &met, is_at_rest)?;
-                self.note(chain, event_loop, &met, found);
+                self.note(chain, event_loop, met.tasks, found, room);
                 let spent = if is_answered {
                     &mut self.spent_on_known
                 } else {
@@ -207,14 +196,14 @@ impl Answers {
     }
 
     /// First the chains of which nothing is known yet, then the others by chance: whether there was an answer, chain, and tasks.
-    fn in_order(&mut self, met: HashMap<ChainId, Met, RandomState>) -> Vec<(bool, ChainId, Met)> {
-        let is_answered = |chain: &ChainId| {
-            let asked = self.chains.get(chain);
-            asked.is_some_and(|asked| asked.split.is_answered())
-        };
+    fn in_order(
+        &mut self,
+        met: HashMap<ChainId, Met, RandomState>,
+        asked: &Asked,
+    ) -> Vec<(bool, ChainId, Met)> {
         let mut chains: Vec<_> = met
             .into_iter()
-            .map(|(chain, met)| (self.chance.share(), (is_answered(&chain), chain, met)))
+            .map(|(chain, met)| (self.chance.share(), (asked.is_answered(chain), chain, met)))
             .collect();
         chains.sort_unstable_by(|(place, one), (behind, other)| {
             one.0.cmp(&other.0).then_with(|| place.total_cmp(behind))
@@ -260,48 +249,35 @@ impl Answers {
         Ok(Found::Things(things))
     }
 
-    /// Notes what came of asking some tasks of a chain.
-    fn note(&mut self, chain: ChainId, event_loop: LoopId, met: &Met, found: Found) {
-        let now = self.now();
-        let pass = self.passes.get(&event_loop).map_or(0, |pass| pass.number);
-        let asked = self.chains.entry(chain).or_default();
-        asked.event_loop = event_loop;
+    /// Tells what came of asking some of the `tasks` that were met in a chain.
+    fn note(&mut self, chain: ChainId, event_loop: LoopId, tasks: u64, found: Found, room: &mut Room) {
         match found {
-            Found::NoRule => asked.has_no_rule = true,
-            Found::Things(things) if things.is_empty() => asked.in_vain += 1,
-            Found::Things(things) => asked.split.answer(now, pass, met.tasks, things),
+            Found::NoRule => {
+                self.without_rule.insert(chain);
+            }
+            Found::Things(things) if things.is_empty() => room.take(Observation::AskedInVain { chain }),
+            Found::Things(things) => room.take(Observation::Answers {
+                chain,
+                event_loop,
+                pass: self.passes.get(&event_loop).map_or(0, |pass| pass.number),
+                at: room.now(),
+                tasks,
+                things,
+            }),
         }
     }
 
-    /// What tasks of a chain waited for, and the share of each; nothing where that is not known. The chain is forgotten. How often tasks were asked
-    /// in vain is counted where none has told.
-    pub(super) fn take(&mut self, chain: ChainId, in_vain: &mut u64) -> Vec<Part> {
-        let now = self.now();
-        let Some(asked) = self.chains.remove(&chain) else {
-            return Vec::new();
-        };
-        let parts = asked.split.into_parts(now);
-        if parts.is_empty() {
-            *in_vain += asked.in_vain;
+    /// These chains are known no longer, or their code has changed: then what their tasks have said since may have been about the other code.
+    pub(super) fn forget_chains<'a>(&mut self, chains: impl IntoIterator<Item = &'a ChainId>) {
+        for chain in chains {
+            self.without_rule.remove(chain);
         }
-        parts
-    }
-
-    /// The code of a chain has changed: what its tasks have said since may have been about the other code.
-    pub(super) fn distrust(&mut self, chain: ChainId) {
-        self.chains.remove(&chain);
     }
 
     /// A loop has ended, or is walked anew.
     pub(super) fn forget(&mut self, event_loop: LoopId) {
         self.met.remove(&event_loop);
         self.passes.remove(&event_loop);
-        let now = self.now();
-        let of_loop = |asked: &&mut Asked| asked.event_loop == event_loop;
-        self.chains
-            .values_mut()
-            .filter(of_loop)
-            .for_each(|asked| asked.split.end(now));
     }
 
     /// Time has passed: what was learnt may hold no longer, of these code objects surely.

@@ -15,7 +15,7 @@ use super::turns::{Look, Turns};
 use crate::decode::{Origin, SliceRecord};
 use crate::findings::LONG_TURN;
 use crate::memory::{Address, Fault};
-use crate::profile::{Hold, HoldPlace, Holds};
+use crate::profile::{Hold, HoldPlace};
 use crate::target::{EventLoop, LoopMoment, Turn};
 
 /// Between two looks at a loop whose thread runs: while it is in one turn, and while it turns. Each look takes some reads of the target's memory.
@@ -30,7 +30,8 @@ const TOLERANCE: Duration = Duration::from_millis(5);
 pub(super) struct LongTurns {
     turns: Turns,
     loops: HashMap<LoopId, OfLoop>,
-    holds: Holds,
+    /// Of turns that are over, and were not told yet.
+    holds: Vec<Hold>,
     started: Instant,
 }
 
@@ -73,7 +74,7 @@ impl LongTurns {
         Self {
             turns: Turns::new(pid),
             loops: HashMap::new(),
-            holds: Holds::default(),
+            holds: Vec::new(),
             started: Instant::now(),
         }
     }
@@ -162,12 +163,17 @@ impl LongTurns {
         Ok(outdated)
     }
 
-    /// The sum of all.
+    /// What turns have held that are over since the last time.
+    pub(super) fn take_holds(&mut self) -> Vec<Hold> {
+        std::mem::take(&mut self.holds)
+    }
+
+    /// What all turns have held that were not told yet.
     pub(super) fn finish(mut self) -> Vec<Hold> {
         for (_, of_loop) in std::mem::take(&mut self.loops) {
             of_loop.end(&mut self.holds, self.started);
         }
-        self.holds.into_sorted()
+        self.holds
     }
 }
 
@@ -202,7 +208,7 @@ impl OfLoop {
     }
 
     /// Takes what a look has found. True where the turn that the loop was in has ended.
-    fn take(&mut self, look: Look, holds: &mut Holds, started: Instant) -> bool {
+    fn take(&mut self, look: Look, holds: &mut Vec<Hold>, started: Instant) -> bool {
         let Look { moment, age, at } = look;
         let found = match moment {
             // It may have been read in the middle of a change.
@@ -249,7 +255,7 @@ impl OfLoop {
         has_ended
     }
 
-    fn end(self, holds: &mut Holds, started: Instant) {
+    fn end(self, holds: &mut Vec<Hold>, started: Instant) {
         if let Some(current) = self.turn {
             current.end(holds, started);
         }
@@ -291,7 +297,7 @@ impl Current {
     }
 
     /// The turn is over: what was held in it counts where it was long.
-    fn end(mut self, holds: &mut Holds, started: Instant) {
+    fn end(mut self, holds: &mut Vec<Hold>, started: Instant) {
         if !self.is_long() {
             return;
         }
@@ -302,7 +308,7 @@ impl Current {
         let first = self.first_place.take().unwrap_or_else(HoldPlace::not_yet);
         self.held.entry(first).or_default().0 += before.max(0.0);
         for (place, (seconds, ready_seconds)) in self.held {
-            holds.add(Hold {
+            holds.push(Hold {
                 place,
                 seconds,
                 turns: 1,
@@ -316,13 +322,14 @@ impl Current {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Holds;
     use crate::testing::frame;
 
     /// A loop under looks at moments of a period, in ms.
     struct World {
         started: Instant,
         it: OfLoop,
-        holds: Holds,
+        holds: Vec<Hold>,
     }
 
     impl World {
@@ -330,7 +337,7 @@ mod tests {
             Self {
                 started: Instant::now(),
                 it: OfLoop::new(),
-                holds: Holds::default(),
+                holds: Vec::new(),
             }
         }
 
@@ -374,7 +381,9 @@ mod tests {
                     ready,
                 )
             };
-            self.holds.into_sorted().into_iter().map(told).collect()
+            let mut sums = Holds::default();
+            self.holds.into_iter().for_each(|hold| sums.add(hold));
+            sums.into_sorted().into_iter().map(told).collect()
         }
     }
 

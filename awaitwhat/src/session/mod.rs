@@ -19,6 +19,7 @@ mod passes;
 mod post_mortem;
 mod process;
 mod rests;
+mod room;
 mod roster;
 mod sockets;
 mod traced;
@@ -47,6 +48,7 @@ use crate::capture::{Capture, CaptureError};
 use crate::pattern::Pattern;
 use crate::privileges;
 use crate::profile::Profile;
+use crate::recording::{self, Written};
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::{Refusals, Refused, Survey};
@@ -148,6 +150,8 @@ pub struct Trace {
     pub started_at: jiff::Timestamp,
     /// How long it took; processes that came later or ended earlier were traced for a shorter time.
     pub duration: Duration,
+    /// What came of its recording, where there is one.
+    pub written: Option<Written>,
 }
 
 /// Reads every task of the processes of `selection` once. A process without asyncio, or without tasks, gives an empty snapshot where
@@ -163,13 +167,14 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
 ///
 /// That happens in a thread of its own, which is told to stop when what is returned here is dropped. In it, `afterwards` is told what came of it, and
-/// may still look at processes; the thread that this is called from may not any more.
+/// may still look at processes; the thread that this is called from may not any more. Where there is a `recording`, all that is seen is written to it, too.
 ///
 /// # Errors
 /// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
 pub async fn trace(
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
     stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
     afterwards: impl FnOnce(&Result<Trace, Error>) + Send + 'static,
@@ -186,7 +191,7 @@ pub async fn trace(
         let _done = done;
         privileges::only_read(privileges::Set::empty());
         let trace = load(&options.reading, loops)
-            .and_then(|capture| tracer::trace(capture, &selection, &options, &stopped, progress));
+            .and_then(|capture| tracer::trace(capture, &selection, &options, recording, &stopped, progress));
         afterwards(&trace);
         trace
     });

@@ -1,4 +1,4 @@
-//! One target under trace: when to look at what, and what has been summed up of it.
+//! One target under trace: when to look at what. What is seen goes into its room.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,14 +16,16 @@ use super::long_turns::LongTurns;
 use super::observer::{Observer, Seen};
 use super::passes::{Passes, cpu_seconds};
 use super::rests::Rests;
+use super::room::Room;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
-use crate::chains::{Chain as SeenChain, Parked};
+use crate::chains::{Chain, ChainId, Parked};
 use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
-use crate::profile::{Account, Chain, ChainState, Ledger, Part, Process, Profile};
-use crate::snapshot::Stack;
+use crate::profile::{ChainState, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
+use crate::recording::Tape;
+use crate::snapshot::{Losses, Stack};
 
 /// How often loops that come and go are looked for, and names are checked.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -50,12 +52,11 @@ pub(super) enum End {
 /// A target that is being traced.
 pub(super) struct Traced {
     observer: Observer,
-    account: Account,
-    /// What was summed up of chains that are not in use any more.
-    ledger: Ledger,
+    room: Room,
+    /// The losses that the room was told of.
+    told: Losses,
     /// Bytes that names took when those were last let go that nobody needs.
     kept_bytes: usize,
-    started: Instant,
     started_at: jiff::Timestamp,
     refreshed: Instant,
     /// When names were last checked.
@@ -83,12 +84,13 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// Begins to sample the target.
+    /// Begins to sample the target, and has it recorded where there is something to `record` on.
     pub(super) fn begin(
         observer: Observer,
         capture: &mut Capture,
         options: &TraceOptions,
         sums: &Budget,
+        record: impl FnOnce(&Process, jiff::Timestamp) -> Option<Tape>,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
         let seed = u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds());
@@ -99,10 +101,9 @@ impl Traced {
             is_still: false,
             long_turns: LongTurns::new(observer.pid),
             observer,
-            account: Account::default(),
-            ledger: Ledger::new(sums),
+            room: Room::new(Sums::new(sums)),
+            told: Losses::default(),
             kept_bytes: 0,
-            started: now,
             started_at: jiff::Timestamp::now(),
             refreshed: now,
             checked: now,
@@ -119,8 +120,9 @@ impl Traced {
         // Finding the interpreter took hundreds of pages, which hundreds of targets should not hold at once.
         traced.observer.memory.forget();
         // What it takes to start is no part of the period.
-        traced.started = Instant::now();
         traced.started_at = jiff::Timestamp::now();
+        let tape = record(&process_of(&traced.observer), traced.started_at);
+        traced.room.start(tape);
         traced.long_turns.start();
         Ok(traced)
     }
@@ -137,17 +139,19 @@ impl Traced {
 
     /// Samples so far, and tasks of the last complete pass.
     pub(super) fn progress(&self) -> (u64, u64) {
-        (self.account.samples, self.account.tasks() as u64)
+        (self.room.sums.samples(), self.room.sums.tasks() as u64)
     }
 
     /// Has every loop be walked whose thread rests, and has run since it was walked last.
     pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
-        self.account.tick();
-        self.answers.begin_look();
+        self.tell_losses();
+        let at_ms = self.room.now() / 1_000_000;
+        self.room.take(Observation::Tick { at_ms });
+        self.answers.begin_look(&self.room);
         self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {
             if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
-                self.account.slice(&unchanged);
+                self.room.take(slice_of(&unchanged));
                 self.long_turns.note_run(plan.loop_id(), false);
                 continue;
             }
@@ -189,17 +193,19 @@ impl Traced {
         match seen {
             None => {}
             Some(Seen::Task(record, chain)) => {
-                if chain.is_proven() {
-                    self.account.confirm_one(chain);
-                }
-                self.account.visit(&record, chain);
+                self.tell_news();
+                self.room.take(Observation::of_task(&record, chain));
                 if !record.address.is_null() {
                     let is_ready = self.observer.names.chains.get(chain).is_ready;
                     self.long_turns.visit(&record.origin, is_ready);
-                    self.answers.visit(&record, chain, is_ready);
+                    self.answers
+                        .visit(&record, chain, is_ready, self.room.sums.asked());
                 }
             }
-            Some(Seen::Unread(record)) => self.account.visit_unread(&record),
+            Some(Seen::Unread(record)) => self.room.take(Observation::Unread {
+                origin: record.origin,
+                task: TaskId::of(&record),
+            }),
             Some(Seen::Opaque(_)) => self.observer.losses.opaque += 1,
             Some(Seen::LostTick) => self.observer.losses.running += 1,
             Some(Seen::Slice(slice)) => self.take_slice(&slice),
@@ -234,18 +240,17 @@ impl Traced {
         }
         self.completed.note(slice);
         self.long_turns.slice(slice);
-        self.answers.slice(slice);
+        self.answers.slice(slice, &mut self.room);
         self.rests.note(slice);
-        self.account.slice(slice);
+        self.room.take(slice_of(slice));
     }
 
     /// Asks some of the tasks that were met since the look began what they wait for.
     pub(super) fn ask(&mut self) -> Result<(), AttachError> {
         let rests = &self.rests;
-        match self
-            .answers
-            .ask(&self.observer, |event_loop| rests.is_as_looked_at(event_loop))
-        {
+        match self.answers.ask(&self.observer, &mut self.room, |event_loop| {
+            rests.is_as_looked_at(event_loop)
+        }) {
             // The process watcher tells that it has ended.
             Ok(()) | Err(Fault::Gone) => Ok(()),
             Err(fault) => Err(AttachError::Find(fault.into())),
@@ -287,6 +292,9 @@ impl Traced {
             Err(Fault::Gone) => return Ok(()),
             Err(fault) => return Err(AttachError::Find(fault.into())),
         };
+        for hold in self.long_turns.take_holds() {
+            self.room.take(Observation::Held(hold));
+        }
         for event_loop in outdated {
             self.observer.walk_anew(capture, event_loop)?;
             self.rests.forget(event_loop);
@@ -299,20 +307,39 @@ impl Traced {
         self.observer.names.is_full() || self.observer.names.bytes() > LITTLE.max(2 * self.kept_bytes)
     }
 
-    /// Forgets the names of chains that are in use no more, and sums up what they were credited with, which is confirmed.
+    /// Forgets the names of chains that are in use no more. What they were credited with is confirmed.
     fn let_go(&mut self) {
-        let needed = self.account.chains_in_use();
-        for (id, chain) in self.observer.names.let_go(|id| needed.contains(&id)) {
-            let task_seconds = self.account.take(id);
-            let parts = self.answers.take(id, &mut self.observer.losses.waits);
-            shown(&chain, task_seconds, parts).for_each(|chain| self.ledger.add(chain));
-        }
+        // A chain that was seen and belongs to nobody is told of as well, so that chains are known by their places.
+        self.tell_news();
+        let needed = self.room.sums.chains_in_use();
+        let gone = self.observer.names.let_go(|id| needed.contains(&id));
+        let chains: Vec<ChainId> = gone.into_iter().map(|(id, _)| id).collect();
+        self.answers.forget_chains(&chains);
+        let at = self.room.now();
+        self.room.take(Observation::LetGo { at, chains });
         self.kept_bytes = self.observer.names.bytes();
     }
 
-    /// What was summed up of chains that are not in use any more.
-    pub(super) fn ledger_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    /// Where all goes that is seen.
+    pub(super) fn room_mut(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
+    /// Tells what chains look like that are new, before they are referred to.
+    fn tell_news(&mut self) {
+        for chain in self.observer.names.chains.take_news() {
+            if let Some(found) = self.observer.names.chains.find(chain) {
+                let look = look_of(found);
+                self.room.take(Observation::Chain { chain, look });
+            }
+        }
+    }
+
+    fn tell_losses(&mut self) {
+        if self.told != self.observer.losses {
+            self.told = self.observer.losses.clone();
+            self.room.take(Observation::Lost(self.told.clone()));
+        }
     }
 
     /// Until loops are looked for again: not long where there is none, or they come and go.
@@ -331,10 +358,13 @@ impl Traced {
         let before = self.observer.loops.plans.clone();
         match self.observer.refresh(capture) {
             Ok(gone) => gone.into_iter().for_each(|(gone, goes_on)| {
-                if goes_on {
-                    self.account.begin_anew(gone);
-                } else {
-                    self.account.end_loop(gone);
+                let at = self.room.now();
+                self.room.take(Observation::Ended {
+                    event_loop: gone,
+                    at,
+                    goes_on,
+                });
+                if !goes_on {
                     self.observer.losses.incomplete += self.completed.end(gone);
                 }
                 // What begins anew has lost nothing yet, and is unfinished once it is looked at.
@@ -356,7 +386,7 @@ impl Traced {
         self.failures = 0;
         let is_proven = std::mem::replace(&mut self.is_proven, true);
         if !is_proven && self.observer.loops.plans.is_empty() {
-            self.account = Account::default();
+            self.room.take(Observation::Disowned);
         }
         if self.observer.loops.plans != before {
             self.changed = Some(Instant::now());
@@ -385,6 +415,13 @@ impl Traced {
     /// Makes sure that code objects are still those that chains were named after. Of a target that has ended, or runs another
     /// program, nothing can be read any more: what was named so far stays named.
     fn check_names(&mut self) -> Result<(), AttachError> {
+        self.look_at_names()?;
+        let retired = self.take_retired();
+        self.room.take(Observation::Checked { retired });
+        Ok(())
+    }
+
+    fn look_at_names(&mut self) -> Result<(), AttachError> {
         let changed = match self.observer.revalidate() {
             _ if self.observer.process.has_ended() => Vec::new(),
             Ok(changed) => changed,
@@ -393,65 +430,76 @@ impl Traced {
         };
         self.observer.retire(&changed);
         self.answers.forget_learnt(&changed);
-        self.confirm();
         Ok(())
     }
 
-    /// What chains were credited with is theirs, but for those that can no longer be told: whose time that is, is not known.
-    fn confirm(&mut self) {
-        let chains = &self.observer.names.chains;
-        for &id in chains.retired() {
-            if let Some(chain) = chains.find(id) {
-                let unnamed = self.account.take_recent(id);
-                self.ledger.add_unnamed(state_of(chain), unnamed);
-                self.answers.distrust(id);
-            }
-        }
-        self.account.confirm();
+    /// The chains that can no longer be told.
+    fn take_retired(&mut self) -> Vec<ChainId> {
+        self.tell_news();
+        let retired = self.observer.names.chains.retired().to_vec();
+        self.answers.forget_chains(&retired);
+        retired
     }
 
-    /// Looks at the target no longer, and sums up. A target that has ended is summed up to the last moment at which its tasks
-    /// were seen. The chains of the profile are in the ledger yet.
-    pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> (Profile, Ledger) {
-        let mut duration = self.started.elapsed().as_secs_f64();
-        if end == End::Exit {
-            self.account.cut_to_last_visit();
-            duration = duration.min(self.account.duration_seconds());
-            self.account.end();
-            self.confirm();
-        } else {
-            self.account.end();
-            if self.check_names().is_err() {
-                self.confirm();
-            }
-        }
-        self.let_go();
+    /// Looks at the target no longer, and tells that.
+    pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> Finished {
+        let at = self.room.now();
+        // Names that cannot be checked any more are taken to be right, as those of a target that has ended.
+        let _ = match end {
+            End::Time => self.look_at_names(),
+            End::Exit => Ok(()),
+        };
+        let retired = self.take_retired();
         self.observer.losses.incomplete += self.completed.end_all();
         self.observer.detach(capture);
-        let profile = Profile {
-            processes: vec![Process {
-                pid: self.observer.pid,
-                command: self.observer.process.command().to_owned(),
-                python: self.observer.interpreter.version.to_string(),
-            }],
+        self.tell_losses();
+        for hold in std::mem::replace(&mut self.long_turns, LongTurns::new(self.observer.pid)).finish() {
+            self.room.take(Observation::Held(hold));
+        }
+        self.room.take(Observation::End(Ending {
+            at,
+            has_exited: end == End::Exit,
+            retired,
+        }));
+        Finished {
+            room: self.room,
+            process: process_of(&self.observer),
             started_at: self.started_at,
-            duration_seconds: duration,
-            samples: self.account.samples,
-            task_visits: self.account.task_visits,
-            busy_seconds: self.account.busy_seconds(),
-            threads: self.account.threads(),
-            chains: Vec::new(),
-            holds: self.long_turns.finish(),
-            losses: self.observer.losses.clone(),
-            target_exited: end == End::Exit,
-        };
-        (profile, self.ledger)
+        }
+    }
+}
+
+/// A target that was traced.
+pub(super) struct Finished {
+    pub(super) room: Room,
+    process: Process,
+    started_at: jiff::Timestamp,
+}
+
+impl Finished {
+    pub(super) fn into_profile(self) -> Profile {
+        self.room.sums.into_profile(self.process, self.started_at)
+    }
+}
+
+fn process_of(observer: &Observer) -> Process {
+    Process {
+        pid: observer.pid,
+        command: observer.process.command().to_owned(),
+        python: observer.interpreter.version.to_string(),
+    }
+}
+
+fn slice_of(slice: &SliceRecord) -> Observation {
+    Observation::Slice {
+        origin: slice.origin,
+        status: slice.status,
     }
 }
 
 /// The chain of a task of trio that waits, without the frames that are the same in all of them, and what it is parked in; the outermost
 /// function of these where it is parked in nothing that has a name, as one that sleeps.
-fn without_traps(chain: &SeenChain) -> Option<(Stack, Arc<str>)> {
+fn without_traps(chain: &Chain) -> Option<(Stack, Arc<str>)> {
     let is_parked = chain.state == TaskState::Waiting && chain.terminal_type.is_null();
     let traps = origin::trio_traps(&chain.stack);
     let (hidden, shown) = chain.stack.split_at_checked(traps)?;
@@ -481,7 +529,7 @@ fn now_in_nanoseconds() -> u32 {
     now.map_or(0, |it| it.subsec_nanos())
 }
 
-fn state_of(chain: &SeenChain) -> ChainState {
+fn state_of(chain: &Chain) -> ChainState {
     match chain.state {
         TaskState::Running => ChainState::Running,
         TaskState::Waiting | TaskState::Created if chain.is_ready => ChainState::Ready,
@@ -489,8 +537,8 @@ fn state_of(chain: &SeenChain) -> ChainState {
     }
 }
 
-/// A chain as it is shown, with its weight, in as many parts as there are things that its tasks waited for.
-fn shown(chain: &SeenChain, task_seconds: f64, parts: Vec<Part>) -> impl Iterator<Item = Chain> + use<> {
+/// A chain as it is shown.
+fn look_of(chain: &Chain) -> Look {
     let terminal = match chain.state {
         TaskState::Created => Some(Arc::from(NOT_STARTED)),
         TaskState::Waiting | TaskState::Running => chain.terminal.clone(),
@@ -499,19 +547,10 @@ fn shown(chain: &SeenChain, task_seconds: f64, parts: Vec<Part>) -> impl Iterato
         Some((stack, trap)) => (stack, Some(trap)),
         None => (chain.stack.clone(), terminal),
     };
-    let state = state_of(chain);
-    let whole = || Part {
-        thing: None,
-        share: 1.0,
-        answers: 0.0,
-    };
-    let parts = if parts.is_empty() { vec![whole()] } else { parts };
-    parts.into_iter().map(move |part| Chain {
-        stack: stack.clone(),
-        state,
-        terminal: terminal.clone(),
-        resource: part.thing,
-        answers: part.answers,
-        task_seconds: part.share * task_seconds,
-    })
+    Look {
+        stack,
+        state: state_of(chain),
+        terminal,
+        resource: None,
+    }
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::attach_error::AttachError;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
-use super::traced::{End, Traced};
+use super::traced::{End, Finished, Traced};
 use super::{Error, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
-use crate::profile::{Ledger, Profile};
+use crate::profile::{Observation, Process, Profile};
+use crate::recording::{self, Recorder};
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::Survey;
 
@@ -32,11 +33,13 @@ const SHARE_OF_PASSES: u32 = 2;
 /// How long the first passes over many tasks may take before sampling begins.
 const FIRST_PASSES: Duration = Duration::from_secs(2);
 
-/// Traces the processes of `selection` until the time is over, they have ended, or the other end of `stop` says so, or is gone.
+/// Traces the processes of `selection` until the time is over, they have ended, the recording is as large as it may be, or the other end of `stop` says so, or is
+/// gone.
 pub(super) fn trace(
     capture: Capture,
     selection: &Selection,
     options: &TraceOptions,
+    recording: Option<recording::Options>,
     stop: &Receiver<()>,
     progress: impl FnMut(Progress),
 ) -> Result<Trace, Error> {
@@ -48,6 +51,7 @@ pub(super) fn trace(
         finished: Vec::new(),
         sums: Budget::new(SUMS_BYTES),
         options,
+        recorder: recording.map(Recorder::begin),
         stop,
         progress,
         started: Instant::now(),
@@ -61,23 +65,17 @@ pub(super) fn trace(
     tracer.finish()
 }
 
-/// A target that has been looked at, and what was summed up of it: its profile, whose chains are in the ledger.
-struct Finished {
-    reason: Reason,
-    profile: Profile,
-    ledger: Ledger,
-}
-
 struct Tracer<'a, P> {
     capture: Capture,
     selection: &'a Selection,
     roster: Roster<'a>,
     /// By process id.
     targets: BTreeMap<u32, (Reason, Traced)>,
-    finished: Vec<Finished>,
+    finished: Vec<(Reason, Finished)>,
     /// What sums of all targets may take.
     sums: Budget,
     options: &'a TraceOptions,
+    recorder: Option<Recorder>,
     stop: &'a Receiver<()>,
     progress: P,
     started: Instant,
@@ -126,7 +124,12 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             let Some(observer) = self.roster.attach(capture, candidate, manner)? else {
                 continue;
             };
-            match Traced::begin(observer, capture, self.options, &self.sums) {
+            let (recorder, selection) = (self.recorder.as_ref(), self.selection);
+            let record = |process: &Process, started_at| {
+                let is_shown_empty = selection.is_shown(reason, false);
+                recorder.map(|it| it.target(process, started_at, is_shown_empty))
+            };
+            match Traced::begin(observer, capture, self.options, &self.sums, record) {
                 Ok(traced) => {
                     self.targets.insert(pid, (reason, traced));
                 }
@@ -157,7 +160,8 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             self.tick()?;
             // A tick that is late does not have others follow at once.
             next = (next + period).max(Instant::now());
-            if self.targets.is_empty() && self.roster.is_empty() {
+            let is_over = self.recorder.as_ref().is_some_and(Recorder::is_over);
+            if is_over || (self.targets.is_empty() && self.roster.is_empty()) {
                 return Ok(());
             }
         }
@@ -284,22 +288,21 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     /// Sums up a target that has ended.
     fn end(&mut self, pid: u32) {
         if let Some((reason, target)) = self.targets.remove(&pid) {
-            let (profile, ledger) = target.finish(&mut self.capture, End::Exit);
-            self.finished.push(Finished {
-                reason,
-                profile,
-                ledger,
-            });
+            let finished = target.finish(&mut self.capture, End::Exit);
+            self.finished.push((reason, finished));
         }
     }
 
     /// Has the longest sums be cut, until there is room.
     fn fold(&mut self) {
         while self.sums.is_used_up() {
-            let of_targets = self.targets.values_mut().map(|(_, target)| target.ledger_mut());
-            let of_finished = self.finished.iter_mut().map(|finished| &mut finished.ledger);
-            let longest = of_targets.chain(of_finished).max_by_key(|ledger| ledger.bytes());
-            if !longest.is_some_and(Ledger::fold) {
+            let of_targets = self.targets.values_mut().map(|(_, target)| target.room_mut());
+            let of_finished = self.finished.iter_mut().map(|(_, finished)| &mut finished.room);
+            let longest = of_targets.chain(of_finished).max_by_key(|room| room.sums.bytes());
+            let Some(room) = longest else { return };
+            let before = room.sums.folded();
+            room.take(Observation::Fold);
+            if room.sums.folded() == before {
                 return;
             }
         }
@@ -328,19 +331,15 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             } else {
                 End::Time
             };
-            let (profile, ledger) = target.finish(&mut self.capture, end);
-            self.finished.push(Finished {
-                reason,
-                profile,
-                ledger,
-            });
+            let finished = target.finish(&mut self.capture, end);
+            self.finished.push((reason, finished));
             self.fold();
         }
         let mut profiles: Vec<Profile> = self
             .finished
             .drain(..)
-            .filter_map(|finished| {
-                let (reason, profile) = (finished.reason, finished.into_profile());
+            .filter_map(|(reason, finished)| {
+                let profile = finished.into_profile();
                 self.selection
                     .is_shown(reason, profile.has_tasks())
                     .then_some(profile)
@@ -348,6 +347,9 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .collect();
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         let refused = self.roster.refused(profiles.is_empty())?;
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let recorder = self.recorder.as_ref();
+        let written = recorder.map(|it| it.finish(self.started_at, nanoseconds, &refused));
         Ok(Trace {
             survey: Survey {
                 targets: profiles,
@@ -355,16 +357,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             },
             started_at: self.started_at,
             duration,
+            written,
         })
-    }
-}
-
-impl Finished {
-    fn into_profile(self) -> Profile {
-        let mut profile = self.profile;
-        let (chains, folded) = self.ledger.into_chains();
-        profile.chains = chains;
-        profile.losses.folded += folded;
-        profile
     }
 }

@@ -66,6 +66,6 @@ async fn traced(selection: &Selection) -> Result<Profile> {
         duration: Some(DURATION),
         just_started: false,
     };
-    let trace = session::trace(selection, &options, pending::<()>(), |_| {}, |_| {}).await?;
+    let trace = session::trace(selection, &options, None, pending::<()>(), |_| {}, |_| {}).await?;
     trace.survey.targets.into_iter().next().context("no profile")
 }

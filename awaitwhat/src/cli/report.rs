@@ -1,0 +1,87 @@
+//! `report`: a recording, shown as `trace` shows what it sees.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::args::{GlobalArgs, Moment, ReportArgs};
+use super::config::{self, Form};
+use super::diagnostics::{complain, tell};
+use super::exit::Exit;
+use super::output::{OutputFile, with_least};
+use super::trace::{Outcome, Shape, refuse_binary, write};
+use crate::privileges;
+use crate::recording::{self, Ending, Header, Recording, Window};
+use crate::session::Trace;
+use crate::survey::Survey;
+
+pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let max_frames = config::reading(global, &[])?.max_frames;
+    let form = Form::new(args.form, max_frames)?;
+    refuse_binary(&form)?;
+    let file = form.output.as_deref().map(OutputFile::prepare).transpose()?;
+    let shown = args.recording.display();
+    let (recording, _) =
+        with_least(|| File::open(&args.recording)).with_context(|| format!("{shown} cannot be opened"))?;
+    privileges::only(
+        file.as_ref()
+            .map_or(privileges::Set::empty(), OutputFile::reserve),
+    );
+    let window = |header: &Header| Window {
+        from: args.from.map(|from| since(header, from)),
+        to: args.to.map(|to| since(header, to)),
+    };
+    let recording = recording::read(BufReader::new(recording), window)
+        .with_context(|| format!("{shown} cannot be reported"))?;
+    let ending = recording.ending.clone();
+    let shape = Shape::new(recording.header.is_single, &form);
+    let result = Outcome::new(trace_of(recording), shape);
+    write(&result, &form, file)?;
+    complain(result.refused());
+    Ok(tell_ending(&ending, result.seconds()))
+}
+
+/// The moment in ns since the recording began.
+fn since(header: &Header, moment: Moment) -> u64 {
+    match moment {
+        Moment::Seconds(seconds) => (seconds * 1e9) as u64,
+        Moment::At(at) => {
+            let since = at.as_nanosecond() - header.started_at.as_nanosecond();
+            u64::try_from(since.max(0)).unwrap_or(u64::MAX)
+        }
+    }
+}
+
+/// As if it had just been traced.
+fn trace_of(recording: Recording) -> Trace {
+    Trace {
+        survey: Survey {
+            targets: recording.profiles,
+            refused: recording.refused,
+        },
+        started_at: recording.started_at,
+        duration: Duration::from_nanos(recording.duration_ns),
+        written: None,
+    }
+}
+
+/// Says how far the recording goes, where that is not to its end.
+fn tell_ending(ending: &Ending, seconds: f64) -> Exit {
+    match ending {
+        Ending::Whole => Exit::Ok,
+        Ending::Cut => {
+            tell(format_args!(
+                "The recording ends without its last block: {seconds:.1} s are there."
+            ));
+            Exit::Ok
+        }
+        Ending::Damaged { at, why } => {
+            tell(format_args!(
+                "The recording is damaged from byte {at} on ({why}): the {seconds:.1} s before it are there."
+            ));
+            Exit::Failure
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From observations to a profile. The same observations give the same profile, to the last digit: nothing here has a clock, or depends on the order of a
+//! map. So a trace that goes on and a recording of it cannot disagree.
+
+use std::collections::HashSet;
+
+use super::account::Account;
+use super::asked::Asked;
+use super::holds::Holds;
+use super::ledger::{Ledger, Look};
+use super::observation::{End, Observation};
+use super::{Process, Profile};
+use crate::budget::Budget;
+use crate::chains::ChainId;
+use crate::snapshot::Losses;
+
+/// What one target comes to, so far.
+#[derive(Clone, Debug)]
+pub struct Sums {
+    account: Account,
+    /// What was summed up of chains that are not in use any more.
+    ledger: Ledger,
+    /// What chains look like that are known, by their places.
+    looks: Vec<Option<(ChainId, Look)>>,
+    asked: Asked,
+    holds: Holds,
+    losses: Losses,
+    /// Tasks that were asked in vain.
+    in_vain: u64,
+    /// How long (ns) it took, and whether the target ended; `None` while it goes on.
+    end: Option<(u64, bool)>,
+    /// The moment (ns) of the last observation that has one.
+    latest: u64,
+    /// What there was before the period that counts.
+    before: Before,
+}
+
+/// What is taken from sums that only grow.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    /// When the period began, in ns.
+    at: u64,
+    samples: u64,
+    task_visits: u64,
+    /// CPU time, in ns.
+    runtime: u64,
+    losses: Losses,
+    in_vain: u64,
+}
+
+impl Sums {
+    /// Nothing yet. Sums of all targets with this budget share its room.
+    pub fn new(budget: &Budget) -> Self {
+        Self {
+            account: Account::default(),
+            ledger: Ledger::new(budget),
+            looks: Vec::new(),
+            asked: Asked::default(),
+            holds: Holds::default(),
+            losses: Losses::default(),
+            in_vain: 0,
+            end: None,
+            latest: 0,
+            before: Before::default(),
+        }
+    }
+
+    /// Takes what was seen.
+    pub fn take(&mut self, observation: Observation) {
+        match observation {
+            Observation::Met {
+                origin,
+                task,
+                is_running,
+                chain,
+            } => {
+                if chain.is_proven() {
+                    self.account.confirm_one(chain);
+                }
+                self.account.met(&origin, task, is_running, chain);
+            }
+            Observation::Ran { origin, chain } => {
+                if chain.is_proven() {
+                    self.account.confirm_one(chain);
+                }
+                self.account.announce(&origin, chain);
+            }
+            Observation::Unread { origin, task } => self.account.met_unread(&origin, task),
+            Observation::Slice { origin, status } => self.account.slice(&origin, status),
+            Observation::Tick { at_ms } => {
+                self.latest = at_ms.saturating_mul(1_000_000);
+                self.account.tick();
+            }
+            Observation::Chain { chain, look } => self.name(chain, look),
+            Observation::Answers {
+                chain,
+                event_loop,
+                pass,
+                at,
+                tasks,
+                things,
+            } => {
+                let now = self.now(at);
+                self.asked.answer(chain, event_loop, (now, pass), tasks, things);
+            }
+            Observation::AskedInVain { chain } => self.asked.in_vain(chain),
+            Observation::Left { at, chains } => {
+                let now = self.now(at);
+                chains.into_iter().for_each(|chain| self.asked.left(chain, now));
+            }
+            Observation::Checked { retired } => self.check(&retired),
+            Observation::LetGo { at, chains } => {
+                let now = self.now(at);
+                chains.into_iter().for_each(|chain| self.let_go(chain, now));
+            }
+            Observation::Ended {
+                event_loop,
+                at,
+                goes_on,
+            } => {
+                if goes_on {
+                    self.account.begin_anew(event_loop);
+                } else {
+                    self.account.end_loop(event_loop);
+                }
+                let now = self.now(at);
+                self.asked.end(event_loop, now);
+            }
+            Observation::Held(hold) => self.holds.add(hold),
+            Observation::Lost(losses) => self.losses = losses,
+            Observation::Fold => {
+                self.ledger.fold();
+            }
+            Observation::Disowned => {
+                self.account = Account::default();
+                self.before = Before {
+                    samples: 0,
+                    task_visits: 0,
+                    runtime: 0,
+                    ..self.before.clone()
+                };
+            }
+            Observation::End(end) => self.finish(&end),
+        }
+    }
+
+    /// Ends what goes on at its latest moment, as if it was looked at no longer.
+    pub fn settle(&mut self) {
+        if self.end.is_none() {
+            self.finish(&End {
+                at: self.latest,
+                has_exited: false,
+                retired: Vec::new(),
+            });
+        }
+    }
+
+    /// What counts is what comes from here on. What was known stays known, and whatever was seen until now is taken to have lasted until now.
+    pub fn begin_period(&mut self) {
+        let chains = self.looks.iter().flatten().map(|(chain, _)| *chain);
+        self.account.begin_period(chains);
+        self.asked.begin_period(self.latest as f64 / 1e9);
+        self.ledger.clear();
+        self.holds = Holds::default();
+        self.before = Before {
+            at: self.latest,
+            samples: self.account.samples,
+            task_visits: self.account.task_visits,
+            runtime: self.account.runtime(),
+            losses: self.losses.clone(),
+            in_vain: self.in_vain,
+        };
+    }
+
+    /// The moment (s), which is the latest one.
+    fn now(&mut self, at: u64) -> f64 {
+        self.latest = at;
+        at as f64 / 1e9
+    }
+
+    fn name(&mut self, chain: ChainId, look: Look) {
+        if self.looks.len() <= chain.index() {
+            self.looks.resize(chain.index() + 1, None);
+        }
+        self.looks[chain.index()] = Some((chain, look));
+    }
+
+    /// What chains were credited with is theirs, but for those that can no longer be told: whose time that is, is not known.
+    fn check(&mut self, retired: &[ChainId]) {
+        for &chain in retired {
+            let Some((_, look)) = self.looks.get(chain.index()).and_then(Option::as_ref) else {
+                continue;
+            };
+            let unnamed = self.account.take_recent(chain);
+            self.ledger.add_unnamed(look.state, unnamed);
+            self.asked.distrust(chain);
+        }
+        self.account.confirm();
+    }
+
+    /// Sums up what a chain was credited with, which is confirmed.
+    fn let_go(&mut self, chain: ChainId, now: f64) {
+        let place = self.looks.get_mut(chain.index());
+        let Some((_, look)) = place.and_then(|place| place.take_if(|(it, _)| *it == chain)) else {
+            return;
+        };
+        let task_seconds = self.account.take(chain);
+        let parts = self.asked.take(chain, now, &mut self.in_vain);
+        look.in_parts(task_seconds, parts)
+            .for_each(|chain| self.ledger.add(chain));
+    }
+
+    /// Sums up. A target that has ended is summed up to the last moment at which its tasks were seen.
+    fn finish(&mut self, end: &End) {
+        let mut duration = end.at;
+        if end.has_exited {
+            self.account.cut_to_last_visit();
+            duration = duration.min(self.account.duration());
+        }
+        self.account.end();
+        self.check(&end.retired);
+        let now = self.now(end.at);
+        let chains: Vec<ChainId> = self.looks.iter().flatten().map(|(chain, _)| *chain).collect();
+        chains.into_iter().for_each(|chain| self.let_go(chain, now));
+        self.end = Some((duration, end.has_exited));
+    }
+
+    /// The moment (ns since the target was first looked at) of what was taken last.
+    pub fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// Whether the target is looked at no longer.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Samples so far.
+    pub fn samples(&self) -> u64 {
+        self.account.samples
+    }
+
+    /// Tasks of the latest passes.
+    pub fn tasks(&self) -> usize {
+        self.account.tasks()
+    }
+
+    /// The chains that may be credited without being seen again: whoever holds one is asked here.
+    pub fn chains_in_use(&self) -> HashSet<ChainId> {
+        self.account.chains_in_use()
+    }
+
+    /// What tasks were found to wait for.
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Bytes of the text that the sums stand for that can be folded.
+    pub fn bytes(&self) -> usize {
+        self.ledger.bytes()
+    }
+
+    /// How many chains [`Observation::Fold`] has added up as others.
+    pub fn folded(&self) -> u64 {
+        self.ledger.folded()
+    }
+
+    /// The profile of `process`, whose trace began at `started_at`. What goes on is [settled](Self::settle) first.
+    pub fn into_profile(mut self, process: Process, started_at: jiff::Timestamp) -> Profile {
+        self.settle();
+        let (duration, target_exited) = self.end.unwrap_or_default();
+        let (chains, folded) = self.ledger.into_chains();
+        let before = self.before;
+        let mut losses = self.losses.since(&before.losses);
+        losses.waits += self.in_vain - before.in_vain;
+        losses.folded += folded;
+        Profile {
+            processes: vec![process],
+            started_at,
+            duration_seconds: duration.saturating_sub(before.at) as f64 / 1e9,
+            samples: self.account.samples - before.samples,
+            task_visits: self.account.task_visits - before.task_visits,
+            busy_seconds: self.account.runtime().saturating_sub(before.runtime) as f64 / 1e9,
+            threads: self.account.threads(),
+            chains,
+            holds: self.holds.into_sorted(),
+            losses,
+            target_exited,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Writes a recording, as what it tells of is seen.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::block::{Kind, MAGIC, Maker, preface};
+use super::encode::Encoder;
+use super::{Header, Target, Trailer};
+use crate::profile::{Observation, Process};
+use crate::survey::Refusals;
+
+/// A block is written as soon as it has so many bytes, or tells of so many ms.
+const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_MS: u64 = 1000;
+/// What is left for the end of a recording that may not become larger.
+const RESERVE: u64 = 128 << 10;
+
+/// Whether a file that begins with these bytes passes for a recording.
+#[must_use]
+pub fn begins_like_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
+/// What to write, and where to. It begins to be a [`Recorder`] in the thread that traces.
+pub struct Options {
+    pub output: Box<dyn Write + Send>,
+    pub header: Header,
+    /// Bytes after which the recording ends.
+    pub max_bytes: Option<u64>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Options")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a recording ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// So did the trace.
+    Trace,
+    /// It became as large as it may.
+    Size,
+    /// It could not be written any longer.
+    Failed(String),
+}
+
+/// What came of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub bytes: u64,
+    pub why: Why,
+}
+
+/// A recording that is being written. All targets share it.
+#[derive(Clone)]
+pub struct Recorder {
+    writer: Rc<RefCell<Writer>>,
+    began: Instant,
+}
+
+/// Where observations of one target go.
+#[derive(Clone)]
+pub struct Tape {
+    writer: Rc<RefCell<Writer>>,
+    target: usize,
+}
+
+struct Writer {
+    output: Box<dyn Write + Send>,
+    maker: Option<Maker>,
+    /// What is written before anything else, once there is something.
+    header: Option<Header>,
+    encoder: Encoder,
+    max_bytes: Option<u64>,
+    written: u64,
+    why: Why,
+    /// When the first entry of the block was seen, in ms since the recording began.
+    block_since: u64,
+    /// When each target was first looked at, in the same.
+    began: Vec<u64>,
+}
+
+impl Recorder {
+    /// Begins a recording. Nothing is written before there is a target.
+    #[must_use]
+    pub fn begin(options: Options) -> Self {
+        let Options {
+            output,
+            header,
+            max_bytes,
+        } = options;
+        let writer = Writer {
+            output,
+            maker: None,
+            header: Some(header),
+            encoder: Encoder::default(),
+            max_bytes,
+            written: 0,
+            why: Why::Trace,
+            block_since: 0,
+            began: Vec::new(),
+        };
+        Self {
+            writer: Rc::new(RefCell::new(writer)),
+            began: Instant::now(),
+        }
+    }
+
+    /// Another target is looked at from now on. It belongs to the result even if it has no tasks where `is_shown_empty`.
+    #[must_use]
+    pub fn target(&self, process: &Process, started_at: jiff::Timestamp, is_shown_empty: bool) -> Tape {
+        let mut writer = self.writer.borrow_mut();
+        writer.begin();
+        let began = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        writer.began.push(began / 1_000_000);
+        Tape {
+            target: writer.encoder.target(&Target {
+                process: process.clone(),
+                started_at,
+                began,
+                is_shown_empty,
+            }),
+            writer: Rc::clone(&self.writer),
+        }
+    }
+
+    /// Whether it has ended before the trace: nobody takes what is still seen.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.writer.borrow().why != Why::Trace
+    }
+
+    /// Ends the recording: the trace began at `started_at`, and took `duration_ns`.
+    #[must_use]
+    pub fn finish(&self, started_at: jiff::Timestamp, duration_ns: u64, refused: &Refusals) -> Written {
+        let trailer = Trailer {
+            started_at,
+            duration_ns,
+            refused: refused.clone(),
+        };
+        self.writer.borrow_mut().finish(&trailer)
+    }
+}
+
+impl Tape {
+    /// Writes what was seen.
+    pub fn write(&self, observation: &Observation) {
+        self.writer.borrow_mut().write(self.target, observation);
+    }
+}
+
+impl Writer {
+    /// Writes what comes first. Until there is a target, what the file held before is left alone.
+    fn begin(&mut self) {
+        let Some(header) = self.header.take() else {
+            return;
+        };
+        match Maker::new() {
+            Ok(maker) => self.maker = Some(maker),
+            Err(error) => self.fail(&error),
+        }
+        let header = serde_json::to_vec(&header).unwrap_or_default();
+        let mut first = preface().to_vec();
+        match self.block(Kind::Header, &header) {
+            Ok(block) => {
+                first.extend(block);
+                self.put(&first);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn write(&mut self, target: usize, observation: &Observation) {
+        if let Why::Failed(_) = self.why {
+            return;
+        }
+        self.encoder.observe(target, observation);
+        let now = match observation {
+            Observation::Tick { at_ms } => self.began.get(target).map(|began| began + at_ms),
+            _ => None,
+        };
+        let is_time = now.is_some_and(|now| now >= self.block_since + BLOCK_MS);
+        if is_time || self.encoder.bytes() >= BLOCK_BYTES {
+            self.block_since = now.unwrap_or(self.block_since);
+            self.put_observations();
+        }
+    }
+
+    fn put_observations(&mut self) {
+        let content = self.encoder.take();
+        if content.is_empty() {
+            return;
+        }
+        match self.block(Kind::Observations, &content) {
+            Ok(block) => self.put(&block),
+            Err(error) => self.fail(&error),
+        }
+        let is_full = self.max_bytes.is_some_and(|most| self.written + RESERVE > most);
+        if is_full && self.why == Why::Trace {
+            self.why = Why::Size;
+        }
+    }
+
+    fn block(&mut self, kind: Kind, content: &[u8]) -> io::Result<Vec<u8>> {
+        match &mut self.maker {
+            Some(maker) => maker.block(kind, content),
+            None => Err(io::Error::other("nothing can be compressed")),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if let Why::Failed(_) = self.why {
+            return;
+        }
+        match self.output.write_all(bytes).and_then(|()| self.output.flush()) {
+            Ok(()) => self.written += bytes.len() as u64,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.why = Why::Failed(error.to_string());
+    }
+
+    fn finish(&mut self, trailer: &Trailer) -> Written {
+        if self.header.is_some() {
+            return Written {
+                bytes: 0,
+                why: self.why.clone(),
+            };
+        }
+        self.put_observations();
+        let trailer = serde_json::to_vec(trailer).unwrap_or_default();
+        match self.block(Kind::Trailer, &trailer) {
+            Ok(block) => self.put(&block),
+            Err(error) => self.fail(&error),
+        }
+        Written {
+            bytes: self.written,
+            why: self.why.clone(),
+        }
+    }
+}

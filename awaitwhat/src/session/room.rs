@@ -1,0 +1,43 @@
+//! Where all goes that is seen of one target.
+
+use std::time::Instant;
+
+use crate::profile::{Observation, Sums};
+use crate::recording::Tape;
+
+/// What a target comes to, and the clock that observations have their moments from.
+pub(super) struct Room {
+    pub(super) sums: Sums,
+    /// The recording that all goes into besides.
+    tape: Option<Tape>,
+    began: Instant,
+}
+
+impl Room {
+    pub(super) fn new(sums: Sums) -> Self {
+        Self {
+            sums,
+            tape: None,
+            began: Instant::now(),
+        }
+    }
+
+    /// What it takes to start is no part of the period. From here on all is recorded, where there is a tape.
+    pub(super) fn start(&mut self, tape: Option<Tape>) {
+        self.tape = tape;
+        self.began = Instant::now();
+    }
+
+    /// The moment, in ns since the target was first looked at.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes what was seen.
+    pub(super) fn take(&mut self, observation: Observation) {
+        if let Some(tape) = &self.tape {
+            tape.write(&observation);
+        }
+        self.sums.take(observation);
+    }
+}

@@ -1,0 +1,241 @@
+//! A recording tells what the live trace of the same run has told, to the last digit; and files that are cut, damaged or no recordings are no danger.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+
+use anyhow::{Context, ensure};
+use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::output::Profile;
+use awaitwhat_tests::target::Target;
+use awaitwhat_tests::tool::Outcome;
+use awaitwhat_tests::{tool, trials};
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+const SECONDS: &str = "4";
+const VERSIONS: [(u32, u32); 3] = [(3, 8), (3, 12), (3, 14)];
+/// The version on which all else is tried that has nothing to do with versions.
+const VERSION: (u32, u32) = (3, 12);
+/// What a header and a first block come to: from there on there is something to report.
+const SOMETHING: u64 = 2000;
+
+fn main() -> anyhow::Result<()> {
+    trials::run_alone("recordings", list)
+}
+
+fn list() -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::release_pythons()? {
+        let mut add = |name: &str, check: fn(&Python) -> anyhow::Result<()>| {
+            let (name, python) = (format!("{}::{name}", python.label), python.clone());
+            list.push(trials::trial(name, move || check(&python)));
+        };
+        if VERSIONS.contains(&python.version) {
+            add("busy", busy);
+            add("idle", idle);
+        }
+        if python.version == VERSION {
+            add("several", several);
+            add("killed", killed);
+            add("started", started);
+        }
+    }
+    Ok(list)
+}
+
+/// A recording, and the profile of the same run.
+struct Recorded {
+    folder: TempDir,
+    recording: String,
+    profile: String,
+}
+
+impl Recorded {
+    /// Records what `targets` say.
+    fn of(targets: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (recording, profile) = (path("x.await"), path("x.json"));
+        let options = ["record", "-o", &recording, "--profile", &profile];
+        let outcome = tool::run(&[&options[..], targets].concat())?;
+        ensure!(outcome.code() == Some(0), "{outcome:?}");
+        ensure!(
+            outcome.stderr.contains(&format!("Wrote {recording}: ")),
+            "{outcome:?}"
+        );
+        Ok(Self {
+            recording,
+            profile: fs::read_to_string(profile)?,
+            folder,
+        })
+    }
+
+    fn report(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+        tool::run(&[&["report", self.recording.as_str()], arguments].concat())
+    }
+
+    /// The report equals the profile, byte by byte.
+    fn check(&self) -> anyhow::Result<()> {
+        let report = self.report(&["-f", "json"])?;
+        ensure!(report.code() == Some(0) && report.stderr.is_empty(), "{report:?}");
+        ensure!(
+            report.stdout == self.profile,
+            "recorded, it is {}\nand live it was {}",
+            report.stdout,
+            self.profile
+        );
+        Ok(())
+    }
+
+    /// Reports another file with this content.
+    fn report_of(&self, content: &[u8]) -> anyhow::Result<Outcome> {
+        let path = self.folder.path().join("other");
+        fs::write(&path, content)?;
+        tool::run(&["report", &path.display().to_string()])
+    }
+}
+
+fn busy(python: &Python) -> anyhow::Result<()> {
+    let server = Target::start(python, "paced_server.py", &["50"])?;
+    let recorded = Recorded::of(&["-p", &server.pid.to_string(), "-d", SECONDS])?;
+    recorded.check()?;
+    let whole: Profile = serde_json::from_str(&recorded.profile)?;
+    ensure!(whole.mean_tasks > 1.0 && whole.busy_share > 0.2, "{whole:?}");
+    for format in ["summary", "tree", "folded", "flamegraph"] {
+        let report = recorded.report(&["-f", format])?;
+        ensure!(
+            report.code() == Some(0) && !report.stdout.is_empty(),
+            "{report:?}"
+        );
+    }
+    windows(&recorded, &whole)?;
+    damaged(&recorded)
+}
+
+/// Parts of the period add up to it.
+fn windows(recorded: &Recorded, whole: &Profile) -> anyhow::Result<()> {
+    let part = |arguments: &[&str]| -> anyhow::Result<Profile> {
+        let report = recorded.report(&[&["-f", "json"], arguments].concat())?;
+        serde_json::from_str(&report.stdout).with_context(|| format!("{report:?}"))
+    };
+    let parts = [
+        part(&["--to", "1.5"])?,
+        part(&["--from", "1.5", "--to", "3"])?,
+        part(&["--from", "3"])?,
+    ];
+    let samples: u64 = parts.iter().map(|it| it.samples).sum();
+    let tasks: f64 = parts.iter().map(|it| it.mean_tasks * it.duration_seconds).sum();
+    let seconds: f64 = parts.iter().map(|it| it.duration_seconds).sum();
+    let expected = whole.mean_tasks * whole.duration_seconds;
+    ensure!(samples == whole.samples, "{samples} of {}", whole.samples);
+    ensure!((seconds - whole.duration_seconds).abs() < 1e-6, "{seconds} s");
+    ensure!(
+        (tasks - expected).abs() < 0.01 * expected,
+        "{tasks} of {expected}"
+    );
+    Ok(())
+}
+
+/// What is not whole is shown as far as it goes; what is no recording is refused.
+fn damaged(recorded: &Recorded) -> anyhow::Result<()> {
+    let bytes = fs::read(&recorded.recording)?;
+    let cut = recorded.report_of(&bytes[..bytes.len() - 7])?;
+    ensure!(cut.code() == Some(0), "{cut:?}");
+    ensure!(cut.stderr.contains("without its last block"), "{cut:?}");
+    let mut flipped = bytes.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 4;
+    let flipped = recorded.report_of(&flipped)?;
+    ensure!(flipped.code() == Some(1), "{flipped:?}");
+    ensure!(flipped.stderr.contains("is damaged from byte"), "{flipped:?}");
+    let json = recorded.report_of(recorded.profile.as_bytes())?;
+    ensure!(json.code() == Some(3), "{json:?}");
+    ensure!(json.stderr.contains("awaitwhat.profile/1"), "{json:?}");
+    Ok(())
+}
+
+fn idle(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "idle.py", &[])?;
+    let recorded = Recorded::of(&["-p", &target.pid.to_string(), "-d", "2"])?;
+    recorded.check()?;
+    let bytes = fs::metadata(&recorded.recording)?.len();
+    // An hour of it: some megabytes, as nothing happens.
+    ensure!(bytes < 8000, "two seconds of nothing took {bytes} bytes");
+    Ok(())
+}
+
+fn several(python: &Python) -> anyhow::Result<()> {
+    let one = Target::start(python, "paced_server.py", &["5"])?;
+    let other = Target::start::<&str>(python, "idle.py", &[])?;
+    let pids = [one.pid, other.pid].map(|pid| pid.to_string());
+    let recorded = Recorded::of(&["-p", &pids[0], "-p", &pids[1], "-d", "2"])?;
+    recorded.check()?;
+    let merged = recorded.report(&["--merge", "-f", "json"])?;
+    ensure!(merged.stdout.contains("awaitwhat.profiles/1"), "{merged:?}");
+    Ok(())
+}
+
+/// All is there up to the last whole block, however it ended.
+fn killed(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start(python, "paced_server.py", &["50"])?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.await");
+    let recording = path.display().to_string();
+    let mut recorder = tool::awaitwhat()?
+        .args(["record", "-p", &target.pid.to_string(), "-o", &recording])
+        .stderr(Stdio::null())
+        .spawn()?;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |it| it.len());
+    while size(&path) < SOMETHING && recorder.try_wait()?.is_none() {
+        thread::yield_now();
+    }
+    recorder.kill()?;
+    recorder.wait()?;
+    let report = tool::run(&["report", &recording])?;
+    ensure!(report.code() == Some(0), "{report:?}");
+    ensure!(report.stderr.contains("without its last block"), "{report:?}");
+    ensure!(report.stdout.contains("paced_server.py"), "{report:?}");
+    // It may be recorded to anew, and nothing else may.
+    let diary = folder.path().join("diary");
+    fs::write(&diary, "mine")?;
+    let pid = target.pid.to_string();
+    let again = tool::run(&["record", "-p", &pid, "-d", "1", "-o", &recording])?;
+    ensure!(again.code() == Some(0), "{again:?}");
+    let refused = tool::run(&[
+        "record",
+        "-p",
+        &pid,
+        "-d",
+        "1",
+        "-o",
+        &diary.display().to_string(),
+    ])?;
+    ensure!(refused.code() == Some(1), "{refused:?}");
+    ensure!(fs::read(&diary)? == b"mine", "{refused:?}");
+    Ok(())
+}
+
+fn started(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("app.py");
+    fs::write(
+        &path,
+        "import asyncio\nasync def main():\n    await asyncio.sleep(1.5)\nasyncio.run(main())\n",
+    )?;
+    let command = python.command();
+    let program = command.get_program().to_string_lossy().into_owned();
+    let arguments: Vec<String> = command
+        .get_args()
+        .map(|it| it.to_string_lossy().into_owned())
+        .collect();
+    let mut words = vec!["--", &program];
+    words.extend(arguments.iter().map(String::as_str));
+    let path = path.display().to_string();
+    words.push(&path);
+    let recorded = Recorded::of(&words)?;
+    recorded.check()?;
+    ensure!(recorded.profile.contains("app.py"), "{}", recorded.profile);
+    Ok(())
+}
