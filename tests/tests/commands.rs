@@ -56,6 +56,12 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let name = format!("{}::a_watch_names_what_is_there_now", python.label);
             list.push(trial(name, move || a_watch_names_what_is_there_now(&python)));
         }
+        if python.label == "3.11" {
+            let python = python.clone();
+            list.push(trial("3.11::findings_of_tasks_are_told", move || {
+                findings_of_tasks_are_told(&python)
+            }));
+        }
         // In another root it could not be started by its name.
         if let [program] = python.command.as_slice() {
             let (program, version) = (program.clone(), python.version);
@@ -325,6 +331,36 @@ fn a_watch_names_what_is_there_now(python: &Python) -> anyhow::Result<()> {
         functions.len(),
         rows.len()
     );
+    Ok(())
+}
+
+/// What is used up, who was cancelled and waits, and who waits for long.
+fn findings_of_tasks_are_told(python: &Python) -> anyhow::Result<()> {
+    let found = |file: &str, more: &[&str]| -> anyhow::Result<Vec<(String, Value)>> {
+        let target = Target::start::<&str>(python, file, &[])?;
+        let pid = target.pid.to_string();
+        let document = written(&[&["ps", "--json", &pid], more].concat())?;
+        is_valid("awaitwhat.snapshot-1.schema.json", &document)?;
+        let document: Value = serde_json::from_str(&document)?;
+        let findings = document["findings"].as_array().context("no findings")?;
+        let with_id = |finding: &Value| {
+            (
+                finding["id"].as_str().unwrap_or_default().to_owned(),
+                finding.clone(),
+            )
+        };
+        Ok(findings.iter().map(with_id).collect())
+    };
+    let cancelled = found("cancelled.py", &[])?;
+    ensure!(
+        matches!(cancelled.as_slice(), [(id, it)] if id == "cancelled-but-waits" && it["count"] == 2),
+        "{cancelled:?}"
+    );
+    let ids = |found: Vec<(String, Value)>| -> Vec<String> { found.into_iter().map(|(id, _)| id).collect() };
+    let named = ids(found("named_waits.py", &[])?);
+    ensure!(named == ["used-up", "used-up"], "{named:?}");
+    let slow = ids(found("named_waits.py", &["--slow", "0.001"])?);
+    ensure!(slow == ["used-up", "used-up", "slow-wait"], "{slow:?}");
     Ok(())
 }
 

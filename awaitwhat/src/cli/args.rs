@@ -175,7 +175,7 @@ pub struct SnapshotArgs {
     /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
     #[arg(long)]
     pub arguments: bool,
-    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
     #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
     pub slow: f64,
 }
@@ -234,7 +234,7 @@ pub struct TopArgs {
     /// Show what queries and commands are about, too, as in `ps`.
     #[arg(long)]
     pub arguments: bool,
-    /// Tell of waits that have lasted for so long: of those with a timeout, as it is known of no other ones.
+    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
     #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
     pub slow: f64,
 }
