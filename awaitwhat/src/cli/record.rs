@@ -78,8 +78,12 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
     let Written { bytes, why } = written;
     let place = place.display();
     if let Why::Failed(error) = why {
+        let kept = match bytes {
+            0 => String::new(),
+            _ => format!(" (the recording, of which {bytes} bytes are there, and can be reported)"),
+        };
         return Err(NotWritten {
-            place: format!("{place} (the recording, of which {bytes} bytes are there, and can be reported)"),
+            place: format!("{place}{kept}"),
             source: io::Error::other(error.clone()),
         }
         .into());
