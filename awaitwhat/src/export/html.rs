@@ -325,7 +325,7 @@ mod tests {
         };
         let text = of(&profile);
         let body = text.split_once("<body>").unwrap().1;
-        insta::assert_snapshot!(body.split_once("<svg").unwrap().0, @r#"
+        insta::assert_snapshot!(body.split_once("<svg").unwrap().0.trim(), @r#"
         <h1>What tasks await</h1>
         <h2>python3[4711] (CPython 3.14.10)</h2>
         <p>Traced for 10.0 s from 2026-01-02 03:04:05 UTC on: 990 samples, 9900 task visits, 10.0 tasks on average; threads with event loops: 1, each on a CPU 5.0 % of the time.</p>

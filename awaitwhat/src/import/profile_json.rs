@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use super::MAX_BYTES;
 use super::what::{self, shortened};
@@ -140,10 +141,10 @@ pub fn profile(bytes: &[u8]) -> Result<Saved, Error> {
         return Err(Error::NoProfile(what::is(bytes)));
     }
     // All of it is looked at before anything is kept.
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(Error::NoJson)?;
-    let Ok(Schema { schema }) = serde_json::from_str(text) else {
-        return Err(Error::NoProfile(what::json(text)));
-    };
+    let Schema { schema } = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => Error::NoProfile(what::json(text)),
+        Category::Io | Category::Syntax | Category::Eof => Error::NoJson(error),
+    })?;
     match &*schema {
         profile_json::SCHEMA => Ok(Saved {
             kind: Kind::Single,

@@ -23,6 +23,8 @@ pub struct Diff {
     pub after: Profile,
     /// Lines of the earlier one that were changed for that, by the line that took their place.
     moved: HashMap<Place, u32>,
+    /// What one visit stands for in the earlier and in the later one: a mean number of tasks.
+    visits: [f64; 2],
 }
 
 /// How much there was of something.
@@ -84,7 +86,12 @@ impl Diff {
             stack: renamed_stack(&chain.stack, &renamed),
             ..chain
         }));
-        Self { before, after, moved }
+        Self {
+            visits: [visit(&before), visit(&after)],
+            before,
+            after,
+            moved,
+        }
     }
 
     /// How the await points have changed, the most first.
@@ -143,11 +150,17 @@ impl Diff {
             )
         };
         let side = |profile: &Profile| {
+            // Of all states at once: a file may have millions of chains.
+            let mut sums: HashMap<ChainState, f64> = HashMap::new();
+            for chain in &profile.chains {
+                *sums.entry(chain.state).or_default() += chain.task_seconds;
+            }
+            let whole = |state| sums.get(&state).copied().unwrap_or_default();
             let amount = |chain: Chain| {
                 let amount = Amount {
                     task_seconds: chain.task_seconds,
                     mean_tasks: ratio(chain.task_seconds, profile.duration_seconds),
-                    share: ratio(chain.task_seconds, profile.task_seconds(chain.state)),
+                    share: ratio(chain.task_seconds, whole(chain.state)),
                     answers: chain.answers,
                 };
                 (key(&chain), (chain, amount))
@@ -179,21 +192,24 @@ impl Diff {
 
     /// How far two means may differ by chance; `more` is added to the variance of their difference.
     fn margin(&self, before: Amount, after: Amount, more: f64) -> f64 {
-        let variance =
-            sampled(&self.before, before.mean_tasks) + sampled(&self.after, after.mean_tasks) + more;
+        let [then, now] = self.visits;
+        let variance = sampled(then, before.mean_tasks) + sampled(now, after.mean_tasks) + more;
         ERRORS * variance.sqrt()
+    }
+}
+
+/// What one visit stands for: a mean number of tasks. Where there was none, whoever was there may have been missed in one look.
+fn visit(profile: &Profile) -> f64 {
+    match profile.task_visits {
+        0 => ratio(1.0, profile.samples as f64),
+        // A profile has fewer visits than 2^53.
+        visits => ratio(profile.mean_tasks(), visits as f64),
     }
 }
 
 /// The variance of a mean number of tasks that was found by visits, as if each told of another wait. Where waits are longer than the time between two
 /// visits it is less.
-fn sampled(profile: &Profile, mean: f64) -> f64 {
-    // What one visit stands for. Whoever was never met may have been missed in one look.
-    let visit = match profile.task_visits {
-        0 => ratio(1.0, profile.samples as f64),
-        // A profile has fewer visits than 2^53.
-        visits => ratio(profile.mean_tasks(), visits as f64),
-    };
+fn sampled(visit: f64, mean: f64) -> f64 {
     visit * mean.max(visit)
 }
 
