@@ -13,6 +13,7 @@ pub mod cli;
 pub mod core_file;
 pub mod decode;
 pub mod export;
+pub mod file_kinds;
 pub mod findings;
 pub mod graph;
 pub mod import;

@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 mod profile_json;
-mod what;
 
 pub use profile_json::{Error, Kind, Saved, profile};
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::MAX_BYTES;
-use super::what::{self, shortened};
 use crate::export::{profile_json, survey_json};
+use crate::file_kinds::{self, shortened};
 use crate::origin::{Origin, Rank};
 use crate::profile::{Chain, ChainState, Process, Profile};
 use crate::resource::{Resource, ResourceKind};
@@ -136,13 +136,13 @@ pub fn profile(bytes: &[u8]) -> Result<Saved, Error> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::TooLarge);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::NoProfile(what::is(bytes)))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::NoProfile(file_kinds::of(bytes)))?;
     if !text.trim_start().starts_with(['{', '[']) {
-        return Err(Error::NoProfile(what::is(bytes)));
+        return Err(Error::NoProfile(file_kinds::of(bytes)));
     }
     // All of it is looked at before anything is kept.
     let Schema { schema } = serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => Error::NoProfile(what::json(text)),
+        Category::Data => Error::NoProfile(file_kinds::json(text)),
         Category::Io | Category::Syntax | Category::Eof => Error::NoJson(error),
     })?;
     match &*schema {
@@ -154,7 +154,7 @@ pub fn profile(bytes: &[u8]) -> Result<Saved, Error> {
         other if other.starts_with("awaitwhat.profile/") || other.starts_with("awaitwhat.profiles/") => {
             Err(Error::Version(shortened(other)))
         }
-        _ => Err(Error::NoProfile(what::json(text))),
+        _ => Err(Error::NoProfile(file_kinds::json(text))),
     }
 }
 

@@ -9,7 +9,6 @@ mod bytes;
 mod decode;
 mod encode;
 mod entry;
-mod foreign;
 mod lane;
 mod passes;
 mod read;

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use super::block::{Blocks, Kind, MAGIC, NoBlock, PREFACE};
 use super::bytes::Malformed;
 use super::decode::{Decoder, Told};
-use super::foreign::what_is;
 use super::{Header, Target, Trailer, VERSION};
 use crate::budget::{Budget, SUMS_BYTES};
+use crate::file_kinds;
 use crate::profile::{Observation, Profile, Sums};
 use crate::survey::Refusals;
 
@@ -137,7 +137,7 @@ fn preface(input: &mut impl Read) -> Result<(), Error> {
                 .take((BEGINNING - PREFACE) as u64)
                 .read_to_end(&mut beginning);
             rest.map_err(Error::Unreadable)?;
-            Err(Error::Foreign(what_is(&beginning)))
+            Err(Error::Foreign(file_kinds::of(&beginning)))
         }
     }
 }

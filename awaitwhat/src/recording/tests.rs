@@ -445,7 +445,7 @@ fn versions_and_files_of_other_kinds_are_told_apart() {
     let error = read_whole(&bytes).unwrap_err();
     assert!(matches!(error, Error::Version { found: 2 }), "{error:?}");
     let error = read_whole(b"{\"schema\":\"awaitwhat.profile/1\",\"pid\":1}").unwrap_err();
-    insta::assert_snapshot!(error, @"it is no recording: it is a result of awaitwhat as JSON (schema awaitwhat.profile/1), and can be shown as it is");
+    insta::assert_snapshot!(error, @r#"it is no recording: it is a profile, as `trace --format json` writes it (schema "awaitwhat.profile/1")"#);
 }
 
 #[test]

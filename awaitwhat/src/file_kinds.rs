@@ -8,14 +8,26 @@ const MAX_CITED: usize = 200;
 const MAX_LOOK: usize = 4096;
 
 /// How files begin that are no text.
-const BEGINNINGS: [(&[u8], &str); 6] = [
+const BEGINNINGS: [(&[u8], &str); 12] = [
     (
         b"\x1f\x8b",
         "a file that gzip has compressed (perhaps a profile for pprof)",
     ),
     (b"\x28\xb5\x2f\xfd", "a file that zstd has compressed"),
-    (b"\x7fELF", "a program, a library or a core file (ELF)"),
+    (b"\xfd7zXZ\0", "a file that xz has compressed"),
+    (b"BZh", "a file that bzip2 has compressed"),
+    (
+        b"\x8eawait\r\n",
+        "a recording (`awaitwhat report -f json` makes a profile of it)",
+    ),
+    (
+        b"\x8eawait\n",
+        "a recording whose ends of lines were changed: copy it as binary",
+    ),
+    (b"%PDF", "a document (PDF)"),
     (b"\x89PNG", "a picture (PNG)"),
+    (b"PAR1", "a table (Parquet)"),
+    (b"PERFILE2", "a recording of perf"),
     (b"PK\x03\x04", "an archive (zip)"),
     (b"SQLite format 3\0", "a database (SQLite)"),
 ];
@@ -30,14 +42,17 @@ struct Keys {
     events: Option<serde::de::IgnoredAny>,
 }
 
-/// Says what bytes are that are no JSON of awaitwhat.
-pub(super) fn is(bytes: &[u8]) -> String {
+/// Says what a file is that begins with these bytes, or is them.
+pub fn of(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "an empty file".to_owned();
+    }
+    if let Some(rest) = bytes.strip_prefix(b"\x7fELF") {
+        return elf(rest).to_owned();
+    }
     let beginning = BEGINNINGS.iter().find(|(start, _)| bytes.starts_with(start));
     if let Some((_, what)) = beginning {
         return (*what).to_owned();
-    }
-    if bytes.is_empty() {
-        return "an empty file".to_owned();
     }
     let head = bytes.get(..MAX_LOOK).unwrap_or(bytes);
     // A character may be cut in two at the end.
@@ -48,12 +63,45 @@ pub(super) fn is(bytes: &[u8]) -> String {
     if !is_text || head.contains(&0) {
         return "a binary file".to_owned();
     }
-    text(&String::from_utf8_lossy(head)).to_owned()
+    text(&String::from_utf8_lossy(head))
 }
 
-/// What a text is that is no JSON, by how it begins.
-fn text(head: &str) -> &'static str {
+/// What an ELF file is, by its type in its own byte order (elf(5)); without the four bytes that it begins with.
+fn elf(rest: &[u8]) -> &'static str {
+    let kind = match (rest.get(1), rest.get(12..14)) {
+        (Some(1), Some(kind)) => u16::from_le_bytes([kind[0], kind[1]]),
+        (Some(2), Some(kind)) => u16::from_be_bytes([kind[0], kind[1]]),
+        _ => 0,
+    };
+    match kind {
+        2 | 3 => "a program or a library (ELF)",
+        4 => "a core file (ELF)",
+        _ => "an object file (ELF)",
+    }
+}
+
+/// What a text is, by how it begins.
+fn text(head: &str) -> String {
     let start = head.trim_start();
+    if start.starts_with(['{', '[']) {
+        return beginning_of_json(start);
+    }
+    text_without_json(start).to_owned()
+}
+
+/// What JSON is that may be cut: our own documents begin with their schema.
+fn beginning_of_json(start: &str) -> String {
+    let schema = start
+        .strip_prefix("{\"schema\":\"")
+        .and_then(|rest| rest.split_once('"'))
+        .map(|(schema, _)| schema);
+    match schema {
+        Some(schema) => of_schema(&shortened(schema)),
+        None => "JSON".to_owned(),
+    }
+}
+
+fn text_without_json(start: &str) -> &'static str {
     let is = |beginning: &str| {
         let start = start.get(..beginning.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(beginning))
@@ -83,7 +131,7 @@ fn is_folded(line: &str) -> bool {
 }
 
 /// Says what a JSON document is that is no profile of awaitwhat: what it says of itself.
-pub(super) fn json(text: &str) -> String {
+pub fn json(text: &str) -> String {
     let Ok(keys) = serde_json::from_str::<Keys>(text) else {
         return "JSON, but no object of a sensible depth".to_owned();
     };
@@ -91,10 +139,7 @@ pub(super) fn json(text: &str) -> String {
         |value: &Option<serde_json::Value>| value.as_ref().and_then(|it| it.as_str().map(str::to_owned));
     let word = |value: &Option<serde_json::Value>| word(value).map(|it| shortened(&it));
     match (word(&keys.schema), word(&keys.foreign)) {
-        (Some(schema), _) => known(&schema).map_or_else(
-            || format!("JSON of the schema {schema:?}"),
-            |what| format!("{what} (schema {schema:?})"),
-        ),
+        (Some(schema), _) => of_schema(&schema),
         (None, Some(schema)) if schema.contains("speedscope") => "a profile for speedscope".to_owned(),
         (None, Some(schema)) => format!("JSON of the schema {schema:?}"),
         (None, None) if keys.events.is_some() => "a trace for Chrome or Perfetto".to_owned(),
@@ -102,8 +147,15 @@ pub(super) fn json(text: &str) -> String {
     }
 }
 
+fn of_schema(schema: &str) -> String {
+    match known(schema) {
+        Some(what) => format!("{what} (schema {schema:?})"),
+        None => format!("JSON of the schema {schema:?}"),
+    }
+}
+
 /// A text that an error cites, cut where it is long: errors cite what is in a file, and that may be anything.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_CITED) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
@@ -114,6 +166,7 @@ pub(super) fn shortened(text: &str) -> String {
 fn known(schema: &str) -> Option<&'static str> {
     let (name, _) = schema.split_once('/')?;
     Some(match name {
+        "awaitwhat.profile" | "awaitwhat.profiles" => "a profile, as `trace --format json` writes it",
         "awaitwhat.snapshot" => "a snapshot of one moment, as `ps --json` writes it",
         "awaitwhat.snapshots" => "snapshots of several processes, as `ps --json` writes them",
         "awaitwhat.graph" => "a graph of one moment, as `graph` writes it",
@@ -128,13 +181,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn elf_files_are_of_several_kinds() {
+        let mut core = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0>\0".to_vec();
+        assert_eq!(of(&core), "a core file (ELF)");
+        core[16] = 3;
+        assert_eq!(of(&core), "a program or a library (ELF)");
+        core.truncate(5);
+        assert_eq!(of(&core), "an object file (ELF)");
+    }
+
+    #[test]
     fn files_are_called_what_they_are() {
-        let cases: [(&[u8], &str); 12] = [
+        let cases: [(&[u8], &str); 16] = [
             (b"", "an empty file"),
             (b" \n", "a file of nothing but white space"),
             (b"\x1f\x8b\x08\0", "gzip"),
             (b"\x7fELF\x02", "ELF"),
             (b"a\0b", "a binary file"),
+            (b"\x8eawait\r\n\x01", "a recording (`awaitwhat report"),
+            (b"{\"a\": 1", "JSON"),
+            (
+                b"{\"schema\":\"awaitwhat.profile/1\",\"pid\":1",
+                "a profile, as `trace --format json` writes it (schema \"awaitwhat.profile/1\")",
+            ),
+            (b"{\"schema\":\"\x1b[31m\"", "JSON of the schema \"\\u{1b}[31m\""),
             (b"\xff\xfe{", "a binary file"),
             (b"<?xml version='1.0'?>", "SVG"),
             (b"\n<!DOCTYPE HTML>", "HTML"),
@@ -144,11 +214,11 @@ mod tests {
             (b"PK\x03\x04", "zip"),
         ];
         for (bytes, what) in cases {
-            assert!(is(bytes).contains(what), "{bytes:?}: {}", is(bytes));
+            assert!(of(bytes).contains(what), "{bytes:?}: {}", of(bytes));
         }
         let mut long = "\u{e4}".repeat(MAX_LOOK);
         long.insert(0, 'a');
-        assert_eq!(is(long.as_bytes()), "a text that is no JSON");
+        assert_eq!(of(long.as_bytes()), "a text that is no JSON");
     }
 
     #[test]
