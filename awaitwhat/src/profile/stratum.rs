@@ -9,6 +9,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::account::TaskId;
 use super::weights::Weights;
 use crate::chains::ChainId;
@@ -175,7 +177,7 @@ pub(super) struct Stratum {
     previous: Option<Pass>,
     /// Passes begun.
     passes: u64,
-    visits: HashMap<Address, Visit>,
+    visits: HashMap<Address, Visit, RandomState>,
     /// Tasks that the pass that goes on was the first to meet.
     first: Vec<TaskId>,
     /// What ran when the current slice began, until its record comes.
