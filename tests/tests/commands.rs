@@ -13,6 +13,7 @@ use awaitwhat_tests::output::Profile;
 use awaitwhat_tests::processes::{children_with, wait_for_end, wait_until};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::{self, says};
+use awaitwhat_tests::trace::Trace;
 use awaitwhat_tests::trials::{self, trial};
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use serde_json::Value;
 /// One trial of an interpreter.
 type Check = fn(&Python) -> anyhow::Result<()>;
 
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("terminal_is_safe", terminal_is_safe),
     ("json_is_valid", json_is_valid),
     ("graphs_and_answers_are_json", graphs_and_answers_are_json),
@@ -29,6 +30,10 @@ const CHECKS: [(&str, Check); 9] = [
     ("tree_draws_cycles", tree_draws_cycles),
     ("trace_files", trace_files),
     ("trace_starts_program", trace_starts_program),
+    (
+        "trace_tells_what_there_is_so_far",
+        trace_tells_what_there_is_so_far,
+    ),
     ("doctor_is_content", doctor_is_content),
 ];
 
@@ -440,6 +445,36 @@ fn trace_files(python: &Python) -> anyhow::Result<()> {
         "not an SVG file"
     );
     ensure!(svg.contains("innermost"), "the chain is not in the flame graph");
+    Ok(())
+}
+
+/// `trace` shows its summary again and again, and when it is asked by a signal; each is as if it had ended then.
+fn trace_tells_what_there_is_so_far(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "coroutines.py", &[])?;
+    let pid = target.pid.to_string();
+    let shown = written(&["trace", "-p", &pid, "-d", "4", "--interval", "1"])?;
+    let seconds: Vec<f64> = shown
+        .lines()
+        .filter_map(|line| line.split_once("traced for ")?.1.strip_suffix(" s"))
+        .map(|seconds| Ok(seconds.parse()?))
+        .collect::<anyhow::Result<_>>()?;
+    ensure!(seconds.len() > 1 && seconds.is_sorted(), "{seconds:?}: {shown}");
+    let whole = shown.matches("1.0 tasks on average").count();
+    ensure!(whole == seconds.len(), "tasks are missing in {shown}");
+
+    let mut trace = Trace::start(&["-p", &pid, "-d", "600", "-f", "json"])?;
+    trace.wait_for(target.pid)?;
+    trace.signal("USR1")?;
+    trace.wait_for(target.pid)?;
+    trace.interrupt()?;
+    let outcome = trace.outcome()?;
+    ensure!(
+        outcome.stderr.matches("Await points").count() == 1,
+        "{}",
+        outcome.stderr
+    );
+    let profile: Profile = serde_json::from_str(&outcome.stdout)?;
+    ensure!(profile.chains.len() == 1, "{profile:?}");
     Ok(())
 }
 

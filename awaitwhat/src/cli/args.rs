@@ -356,6 +356,9 @@ pub struct TraceArgs {
     /// Samples per second.
     #[arg(short, long, value_name = "HZ", default_value_t = 99)]
     pub rate: u32,
+    /// Show the summary of what there is so far, again and again, after so many seconds. SIGUSR1 shows it at any time.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub interval: Option<f64>,
     #[command(flatten)]
     pub form: FormArgs,
     /// A program to start and trace. When the time is over before it ends, it is terminated (SIGTERM).

@@ -26,6 +26,8 @@ const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// From how many seconds on a wait is slow where nothing else is said, and what makes sense.
 pub const SLOW: f64 = 10.0;
 const SLOW_RANGE: std::ops::RangeInclusive<f64> = 0.001..=31_536_000.0;
+/// Times between two interim summaries that make sense, in seconds.
+const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
@@ -50,6 +52,8 @@ pub enum Error {
     Every(f64),
     #[error("--rate {0} is out of range: choose {lowest} to {highest} samples per second", lowest = RATES.start(), highest = RATES.end())]
     Rate(u32),
+    #[error("--interval {0} is out of range: choose {lowest} to {highest} seconds", lowest = INTERVALS.start(), highest = INTERVALS.end())]
+    Interval(f64),
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
     Duration(f64),
     #[error("--budget {0} is out of range: choose {lowest} to {highest} microseconds", lowest = BUDGETS.start(), highest = BUDGETS.end())]
@@ -101,6 +105,8 @@ pub enum Target {
 pub struct TraceConfig {
     pub target: Target,
     pub options: TraceOptions,
+    /// How often what there is so far is shown.
+    pub interval: Option<Duration>,
     pub form: Form,
 }
 
@@ -156,6 +162,7 @@ impl TraceConfig {
             options.duration = Some(DEFAULT_DURATION);
         }
         Ok(Self {
+            interval: args.interval.map(interval).transpose()?,
             form: Form::new(args.form, options.reading.max_frames)?,
             options,
             target,
@@ -177,6 +184,7 @@ impl TraceConfig {
             by: By::AwaitPoint,
         };
         Ok(Self {
+            interval: None,
             form: Form::new(form, options.reading.max_frames)?,
             options,
             target,
@@ -339,6 +347,14 @@ fn target(args: &SelectionArgs, program: Vec<OsString>) -> Result<Target, Error>
             arguments: program.collect(),
             subprocesses: args.subprocesses,
         }),
+    }
+}
+
+fn interval(seconds: f64) -> Result<Duration, Error> {
+    if INTERVALS.contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Error::Interval(seconds))
     }
 }
 

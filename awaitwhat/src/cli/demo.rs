@@ -79,7 +79,7 @@ async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)>
         duration: Some(DURATION),
         just_started: false,
     };
-    let trace = trace::trace(&selection, &options, None, pending::<()>()).await?;
+    let trace = trace::trace(&selection, &options, None, None, pending::<()>()).await?;
     let profile = trace.survey.targets.into_iter().next();
     snapshot.zip(profile).context("the demo program is gone")
 }

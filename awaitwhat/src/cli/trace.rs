@@ -4,11 +4,16 @@ use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anstream::StripStream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::SIGUSR1;
 use tokio::process::Command;
+use tokio::sync::mpsc;
 
 use super::args::{By, Format};
 use super::config::{self, Form, Target, TraceConfig};
@@ -24,7 +29,7 @@ use crate::privileges::{self, Set};
 use crate::profile::Profile;
 use crate::recording::{self, Written};
 use crate::selection::Selection;
-use crate::session::{self, Progress, Trace, TraceOptions};
+use crate::session::{self, Interim, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
 use crate::view::{summary, survey};
 
@@ -40,12 +45,23 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
         .transpose()?;
     let reserve = file.as_ref().map_or(Set::empty(), OutputFile::reserve);
     let mut signals = Signals::catch()?;
+    // From here on this signal asks for what there is so far.
+    let is_asked_for = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&is_asked_for))?;
     match &config.target {
         Target::Processes(selection) => {
             privileges::only_read(reserve);
             let shape = Shape::of(selection, &config.form);
             let (place, recording) = record::parted(to_record, &config, selection);
-            let traced = trace(selection, &config.options, recording, signals.received()).await;
+            let show = ShowSoFar::of(&config, shape, is_asked_for);
+            let traced = trace(
+                selection,
+                &config.options,
+                recording,
+                Some(show),
+                signals.received(),
+            )
+            .await;
             privileges::only(reserve);
             let trace = traced?;
             signals.release();
@@ -69,8 +85,14 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
             };
             let shape = Shape::of(&selection, &config.form);
             let (place, recording) = record::parted(to_record, &config, &selection);
-            let traced =
-                trace_program(&mut program, &mut signals, &selection, &config.options, recording).await;
+            let show = ShowSoFar::of(&config, shape, is_asked_for);
+            let stop = async {
+                tokio::select! {
+                    _ = signals.received() => {}
+                    _ = program.ended() => {}
+                }
+            };
+            let traced = trace(&selection, &config.options, recording, Some(show), stop).await;
             // Before anything is written, which takes as long as its reader likes, and also when something failed.
             let ending = program.terminate(&mut signals).await;
             privileges::only(reserve);
@@ -179,21 +201,41 @@ impl Outcome {
     }
 }
 
-/// Traces a program that was started here until the time is over, it ends, or the user has seen enough.
-async fn trace_program(
-    program: &mut Program,
-    signals: &mut Signals,
-    selection: &Selection,
-    options: &TraceOptions,
-    recording: Option<recording::Options>,
-) -> anyhow::Result<Trace> {
-    let stop = async {
-        tokio::select! {
-            _ = signals.received() => {}
-            _ = program.ended() => {}
+/// How it is shown what there is so far.
+pub(super) struct ShowSoFar<'a> {
+    interim: Interim,
+    shape: Shape,
+    form: &'a Form,
+}
+
+impl<'a> ShowSoFar<'a> {
+    fn of(config: &'a TraceConfig, shape: Shape, is_asked_for: Arc<AtomicBool>) -> Self {
+        Self {
+            interim: Interim {
+                every: config.interval,
+                is_asked_for,
+            },
+            shape,
+            form: &config.form,
         }
-    };
-    trace(selection, options, recording, stop).await
+    }
+
+    /// Shows people what there is so far: on standard error where standard output is for machines.
+    fn show(&self, so_far: Trace) -> anyhow::Result<()> {
+        let result = Outcome::new(so_far, self.shape);
+        let is_for_machines = self.form.output.is_none() && !is_for_people(self.form.format);
+        if is_for_machines {
+            let mut stderr = anstream::stderr().lock();
+            render(&result, Format::Summary, self.form, None, &mut stderr)?;
+            writeln!(stderr)?;
+        } else {
+            let mut stdout = people_stdout();
+            render(&result, Format::Summary, self.form, stdout_width(), &mut stdout)?;
+            writeln!(stdout)?;
+            stdout.flush()?;
+        }
+        Ok(())
+    }
 }
 
 /// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
@@ -204,6 +246,7 @@ pub(super) async fn trace(
     selection: &Selection,
     options: &TraceOptions,
     recording: Option<recording::Options>,
+    show_so_far: Option<ShowSoFar<'_>>,
     stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
@@ -214,7 +257,30 @@ pub(super) async fn trace(
         family::hint(without_tasks(trace, &wanted), &wanted, &reading);
     };
     let progress = move |progress| show(&shown, progress);
-    let trace = session::trace(selection, options, recording, stop, progress, afterwards).await;
+    // Whoever reads slowly gets fewer of them.
+    let (sender, mut received) = mpsc::channel(1);
+    let so_far = move |so_far| drop(sender.try_send(so_far));
+    let interim = show_so_far
+        .as_ref()
+        .map(|it| it.interim.clone())
+        .unwrap_or_default();
+    let told = (interim, so_far);
+    let mut traced = pin!(session::trace(
+        selection, options, recording, stop, progress, told, afterwards
+    ));
+    let show = |so_far| {
+        let shown = show_so_far.as_ref();
+        shown.map_or(Ok(()), |it| bar.suspend(|| it.show(so_far)))
+    };
+    let trace = loop {
+        tokio::select! {
+            trace = &mut traced => break trace,
+            Some(so_far) = received.recv() => show(so_far)?,
+        }
+    };
+    if let Ok(so_far) = received.try_recv() {
+        show(so_far)?;
+    }
     // Also where it could not begin.
     bar.finish_and_clear();
     Ok(trace?)

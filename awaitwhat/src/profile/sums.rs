@@ -154,6 +154,15 @@ impl Sums {
         }
     }
 
+    /// The same, as if the period was over when its loops were seen last: no look has been made for that, as one is at the end.
+    pub fn settle_as_seen(&mut self) {
+        if self.end.is_none() {
+            let seen = self.account.duration();
+            self.settle();
+            self.end = Some((seen, false));
+        }
+    }
+
     /// What counts is what comes from here on. What was known stays known, and whatever was seen until now is taken to have lasted until now.
     pub fn begin_period(&mut self) {
         let chains = self.looks.iter().flatten().map(|(chain, _)| *chain);
@@ -286,5 +295,89 @@ impl Sums {
             losses,
             target_exited,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awaitwhat_common::plan::LoopId;
+    use awaitwhat_common::status::SliceStatus;
+
+    use super::*;
+    use crate::decode::Origin;
+    use crate::memory::Address;
+    use crate::profile::{ChainState, TaskId};
+    use crate::snapshot::Stack;
+    use crate::testing::frame;
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    fn origin(at_ms: u64) -> Origin {
+        Origin {
+            event_loop: LoopId { tid: 7, slot: 0 },
+            pid: 7,
+            in_context: false,
+            time: at_ms * MILLISECOND,
+            runtime: 0,
+            pass: 1,
+        }
+    }
+
+    fn profile(sums: Sums) -> Profile {
+        let process = Process {
+            pid: 7,
+            command: "python3".to_owned(),
+            python: "3.14.10".to_owned(),
+        };
+        sums.into_profile(process, jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_there_is_so_far_ends_with_the_last_look() {
+        let mut sums = Sums::new(&Budget::new(1 << 20));
+        let chain = ChainId::of_parts(0, 0);
+        sums.take(Observation::Chain {
+            chain,
+            look: Look {
+                stack: Stack::from([frame("work", "/srv/app.py", 1)]),
+                state: ChainState::Waiting,
+                terminal: None,
+                resource: None,
+            },
+        });
+        sums.take(Observation::Met {
+            origin: origin(0),
+            task: TaskId {
+                address: Address(0x10),
+                coroutine: Address(0x20),
+                name: Address(0x30),
+            },
+            is_running: false,
+            chain,
+        });
+        let slices = [SliceStatus::PassComplete, SliceStatus::Unchanged];
+        for (at_ms, status) in [0, 200].into_iter().zip(slices) {
+            sums.take(Observation::Tick { at_ms });
+            let origin = origin(at_ms);
+            sums.take(Observation::Slice { origin, status });
+        }
+        // By then nobody has looked again.
+        sums.take(Observation::Tick { at_ms: 290 });
+        let mut so_far = sums.clone();
+        so_far.settle_as_seen();
+        let so_far = profile(so_far);
+        assert_eq!((so_far.duration_seconds, so_far.mean_tasks()), (0.2, 1.0));
+        assert!(!so_far.target_exited);
+        sums.take(Observation::Slice {
+            origin: origin(400),
+            status: SliceStatus::Unchanged,
+        });
+        sums.take(Observation::End(End {
+            at: 400 * MILLISECOND,
+            has_exited: false,
+            retired: Vec::new(),
+        }));
+        let whole = profile(sums);
+        assert_eq!((whole.duration_seconds, whole.mean_tasks()), (0.4, 1.0));
     }
 }

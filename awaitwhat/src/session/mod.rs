@@ -37,6 +37,7 @@ use std::ops::RangeInclusive;
 use std::panic;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub use post_mortem::{Lack, PostMortem, post_mortem};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
+use tracer::Told;
 pub use watcher::Watcher;
 
 /// How a target is read.
@@ -102,6 +104,15 @@ pub struct Progress {
     pub samples: u64,
     /// Tasks in the last complete pass.
     pub tasks: u64,
+}
+
+/// When a trace tells what it has found so far.
+#[derive(Clone, Debug, Default)]
+pub struct Interim {
+    /// Again and again, after so long.
+    pub every: Option<Duration>,
+    /// Whenever somebody sets this, which is taken back then.
+    pub is_asked_for: Arc<AtomicBool>,
 }
 
 /// Why a target could not be read.
@@ -167,7 +178,8 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 /// Reads the tasks of the processes of `selection` again and again, until the time is over, `stop` is ready, or all have ended.
 ///
 /// That happens in a thread of its own, which is told to stop when what is returned here is dropped. In it, `afterwards` is told what came of it, and
-/// may still look at processes; the thread that this is called from may not any more. Where there is a `recording`, all that is seen is written to it, too.
+/// may still look at processes; the thread that this is called from may not any more. Meanwhile `progress` is told how far it has come, and `so_far` what there
+/// would be to show if it ended now, when `interim` says so. Where there is a `recording`, all that is seen is written to it, too.
 ///
 /// # Errors
 /// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
@@ -177,6 +189,7 @@ pub async fn trace(
     recording: Option<recording::Options>,
     stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
+    (interim, so_far): (Interim, impl FnMut(Trace) + Send + 'static),
     afterwards: impl FnOnce(&Result<Trace, Error>) + Send + 'static,
 ) -> Result<Trace, Error> {
     let loops = match selection.single() {
@@ -186,12 +199,17 @@ pub async fn trace(
     let (selection, options) = (selection.clone(), options.clone());
     let (stopper, stopped) = mpsc::channel();
     let (done, mut is_done) = oneshot::channel::<()>();
+    let told = Told {
+        progress,
+        interim,
+        so_far,
+    };
     let work = thread::Builder::new().name("tracer".to_owned()).spawn(move || {
         // Dropped when all is done, also by a panic.
         let _done = done;
         privileges::only_read(privileges::Set::empty());
         let trace = load(&options.reading, loops)
-            .and_then(|capture| tracer::trace(capture, &selection, &options, recording, &stopped, progress));
+            .and_then(|capture| tracer::trace(capture, &selection, &options, recording, &stopped, told));
         afterwards(&trace);
         trace
     });

@@ -441,6 +441,14 @@ impl Traced {
         retired
     }
 
+    /// The profile that there would be if the target was looked at no longer: of the time until it was seen last.
+    pub(super) fn so_far(&self) -> Profile {
+        let mut sums = self.room.sums.clone();
+        sums.take(Observation::Lost(self.observer.losses.clone()));
+        sums.settle_as_seen();
+        sums.into_profile(process_of(&self.observer), self.started_at)
+    }
+
     /// Looks at the target no longer, and tells that.
     pub(super) fn finish(mut self, capture: &mut Capture, end: End) -> Finished {
         let at = self.room.now();
@@ -477,6 +485,12 @@ pub(super) struct Finished {
 }
 
 impl Finished {
+    /// As [`Finished::into_profile`], which may follow.
+    pub(super) fn so_far(&self) -> Profile {
+        let sums = self.room.sums.clone();
+        sums.into_profile(self.process.clone(), self.started_at)
+    }
+
     pub(super) fn into_profile(self) -> Profile {
         self.room.sums.into_profile(self.process, self.started_at)
     }

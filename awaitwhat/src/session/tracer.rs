@@ -1,6 +1,7 @@
 //! A profile of each target: samples of both kinds for a while, summed up as they come.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,14 +10,14 @@ use super::attach_error::AttachError;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Finished, Traced};
-use super::{Error, Progress, Trace, TraceOptions};
+use super::{Error, Interim, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
 use crate::profile::{Observation, Process, Profile};
 use crate::recording::{self, Recorder};
 use crate::selection::{Candidate, Reason, Selection};
-use crate::survey::Survey;
+use crate::survey::{Refusals, Survey};
 
 /// How often a program that was just started is looked at until it is ready.
 const RETRY: Duration = Duration::from_millis(5);
@@ -41,7 +42,7 @@ pub(super) fn trace(
     options: &TraceOptions,
     recording: Option<recording::Options>,
     stop: &Receiver<()>,
-    progress: impl FnMut(Progress),
+    told: Told<impl FnMut(Progress), impl FnMut(Trace)>,
 ) -> Result<Trace, Error> {
     let mut tracer = Tracer {
         capture,
@@ -53,11 +54,12 @@ pub(super) fn trace(
         options,
         recorder: recording.map(Recorder::begin),
         stop,
-        progress,
+        told,
         started: Instant::now(),
         started_at: jiff::Timestamp::now(),
         searched: Instant::now(),
-        told: Instant::now(),
+        told_progress: Instant::now(),
+        told_so_far: Instant::now(),
     };
     if tracer.find_first()? {
         tracer.run()?;
@@ -65,7 +67,14 @@ pub(super) fn trace(
     tracer.finish()
 }
 
-struct Tracer<'a, P> {
+/// What is told while a trace goes on, and when.
+pub(super) struct Told<P, S> {
+    pub(super) progress: P,
+    pub(super) interim: Interim,
+    pub(super) so_far: S,
+}
+
+struct Tracer<'a, P, S> {
     capture: Capture,
     selection: &'a Selection,
     roster: Roster<'a>,
@@ -77,16 +86,17 @@ struct Tracer<'a, P> {
     options: &'a TraceOptions,
     recorder: Option<Recorder>,
     stop: &'a Receiver<()>,
-    progress: P,
+    told: Told<P, S>,
     started: Instant,
     started_at: jiff::Timestamp,
     /// When processes were last looked for.
     searched: Instant,
-    /// When progress was last told.
-    told: Instant,
+    /// When progress was last told, and what there is so far.
+    told_progress: Instant,
+    told_so_far: Instant,
 }
 
-impl<P: FnMut(Progress)> Tracer<'_, P> {
+impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
     /// Attaches to those that are there; to a program that was just started as soon as it can be read. False where it was stopped
     /// before.
     fn find_first(&mut self) -> Result<bool, Error> {
@@ -144,6 +154,7 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
         // What it takes to start is no part of the period.
         self.started = Instant::now();
         self.started_at = jiff::Timestamp::now();
+        self.told_so_far = self.started;
         self.first_passes()?;
         let period = Duration::from_secs(1) / self.options.rate_hz;
         let begun = Instant::now();
@@ -178,8 +189,11 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             .map(|(pid, _)| *pid)
             .collect();
         ended.into_iter().for_each(|pid| self.end(pid));
-        if self.told.elapsed() >= PROGRESS {
+        if self.told_progress.elapsed() >= PROGRESS {
             self.tell_progress();
+        }
+        if self.is_due() {
+            self.tell_so_far();
         }
         self.for_each(|target, capture, options| target.keep_up(capture, options))?;
         if self.sums.is_used_up() {
@@ -192,16 +206,53 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
     }
 
     fn tell_progress(&mut self) {
-        self.told = Instant::now();
+        self.told_progress = Instant::now();
         let each = self.targets.values().map(|(_, target)| target.progress());
         let (samples, tasks) = each.fold((0, 0), |(samples, tasks), (more, others)| {
             (samples + more, tasks + others)
         });
-        (self.progress)(Progress {
+        (self.told.progress)(Progress {
             elapsed: self.started.elapsed(),
             samples,
             tasks,
         });
+    }
+
+    /// Whether it is to be told what there is so far.
+    fn is_due(&self) -> bool {
+        let Interim { every, is_asked_for } = &self.told.interim;
+        let is_over = every.is_some_and(|every| self.told_so_far.elapsed() >= every);
+        is_asked_for.swap(false, Ordering::Relaxed) || is_over
+    }
+
+    /// Tells what there would be to show if the trace ended now.
+    fn tell_so_far(&mut self) {
+        self.told_so_far = Instant::now();
+        let of_targets = self.targets.values();
+        let of_targets = of_targets.map(|(reason, target)| (*reason, target.so_far()));
+        let of_finished = self.finished.iter();
+        let of_finished = of_finished.map(|(reason, finished)| (*reason, finished.so_far()));
+        let profiles = of_targets.chain(of_finished).collect();
+        let so_far = Trace {
+            survey: Survey {
+                targets: self.shown(profiles),
+                refused: Refusals::default(),
+            },
+            started_at: self.started_at,
+            duration: self.started.elapsed(),
+            written: None,
+        };
+        (self.told.so_far)(so_far);
+    }
+
+    /// Those of the profiles that are shown, by process.
+    fn shown(&self, profiles: Vec<(Reason, Profile)>) -> Vec<Profile> {
+        let is_shown =
+            |(reason, profile): &(Reason, Profile)| self.selection.is_shown(*reason, profile.has_tasks());
+        let shown = profiles.into_iter().filter(is_shown);
+        let mut shown: Vec<Profile> = shown.map(|(_, profile)| profile).collect();
+        shown.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
+        shown
     }
 
     /// Visits every task once before time is divided into samples, so that even a short trace has seen all of them.
@@ -335,17 +386,9 @@ impl<P: FnMut(Progress)> Tracer<'_, P> {
             self.finished.push((reason, finished));
             self.fold();
         }
-        let mut profiles: Vec<Profile> = self
-            .finished
-            .drain(..)
-            .filter_map(|(reason, finished)| {
-                let profile = finished.into_profile();
-                self.selection
-                    .is_shown(reason, profile.has_tasks())
-                    .then_some(profile)
-            })
-            .collect();
-        profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
+        let finished = self.finished.drain(..);
+        let profiles = finished.map(|(reason, it)| (reason, it.into_profile())).collect();
+        let profiles = self.shown(profiles);
         let refused = self.roster.refused(profiles.is_empty())?;
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let recorder = self.recorder.as_ref();

@@ -66,6 +66,7 @@ async fn traced(selection: &Selection) -> Result<Profile> {
         duration: Some(DURATION),
         just_started: false,
     };
-    let trace = session::trace(selection, &options, None, pending::<()>(), |_| {}, |_| {}).await?;
+    let so_far = (session::Interim::default(), |_| {});
+    let trace = session::trace(selection, &options, None, pending::<()>(), |_| {}, so_far, |_| {}).await?;
     trace.survey.targets.into_iter().next().context("no profile")
 }
