@@ -142,6 +142,11 @@ impl Traced {
         (self.room.sums.samples(), self.room.sums.tasks() as u64)
     }
 
+    /// The next look is the last one.
+    pub(super) fn begin_end(&mut self) {
+        self.passes.make_all();
+    }
+
     /// Has every loop be walked whose thread rests, and has run since it was walked last.
     pub(super) fn walk_all(&mut self, capture: &mut Capture) -> Result<(), AttachError> {
         self.tell_losses();

@@ -371,6 +371,9 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
 
     /// Takes what is left, and sums up.
     fn finish(mut self) -> Result<Trace, Error> {
+        self.targets
+            .values_mut()
+            .for_each(|(_, target)| target.begin_end());
         // The targets may just have ended; then there is nothing left to take.
         let _ = self.look();
         let duration = self.started.elapsed();
