@@ -13,6 +13,9 @@ use crate::budget::Budget;
 use crate::chains::ChainId;
 use crate::snapshot::Losses;
 
+/// How long (ns) after the last look at a loop it is not looked at any more: the dearest passes are made more often.
+const LONG: u64 = 1_000_000_000;
+
 /// What one target comes to, so far.
 #[derive(Clone, Debug)]
 pub struct Sums {
@@ -157,7 +160,7 @@ impl Sums {
     /// The same, as if the period was over when its loops were seen last: no look has been made for that, as one is at the end.
     pub fn settle_as_seen(&mut self) {
         if self.end.is_none() {
-            let seen = self.account.duration();
+            let seen = self.seen();
             self.settle();
             self.end = Some((seen, false));
         }
@@ -166,18 +169,30 @@ impl Sums {
     /// What counts is what comes from here on. What was known stays known, and whatever was seen until now is taken to have lasted until now.
     pub fn begin_period(&mut self) {
         let chains = self.looks.iter().flatten().map(|(chain, _)| *chain);
+        let seen = self.seen();
         self.account.begin_period(chains);
         self.asked.begin_period(self.latest as f64 / 1e9);
         self.ledger.clear();
         self.holds = Holds::default();
         self.before = Before {
-            at: self.latest,
+            at: seen,
             samples: self.account.samples,
             task_visits: self.account.task_visits,
             runtime: self.account.runtime(),
             losses: self.losses.clone(),
             in_vain: self.in_vain,
         };
+    }
+
+    /// Until when (ns) what was seen is credited: the last look at a loop that works may be some time ago. Where none was made for long, there is no such
+    /// loop.
+    fn seen(&self) -> u64 {
+        let seen = self.account.duration();
+        if self.latest.saturating_sub(seen) < LONG {
+            seen
+        } else {
+            self.latest
+        }
     }
 
     /// The moment (s), which is the latest one.

@@ -227,7 +227,7 @@ impl Replayed {
             }
             if window.to.is_some_and(|to| at >= to) {
                 self.is_over = true;
-                self.sums.settle();
+                self.sums.settle_as_seen();
                 return;
             }
         }
