@@ -255,32 +255,12 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// What was lost since it was `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            torn: self.torn.saturating_sub(before.torn),
-            faults: self.faults.saturating_sub(before.faults),
-            refused: self.refused.saturating_sub(before.refused),
-            truncated: self.truncated.saturating_sub(before.truncated),
-            ring_buffer_full: self.ring_buffer_full.saturating_sub(before.ring_buffer_full),
-            undecodable: self.undecodable.saturating_sub(before.undecodable),
-            stale: self.stale.saturating_sub(before.stale),
-            restarts: self.restarts.saturating_sub(before.restarts),
-            opaque: self.opaque.saturating_sub(before.opaque),
-            incomplete: self.incomplete.saturating_sub(before.incomplete),
-            folded: self.folded.saturating_sub(before.folded),
-            edges: self.edges.saturating_sub(before.edges),
-            running: self.running.saturating_sub(before.running),
-            names: self.names.saturating_sub(before.names),
-            short_names: self.short_names.saturating_sub(before.short_names),
-            nurseries: self.nurseries.saturating_sub(before.nurseries),
-            waits: self.waits.saturating_sub(before.waits),
-        }
-    }
+    /// How many kinds there are.
+    pub const KINDS: usize = 17;
 
-    /// Adds those of another target.
-    pub fn add(&mut self, other: &Self) {
+    /// All of them, in the order of the fields.
+    #[must_use]
+    pub fn counts(&self) -> [u64; Self::KINDS] {
         let Self {
             torn,
             faults,
@@ -299,24 +279,88 @@ impl Losses {
             short_names,
             nurseries,
             waits,
-        } = other;
-        self.torn += torn;
-        self.faults += faults;
-        self.refused += refused;
-        self.truncated += truncated;
-        self.ring_buffer_full += ring_buffer_full;
-        self.undecodable += undecodable;
-        self.stale += stale;
-        self.restarts += restarts;
-        self.opaque += opaque;
-        self.incomplete += incomplete;
-        self.folded += folded;
-        self.edges += edges;
-        self.running += running;
-        self.names += names;
-        self.short_names += short_names;
-        self.nurseries += nurseries;
-        self.waits += waits;
+        } = *self;
+        [
+            torn,
+            faults,
+            refused,
+            truncated,
+            ring_buffer_full,
+            undecodable,
+            stale,
+            restarts,
+            opaque,
+            incomplete,
+            folded,
+            edges,
+            running,
+            names,
+            short_names,
+            nurseries,
+            waits,
+        ]
+    }
+
+    /// Those that [`Losses::counts`] has told.
+    #[must_use]
+    pub const fn of_counts(counts: [u64; Self::KINDS]) -> Self {
+        let [
+            torn,
+            faults,
+            refused,
+            truncated,
+            ring_buffer_full,
+            undecodable,
+            stale,
+            restarts,
+            opaque,
+            incomplete,
+            folded,
+            edges,
+            running,
+            names,
+            short_names,
+            nurseries,
+            waits,
+        ] = counts;
+        Self {
+            torn,
+            faults,
+            refused,
+            truncated,
+            ring_buffer_full,
+            undecodable,
+            stale,
+            restarts,
+            opaque,
+            incomplete,
+            folded,
+            edges,
+            running,
+            names,
+            short_names,
+            nurseries,
+            waits,
+        }
+    }
+
+    /// What was lost since it was `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    /// Adds those of another target.
+    pub fn add(&mut self, other: &Self) {
+        *self = self.with(other, u64::saturating_add);
+    }
+
+    fn with(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        let mut counts = self.counts();
+        for (count, other) in counts.iter_mut().zip(other.counts()) {
+            *count = join(*count, other);
+        }
+        Self::of_counts(counts)
     }
 }
 

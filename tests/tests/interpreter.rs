@@ -14,6 +14,7 @@ use awaitwhat::layout::LayoutError;
 use awaitwhat::memory::{Address, Fault, Fragment, Memory};
 use awaitwhat::reading::edges::{self, Side, Turn};
 use awaitwhat::reading::ends::{self, Kinds, Suspension};
+use awaitwhat::reading::still;
 use awaitwhat::session::own_thread_ids;
 use awaitwhat::snapshot::{FutureState, WaitKind};
 use awaitwhat::symbolize::CodeCache;
@@ -21,7 +22,6 @@ use awaitwhat::target::{EventLoop, FindError, Interpreter, find_interpreter};
 use awaitwhat::waits::Reader;
 use awaitwhat_common::event::{TaskState, ring, task};
 use awaitwhat_common::layout::Layout;
-use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::plan::{ThreadPlan, wants};
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
 use awaitwhat_tests::compare::differences;
@@ -30,65 +30,24 @@ use awaitwhat_tests::output::{Frame, Snapshot, Task, WaitsOn};
 use awaitwhat_tests::peer_memory::{PeerMemory, mappings};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::trials::{Shape, shapes};
-use awaitwhat_walker::{Flow, Host, Record, Walk};
-
-/// Drives the walker over the memory of a process at rest.
-struct PeerHost<'a> {
-    memory: &'a PeerMemory,
-    records: Vec<Vec<u64>>,
-}
-
-impl Host for PeerHost<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        let mut bytes = [0; WINDOW_WORDS * 8];
-        // As much as there is before the memory ends.
-        let is_readable = (1..=WINDOW_WORDS).rev().any(|words| {
-            let (head, tail) = bytes.split_at_mut(words * 8);
-            tail.fill(0);
-            self.memory.read(Address(address), head).is_ok()
-        });
-        let (words, _) = bytes.as_chunks::<8>();
-        for (word, bytes) in window.iter_mut().zip(words) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        is_readable
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.memory.read_u64(Address(address)).unwrap_or(0)
-    }
-
-    fn is_undisturbed(&mut self) -> bool {
-        true
-    }
-
-    fn is_over_budget(&mut self) -> bool {
-        false
-    }
-
-    fn emit(&mut self, record: &Record) -> bool {
-        self.records.push(record.words().collect());
-        true
-    }
-}
 
 /// One pass over all tasks, and how it ended.
-fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u64>>, SliceStatus) {
-    let mut host = PeerHost {
-        memory,
-        records: Vec::new(),
-    };
+fn walk(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<(Vec<Vec<u64>>, SliceStatus)> {
     let plan = &ThreadPlan {
         wants: wants::NAME | wants::LINKS,
         ..*plan
     };
-    let mut walk = Walk::NEW;
-    walk.begin_slice(layout, plan, false, 0, 0, 0);
-    loop {
-        if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
-            return (host.records, status);
-        }
-    }
+    let (records, status) = still::walk(memory, layout, plan);
+    let words = |record: Vec<u8>| {
+        record
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|word| u64::from_le_bytes(*word))
+            .collect()
+    };
+    let records = records.into_iter().map(words).collect();
+    Ok((records, status.context("the walk did not end")?))
 }
 
 /// Passes that are begun: the thread that told the truth may be about to end, and takes its tasks from one list to another by that.
@@ -97,7 +56,7 @@ const MAX_PASSES: u32 = 10;
 /// The records of a pass in which no registry changed.
 fn whole_pass(memory: &PeerMemory, layout: &Layout, plan: &ThreadPlan) -> Result<Vec<Vec<u64>>> {
     for _ in 0..MAX_PASSES {
-        match walk(memory, layout, plan) {
+        match walk(memory, layout, plan)? {
             (records, SliceStatus::PassComplete) => return Ok(records),
             (_, SliceStatus::RegistryTorn) => {}
             (_, status) => bail!("the walk ended with {status:?}"),
@@ -216,7 +175,7 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
 /// Has the interpreter learn the classes of all tasks that are written in Python.
 fn learn_task_types(memory: &PeerMemory, interpreter: &mut Interpreter, plans: &[ThreadPlan]) -> Result<()> {
     for plan in plans {
-        let (records, _) = walk(memory, layout_of(interpreter, plan)?, plan);
+        let (records, _) = walk(memory, layout_of(interpreter, plan)?, plan)?;
         let word = |record: &[u64], at: usize| Address(record.get(at).copied().unwrap_or(0));
         let of_tasks = records.iter().filter(|it| !word(it, task::ADDRESS).is_null());
         for (task_type, task) in of_tasks.map(|it| (word(it, task::TYPE), word(it, task::ADDRESS))) {
@@ -325,7 +284,7 @@ fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
                 &memory,
                 layout_of(&interpreter, &loops.plans[0])?,
                 &loops.plans[0],
-            )
+            )?
             .0
             {
                 // An error is an honest answer here.

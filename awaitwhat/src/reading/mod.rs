@@ -6,3 +6,4 @@
 pub mod edges;
 pub mod ends;
 pub mod greenlets;
+pub mod still;

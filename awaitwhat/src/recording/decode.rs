@@ -640,24 +640,9 @@ fn id(cursor: &mut Cursor<'_>) -> Result<u32, Malformed> {
 }
 
 fn losses(cursor: &mut Cursor<'_>) -> Result<Losses, Malformed> {
-    let mut count = || Ok(cursor.count(MAX_COUNT, "how much was lost")? as u64);
-    Ok(Losses {
-        torn: count()?,
-        faults: count()?,
-        refused: count()?,
-        truncated: count()?,
-        ring_buffer_full: count()?,
-        undecodable: count()?,
-        stale: count()?,
-        restarts: count()?,
-        opaque: count()?,
-        incomplete: count()?,
-        folded: count()?,
-        edges: count()?,
-        running: count()?,
-        names: count()?,
-        short_names: count()?,
-        nurseries: count()?,
-        waits: count()?,
-    })
+    let mut counts = [0; Losses::KINDS];
+    for count in &mut counts {
+        *count = cursor.count(MAX_COUNT, "how much was lost")? as u64;
+    }
+    Ok(Losses::of_counts(counts))
 }

@@ -331,7 +331,8 @@ impl Encoder {
 
     fn losses(&mut self, losses: &Losses) {
         self.kind(kind::LOST);
-        numbers_of(losses)
+        losses
+            .counts()
             .into_iter()
             .for_each(|number| self.out.number(number));
     }
@@ -426,47 +427,4 @@ fn texts_of(resource: &Resource) -> [Option<&Arc<str>>; 9] {
         &resource.query,
     ]
     .map(Option::as_ref)
-}
-
-/// In the order in which they are written.
-fn numbers_of(losses: &Losses) -> [u64; 17] {
-    let Losses {
-        torn,
-        faults,
-        refused,
-        truncated,
-        ring_buffer_full,
-        undecodable,
-        stale,
-        restarts,
-        opaque,
-        incomplete,
-        folded,
-        edges,
-        running,
-        names,
-        short_names,
-        nurseries,
-        waits,
-    } = losses;
-    [
-        torn,
-        faults,
-        refused,
-        truncated,
-        ring_buffer_full,
-        undecodable,
-        stale,
-        restarts,
-        opaque,
-        incomplete,
-        folded,
-        edges,
-        running,
-        names,
-        short_names,
-        nurseries,
-        waits,
-    ]
-    .map(|number| *number)
 }

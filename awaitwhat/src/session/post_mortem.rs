@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use awaitwhat_common::layout::Layout;
-use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
-use awaitwhat_walker::{Flow, Host, Record, Walk};
 
 use super::assemble::assemble;
 use super::attach_error::AttachError;
@@ -21,12 +18,11 @@ use super::{Error, Options, jobs, waits};
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::LiveMemory;
 use crate::core_file::{CoreFile, CorePages, Places};
-use crate::memory::{Address, Mapping, Memory};
+use crate::memory::Mapping;
+use crate::reading::still;
 use crate::snapshot::Snapshot;
 use crate::target::{FindError, find_interpreter};
 
-/// Steps of the walk over the tasks of one loop. A walk takes some hundreds of steps for a task.
-const MAX_STEPS: u64 = 1 << 26;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
 const MAX_LESSONS: u32 = 8;
 
@@ -175,7 +171,7 @@ fn one_pass(observer: &mut Observer, plan: &ThreadPlan) -> Result<Gathering, Att
     let Some(layout) = layout.map(|(_, layout)| *layout) else {
         return Ok(pass);
     };
-    let (records, status) = walk(&observer.memory, &layout, plan);
+    let (records, status) = still::walk(&observer.memory, &layout, plan);
     for record in &records {
         match observer.take(record, &|_| true).map_err(FindError::from)? {
             Some(Seen::Task(task, chain)) => pass.visit(&task, chain),
@@ -189,61 +185,4 @@ fn one_pass(observer: &mut Observer, plan: &ThreadPlan) -> Result<Gathering, Att
     jobs::find(observer, &mut pass).map_err(FindError::from)?;
     jobs::tell(observer, &mut pass).map_err(FindError::from)?;
     Ok(pass)
-}
-
-/// One pass over all tasks: its records, and how it ended; `None` where it did not.
-fn walk(memory: &LiveMemory, layout: &Layout, plan: &ThreadPlan) -> (Vec<Vec<u8>>, Option<SliceStatus>) {
-    let mut host = Still {
-        memory,
-        records: Vec::new(),
-    };
-    let mut walk = Walk::NEW;
-    walk.begin_slice(layout, plan, false, 0, 0, 0);
-    for _ in 0..MAX_STEPS {
-        if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
-            return (host.records, Some(status));
-        }
-    }
-    (host.records, None)
-}
-
-/// Lets the walker read memory in which nothing moves.
-struct Still<'a> {
-    memory: &'a LiveMemory,
-    records: Vec<Vec<u8>>,
-}
-
-impl Host for Still<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        let mut bytes = [0; WINDOW_WORDS * 8];
-        // As much as there is before the memory ends.
-        let is_readable = (1..=WINDOW_WORDS).rev().any(|words| {
-            let (head, tail) = bytes.split_at_mut(words * 8);
-            tail.fill(0);
-            self.memory.read(Address(address), head).is_ok()
-        });
-        let (words, _) = bytes.as_chunks::<8>();
-        for (word, bytes) in window.iter_mut().zip(words) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        is_readable
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.memory.read_u64(Address(address)).unwrap_or(0)
-    }
-
-    fn is_undisturbed(&mut self) -> bool {
-        true
-    }
-
-    fn is_over_budget(&mut self) -> bool {
-        false
-    }
-
-    fn emit(&mut self, record: &Record) -> bool {
-        self.records
-            .push(record.words().flat_map(u64::to_le_bytes).collect());
-        true
-    }
 }

@@ -4,15 +4,14 @@
 use std::collections::BTreeSet;
 
 use awaitwhat_common::layout::quirks;
-use awaitwhat_common::limits::WINDOW_WORDS;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
-use awaitwhat_walker::{Flow, Host, Record, Walk};
 
 use super::self_check_tests::{Process, table_of};
 use crate::decode;
 use crate::layout::NativeId;
 use crate::memory::{Address, Memory};
-use crate::python::image::{Heap, MemoryImage};
+use crate::python::image::Heap;
+use crate::reading::still;
 use crate::symbolize::CodeCache;
 
 /// `Py_TPFLAGS_MANAGED_DICT` and `Py_TPFLAGS_HEAPTYPE`.
@@ -218,38 +217,6 @@ fn plant_modules(process: &mut Process, fields: &TaskObject, types: [Address; 3]
     process.import(&[("_asyncio", accelerator), ("asyncio.tasks", tasks)]);
 }
 
-struct ImageHost<'a> {
-    image: &'a MemoryImage,
-    records: Vec<Vec<u8>>,
-}
-
-impl Host for ImageHost<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        for (word, at) in window.iter_mut().zip((address..).step_by(8)) {
-            *word = self.image.read_u64(Address(at)).unwrap_or(0);
-        }
-        self.image.read_u64(Address(address)).is_ok()
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.image.read_u64(Address(address)).unwrap_or(0)
-    }
-
-    fn is_undisturbed(&mut self) -> bool {
-        true
-    }
-
-    fn is_over_budget(&mut self) -> bool {
-        false
-    }
-
-    fn emit(&mut self, record: &Record) -> bool {
-        self.records
-            .push(record.words().flat_map(u64::to_le_bytes).collect());
-        true
-    }
-}
-
 #[test]
 fn reads_a_task_in_every_kind_of_build() {
     for (name, before) in BUILDS {
@@ -268,23 +235,13 @@ fn reads_a_task_in_every_kind_of_build() {
             (TID, planted.event_loop)
         );
         let (_, layout) = interpreter.layouts().next().expect("it was found");
-        let mut host = ImageHost {
-            image: memory,
-            records: Vec::new(),
-        };
-        let mut walk = Walk::NEW;
-        walk.begin_slice(layout, plan, false, 0, 0, 0);
-        let status = loop {
-            if let Flow::Done(status) = walk.step(layout, plan, &mut host) {
-                break status;
-            }
-        };
+        let (records, status) = still::walk(memory, layout, plan);
         assert_eq!(
-            (status, host.records.len()),
-            (SliceStatus::PassComplete, 1),
+            (status, records.len()),
+            (Some(SliceStatus::PassComplete), 1),
             "{name}"
         );
-        let Ok(decode::Record::Task(record)) = decode::decode(&host.records[0]) else {
+        let Ok(decode::Record::Task(record)) = decode::decode(&records[0]) else {
             panic!("{name}: it is no record of a task");
         };
         assert_eq!(
