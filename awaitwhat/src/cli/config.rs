@@ -64,6 +64,8 @@ pub enum Error {
         "`stack` needs to know a task and a process: `awaitwhat stack TASK PID`; `--all-tasks PID` shows every task, and `--core FILE` stands in for PID"
     )]
     Stack,
+    #[error("{} is the recording itself, which would be lost: choose another file for the result", .0.display())]
+    Recording(PathBuf),
     #[error("--exe and --sysroot are about a core file: name it by --core FILE")]
     NoCore,
     #[error("\"{0}\" is no process id: choose a number from 1 to {max}", max = i32::MAX)]

@@ -110,6 +110,12 @@ pub(super) fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, 
     }
 }
 
+/// Whether both paths lead to one file that is there.
+pub(super) fn are_one(path: &Path, other: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    file(path).is_some_and(|it| Some(it) == file(other))
+}
+
 /// The folder of a file.
 fn folder_of(path: &Path) -> &Path {
     or_here(path.parent().unwrap_or(path))

@@ -6,12 +6,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::args::{GlobalArgs, RecordArgs};
-use super::config::TraceConfig;
+use super::config::{self, TraceConfig};
 use super::diagnostics::tell;
 use super::exit::Exit;
-use super::output::{NotWritten, with_least};
+use super::output::{NotWritten, are_one, with_least};
 use super::trace;
 use crate::recording::{self, Header, Why, Written, begins_like_one};
 use crate::selection::Selection;
@@ -29,6 +31,10 @@ pub(super) struct ToRecord {
 pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let (path, max_bytes) = (args.output.clone(), args.max_size);
     let config = TraceConfig::of_recording(args, global)?;
+    let is_it = |output: &&Path| **output == *path || are_one(output, &path);
+    if let Some(output) = config.form.output.as_deref().filter(is_it) {
+        return Err(config::Error::Recording(output.to_owned()).into());
+    }
     let file = RecordingFile::open(&path)?;
     let made = file.is_new.then(|| path.clone());
     let to_record = ToRecord {
@@ -135,7 +141,9 @@ impl RecordingFile {
         match new {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             new => {
-                return new.map(|file| Self {
+                let file = new?;
+                claim(&file)?;
+                return Ok(Self {
                     file,
                     is_old: false,
                     is_new: true,
@@ -145,6 +153,7 @@ impl RecordingFile {
         let is_regular = fs::metadata(path)?.is_file();
         let file = OpenOptions::new().read(is_regular).write(true).open(path)?;
         if is_regular {
+            claim(&file)?;
             let mut beginning = Vec::new();
             (&file).take(BEGINNING).read_to_end(&mut beginning)?;
             if !beginning.is_empty() && !begins_like_one(&beginning) {
@@ -158,6 +167,15 @@ impl RecordingFile {
             is_old: is_regular,
             is_new: false,
         })
+    }
+}
+
+/// Makes sure that nobody else records to a file, as long as it is open.
+fn claim(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::other("another awaitwhat records to it")),
+        // Some file systems know no locks.
+        _ => Ok(()),
     }
 }
 
@@ -192,10 +210,14 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!((file.is_new, mode & 0o777), (true, 0o600));
         // Nothing is lost before there is something else.
+        let error = RecordingFile::open(&path).map(|_| ()).unwrap_err();
+        assert!(format!("{error:#}").contains("another awaitwhat"), "{error:#}");
+        drop(file);
         let mut again = RecordingFile::open(&path).unwrap();
         assert_eq!((again.is_new, fs::read(&path).unwrap().len()), (false, 17));
         again.write_all(b"\x8eawait\r\n").unwrap();
         assert_eq!(fs::read(&path).unwrap().len(), 8);
+        drop(again);
         fs::write(&path, "a diary").unwrap();
         let error = RecordingFile::open(&path).map(|_| ()).unwrap_err();
         assert!(format!("{error:#}").contains("no recording"), "{error:#}");

@@ -10,7 +10,7 @@ use super::args::{GlobalArgs, Moment, ReportArgs};
 use super::config::{self, Form};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
-use super::output::{OutputFile, with_least};
+use super::output::{OutputFile, are_one, with_least};
 use super::trace::{Outcome, Shape, refuse_binary, write};
 use crate::privileges;
 use crate::recording::{self, Ending, Header, Recording, Window};
@@ -21,6 +21,13 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
     let max_frames = config::reading(global, &[])?.max_frames;
     let form = Form::new(args.form, max_frames)?;
     refuse_binary(&form)?;
+    if let Some(output) = form
+        .output
+        .as_deref()
+        .filter(|output| are_one(output, &args.recording))
+    {
+        return Err(config::Error::Recording(output.to_owned()).into());
+    }
     let file = form.output.as_deref().map(OutputFile::prepare).transpose()?;
     let shown = args.recording.display();
     let (recording, _) =

@@ -27,6 +27,9 @@ pub use pages::CorePages;
 
 use crate::memory::{Address, Mapping};
 
+/// Signals that end no process, as the one by which a debugger has stopped what it copies: 0 is none, the others are SIGCHLD to SIGTTOU, SIGURG and
+/// SIGWINCH (signal(7)).
+const END_NOTHING: [u32; 9] = [0, 17, 18, 19, 20, 21, 22, 23, 28];
 /// Parts of memory that a core file may have; the kernel's own bound for a process is 65,530 by default.
 const MAX_SEGMENTS: usize = 1 << 17;
 /// Bytes of notes that are read: a thread takes some 3 KB, and a mapped file its path.
@@ -128,7 +131,7 @@ impl CoreFile {
         Ok(Self {
             pid: notes.pid.unwrap_or_default(),
             command: notes.command,
-            signal: notes.signal.filter(|signal| *signal != 0),
+            signal: notes.signal.filter(|signal| !END_NOTHING.contains(signal)),
             written_at: jiff::Timestamp::try_from(modified).unwrap_or_default(),
             threads: notes.threads,
             mappings,

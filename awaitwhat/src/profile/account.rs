@@ -193,13 +193,10 @@ impl Account {
 
     /// What goes on is credited with what it comes to by now, as another period begins: what was credited until here with any of these chains is taken from what it
     /// will have in the end.
-    pub fn begin_period(&mut self, chains: impl Iterator<Item = ChainId>) {
+    pub fn begin_period(&mut self) {
         let mut until_now = self.clone();
         until_now.end();
-        until_now.confirm();
-        for chain in chains {
-            self.weights.take_back(chain, until_now.weights.take(chain));
-        }
+        self.weights.begin_period(&until_now.weights);
     }
 
     /// Takes back what a chain was credited with since names were last checked, in seconds.

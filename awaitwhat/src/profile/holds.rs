@@ -61,6 +61,20 @@ impl HoldPlace {
     }
 }
 
+impl Hold {
+    /// The part of it that lies within a period: it ended so long (s) after the period began, and so long after that ended. `None` where no part does.
+    pub(crate) fn within(mut self, since_begin: f64, since_end: f64) -> Option<Self> {
+        let part = self.seconds.min(since_begin) - since_end.max(0.0);
+        if part.is_nan() || part <= 0.0 || self.seconds <= 0.0 {
+            return None;
+        }
+        self.ready_seconds *= part / self.seconds;
+        self.longest_seconds = self.longest_seconds.min(part);
+        self.seconds = part;
+        Some(self)
+    }
+}
+
 impl Holds {
     /// Adds what was held at one place in one turn.
     pub(crate) fn add(&mut self, hold: Hold) {

@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
+use awaitwhat_common::status::SliceStatus;
+
 use super::account::Account;
 use super::asked::Asked;
-use super::holds::Holds;
+use super::holds::{Hold, Holds};
 use super::ledger::{Ledger, Look};
 use super::observation::{End, Observation};
 use super::{Process, Profile};
@@ -31,8 +33,9 @@ pub struct Sums {
     in_vain: u64,
     /// How long (ns) it took, and whether the target ended; `None` while it goes on.
     end: Option<(u64, bool)>,
-    /// The moment (ns) of the last observation that has one.
+    /// The moment (ns) of the last observation that has one, and of the last look that has told anything of tasks.
     latest: u64,
+    looked: u64,
     /// What there was before the period that counts.
     before: Before,
 }
@@ -63,6 +66,7 @@ impl Sums {
             in_vain: 0,
             end: None,
             latest: 0,
+            looked: 0,
             before: Before::default(),
         }
     }
@@ -88,7 +92,12 @@ impl Sums {
                 self.account.announce(&origin, chain);
             }
             Observation::Unread { origin, task } => self.account.met_unread(&origin, task),
-            Observation::Slice { origin, status } => self.account.slice(&origin, status),
+            Observation::Slice { origin, status } => {
+                if status != SliceStatus::Running {
+                    self.looked = self.latest;
+                }
+                self.account.slice(&origin, status);
+            }
             Observation::Tick { at_ms } => {
                 self.latest = at_ms.saturating_mul(1_000_000);
                 self.account.tick();
@@ -128,7 +137,7 @@ impl Sums {
                 let now = self.now(at);
                 self.asked.end(event_loop, now);
             }
-            Observation::Held(hold) => self.holds.add(hold),
+            Observation::Held(hold) => self.hold(hold, self.latest),
             Observation::Lost(losses) => self.losses = losses,
             Observation::Fold => {
                 self.ledger.fold();
@@ -168,9 +177,8 @@ impl Sums {
 
     /// What counts is what comes from here on. What was known stays known, and whatever was seen until now is taken to have lasted until now.
     pub fn begin_period(&mut self) {
-        let chains = self.looks.iter().flatten().map(|(chain, _)| *chain);
         let seen = self.seen();
-        self.account.begin_period(chains);
+        self.account.begin_period();
         self.asked.begin_period(self.latest as f64 / 1e9);
         self.ledger.clear();
         self.holds = Holds::default();
@@ -187,11 +195,25 @@ impl Sums {
     /// Until when (ns) what was seen is credited: the last look at a loop that works may be some time ago. Where none was made for long, there is no such
     /// loop.
     fn seen(&self) -> u64 {
-        let seen = self.account.duration();
-        if self.latest.saturating_sub(seen) < LONG {
-            seen
+        if self.latest.saturating_sub(self.looked) < LONG {
+            self.looked
         } else {
             self.latest
+        }
+    }
+
+    /// Takes what held a loop until a moment (ns), which may be after the end of the period: as far as it did so within that.
+    pub fn hold(&mut self, hold: Hold, until: u64) {
+        let end = self.end.map_or(until, |(end, _)| end);
+        let is_of_all = self.before.at == 0 && end >= until;
+        let since = |moment: u64| until.saturating_sub(moment) as f64 / 1e9;
+        let within = if is_of_all {
+            Some(hold)
+        } else {
+            hold.within(since(self.before.at), since(end))
+        };
+        if let Some(hold) = within {
+            self.holds.add(hold);
         }
     }
 
@@ -235,14 +257,14 @@ impl Sums {
 
     /// Sums up. A target that has ended is summed up to the last moment at which its tasks were seen.
     fn finish(&mut self, end: &End) {
+        let now = self.now(end.at);
         let mut duration = end.at;
         if end.has_exited {
             self.account.cut_to_last_visit();
-            duration = duration.min(self.account.duration());
+            duration = duration.min(self.seen());
         }
         self.account.end();
         self.check(&end.retired);
-        let now = self.now(end.at);
         let chains: Vec<ChainId> = self.looks.iter().flatten().map(|(chain, _)| *chain).collect();
         chains.into_iter().for_each(|chain| self.let_go(chain, now));
         self.end = Some((duration, end.has_exited));

@@ -69,9 +69,20 @@ impl Weights {
         }
     }
 
-    /// Has a chain that was credited with so much (ns), in another period, have it no more in this one.
-    pub(super) fn take_back(&mut self, chain: ChainId, nanoseconds: f64) {
-        self.credit(Some(chain.proven()), -nanoseconds);
+    /// Has the chains have no more in this period what they were credited with in the one `before`, which goes on as this one: what is confirmed of
+    /// what is, and the rest of the rest.
+    pub(super) fn begin_period(&mut self, before: &Self) {
+        let count = self.weights.len().max(before.weights.len());
+        self.weights.resize(count, Weight::default());
+        for (weight, before) in self.weights.iter_mut().zip(&before.weights) {
+            let Some(chain) = before.chain else { continue };
+            weight.chain = Some(chain);
+            weight.confirmed -= before.confirmed;
+            if weight.recent == 0.0 {
+                self.recent.push(chain);
+            }
+            weight.recent -= before.recent;
+        }
     }
 
     /// Forgets a chain, and returns its confirmed time in ns.
@@ -130,6 +141,29 @@ mod tests {
         );
         assert_eq!(weights.take(one), 2e9);
         assert_eq!((weights.task_seconds(one), weights.take(one)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_was_credited_before_a_period_is_not_of_it() {
+        let (mut table, mut weights) = (ChainTable::default(), Weights::default());
+        let (one, other) = (chain(&mut table, 16), chain(&mut table, 32));
+        for id in [one, other] {
+            weights.credit(Some(id.proven()), 5e9);
+            weights.credit(Some(id), 2e9);
+        }
+        let mut until_now = weights.clone();
+        // What goes on until then, and is credited once it is over.
+        until_now.credit(Some(one), 1e9);
+        weights.begin_period(&until_now);
+        for id in [one, other] {
+            weights.credit(Some(id), 4e9);
+        }
+        assert_eq!(weights.take_recent(other), 4e9, "nothing of it is of before");
+        weights.confirm();
+        assert_eq!(
+            (weights.task_seconds(one), weights.task_seconds(other)),
+            (3.0, 0.0)
+        );
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub enum Error {
     Cut,
     #[error("it is damaged at its beginning, so that nothing can be shown: copy it anew, as binary")]
     Damaged,
-    #[error("it tells of no process that has tasks between these moments")]
-    Nothing,
+    #[error("it tells of no process that has tasks between these moments; it goes from 0 to {seconds:.1} s")]
+    Nothing { seconds: f64 },
     #[error("it cannot be read")]
     Unreadable(#[source] io::Error),
 }
@@ -73,6 +73,8 @@ struct Replayed {
     /// Whether the period has begun, and is over.
     has_begun: bool,
     is_over: bool,
+    /// When something was told last that comes after it, in ns since the target was first looked at.
+    late: u64,
 }
 
 /// Reads a recording up to where it makes sense. What counts is the `window` that is chosen by what the recording says of itself.
@@ -158,6 +160,7 @@ impl Replay {
                     sums: Sums::new(&self.budget),
                     has_begun: self.window.from.is_none_or(|from| from <= target.began),
                     is_over,
+                    late: 0,
                     target,
                 });
                 Ok(())
@@ -196,7 +199,12 @@ impl Replay {
         profiles.sort_by_key(|profile| profile.processes.first().map(|process| process.pid));
         if profiles.is_empty() {
             return Err(match ending {
-                Ending::Whole => Error::Nothing,
+                _ if self.window != Window::default() && last > 0 => Error::Nothing {
+                    seconds: last as f64 / 1e9,
+                },
+                Ending::Whole => Error::Nothing {
+                    seconds: last as f64 / 1e9,
+                },
                 Ending::Cut => Error::Cut,
                 Ending::Damaged { .. } => Error::Damaged,
             });
@@ -215,6 +223,7 @@ impl Replay {
 impl Replayed {
     fn take(&mut self, observation: Observation, window: Window) {
         if self.is_over {
+            self.take_late(observation);
             return;
         }
         if let Observation::Tick { at_ms } = observation {
@@ -232,6 +241,15 @@ impl Replayed {
             }
         }
         self.sums.take(observation);
+    }
+
+    /// Takes what comes after the window: a turn that is over by then may have held its loop within it.
+    fn take_late(&mut self, observation: Observation) {
+        match observation {
+            Observation::Tick { at_ms } => self.late = at_ms.saturating_mul(1_000_000),
+            Observation::Held(hold) if self.has_begun => self.sums.hold(hold, self.late),
+            _ => {}
+        }
     }
 
     /// The last moment that counts, in ns since the recording began.

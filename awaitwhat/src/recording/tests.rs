@@ -282,7 +282,8 @@ impl Live {
             }),
             15 => self.see(Observation::Held(Hold {
                 place: HoldPlace::of(true, &look(number).stack),
-                seconds: 0.1 + f64::from(number),
+                // No longer than it is looked at.
+                seconds: (0.1 + f64::from(number)).min(self.now_ms as f64 / 1e3),
                 turns: 1,
                 longest_seconds: 0.1,
                 ready_seconds: 1.0 / 3.0,

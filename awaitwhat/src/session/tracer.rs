@@ -339,9 +339,19 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
     /// Sums up a target that has ended.
     fn end(&mut self, pid: u32) {
         if let Some((reason, target)) = self.targets.remove(&pid) {
-            let finished = target.finish(&mut self.capture, End::Exit);
+            let end = if self.may_end(reason) {
+                End::Time
+            } else {
+                End::Exit
+            };
+            let finished = target.finish(&mut self.capture, end);
             self.finished.push((reason, finished));
         }
+    }
+
+    /// Whether it is no news that a target ends: a program that was started to be traced does.
+    fn may_end(&self, reason: Reason) -> bool {
+        self.options.just_started && reason == Reason::Named
     }
 
     /// Has the longest sums be cut, until there is room.
@@ -378,9 +388,7 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         let _ = self.look();
         let duration = self.started.elapsed();
         for (reason, target) in std::mem::take(&mut self.targets).into_values() {
-            // That a program ends which was started to be traced is how it should be.
-            let is_expected = self.options.just_started && reason == Reason::Named;
-            let end = if target.has_ended() && !is_expected {
+            let end = if target.has_ended() && !self.may_end(reason) {
                 End::Exit
             } else {
                 End::Time
