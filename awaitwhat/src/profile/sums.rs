@@ -33,8 +33,9 @@ pub struct Sums {
     in_vain: u64,
     /// How long (ns) it took, and whether the target ended; `None` while it goes on.
     end: Option<(u64, bool)>,
-    /// The moment (ns) of the last observation that has one, and of the last look that has told anything of tasks.
+    /// The moment (ns) of the last observation that has one, and those of the first look that has told anything of tasks, and of the last one.
     latest: u64,
+    first_looked: Option<u64>,
     looked: u64,
     /// What there was before the period that counts.
     before: Before,
@@ -66,6 +67,7 @@ impl Sums {
             in_vain: 0,
             end: None,
             latest: 0,
+            first_looked: None,
             looked: 0,
             before: Before::default(),
         }
@@ -93,7 +95,8 @@ impl Sums {
             }
             Observation::Unread { origin, task } => self.account.met_unread(&origin, task),
             Observation::Slice { origin, status } => {
-                if status != SliceStatus::Running {
+                if !matches!(status, SliceStatus::Running | SliceStatus::Replaced) {
+                    self.first_looked.get_or_insert(self.latest);
                     self.looked = self.latest;
                 }
                 self.account.slice(&origin, status);
@@ -144,6 +147,7 @@ impl Sums {
             }
             Observation::Disowned => {
                 self.account = Account::default();
+                self.first_looked = None;
                 self.before = Before {
                     samples: 0,
                     task_visits: 0,
@@ -195,10 +199,11 @@ impl Sums {
     /// Until when (ns) what was seen is credited: the last look at a loop that works may be some time ago. Where none was made for long, there is no such
     /// loop.
     fn seen(&self) -> u64 {
-        if self.latest.saturating_sub(self.looked) < LONG {
-            self.looked
-        } else {
-            self.latest
+        match self.first_looked {
+            Some(first) if self.latest.saturating_sub(self.looked) < LONG => {
+                first.saturating_add(self.account.duration())
+            }
+            _ => self.latest,
         }
     }
 
