@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 /// Sets how many snapshots each trial takes.
 const SNAPSHOTS: &str = "AWAITWHAT_SNAPSHOTS";
-/// How many are taken by each trial, if nothing else is asked for: about 400 in all. Each takes a second, as it is tried for long to read names.
-const DEFAULT_SNAPSHOTS: usize = 20;
+/// How many are taken by each trial, if nothing else is asked for: about 200 in all. Each takes a second, as it is tried for long to read names.
+const DEFAULT_SNAPSHOTS: usize = 12;
 
 /// How the program whose code is ever new is traced, and how far the mean of its tasks may be from its own.
 const MADE_SECONDS: u32 = 5;
