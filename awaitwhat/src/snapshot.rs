@@ -258,9 +258,8 @@ impl Losses {
     /// How many kinds there are.
     pub const KINDS: usize = 17;
 
-    /// All of them, in the order of the fields.
-    #[must_use]
-    pub fn counts(&self) -> [u64; Self::KINDS] {
+    /// Each of them, in the order of the fields.
+    pub fn each_mut(&mut self) -> [&mut u64; Self::KINDS] {
         let Self {
             torn,
             faults,
@@ -279,7 +278,7 @@ impl Losses {
             short_names,
             nurseries,
             waits,
-        } = *self;
+        } = self;
         [
             torn,
             faults,
@@ -301,47 +300,10 @@ impl Losses {
         ]
     }
 
-    /// Those that [`Losses::counts`] has told.
+    /// All of them, in that order.
     #[must_use]
-    pub const fn of_counts(counts: [u64; Self::KINDS]) -> Self {
-        let [
-            torn,
-            faults,
-            refused,
-            truncated,
-            ring_buffer_full,
-            undecodable,
-            stale,
-            restarts,
-            opaque,
-            incomplete,
-            folded,
-            edges,
-            running,
-            names,
-            short_names,
-            nurseries,
-            waits,
-        ] = counts;
-        Self {
-            torn,
-            faults,
-            refused,
-            truncated,
-            ring_buffer_full,
-            undecodable,
-            stale,
-            restarts,
-            opaque,
-            incomplete,
-            folded,
-            edges,
-            running,
-            names,
-            short_names,
-            nurseries,
-            waits,
-        }
+    pub fn counts(&self) -> [u64; Self::KINDS] {
+        self.clone().each_mut().map(|count| *count)
     }
 
     /// What was lost since it was `before`.
@@ -356,11 +318,11 @@ impl Losses {
     }
 
     fn with(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
-        let mut counts = self.counts();
-        for (count, other) in counts.iter_mut().zip(other.counts()) {
+        let mut joined = self.clone();
+        for (count, other) in joined.each_mut().into_iter().zip(other.counts()) {
             *count = join(*count, other);
         }
-        Self::of_counts(counts)
+        joined
     }
 }
 

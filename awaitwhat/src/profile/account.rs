@@ -191,8 +191,7 @@ impl Account {
         }
     }
 
-    /// What goes on is credited with what it comes to by now, as another period begins: what was credited until here with any of these chains is taken from what it
-    /// will have in the end.
+    /// Another period begins: what chains were credited with until here, and what goes on comes to by now, is taken from what they will have in the end.
     pub fn begin_period(&mut self) {
         let mut until_now = self.clone();
         until_now.end();

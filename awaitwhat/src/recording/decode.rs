@@ -640,9 +640,9 @@ fn id(cursor: &mut Cursor<'_>) -> Result<u32, Malformed> {
 }
 
 fn losses(cursor: &mut Cursor<'_>) -> Result<Losses, Malformed> {
-    let mut counts = [0; Losses::KINDS];
-    for count in &mut counts {
+    let mut losses = Losses::default();
+    for count in losses.each_mut() {
         *count = cursor.count(MAX_COUNT, "how much was lost")? as u64;
     }
-    Ok(Losses::of_counts(counts))
+    Ok(losses)
 }
