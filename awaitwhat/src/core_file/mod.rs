@@ -107,7 +107,8 @@ pub struct CoreFile {
     pub mappings: Vec<Mapping>,
     /// Bytes that the headers promise and the file does not have.
     pub missing_bytes: u64,
-    pages: CorePages,
+    /// What reads its memory.
+    pub pages: Rc<CorePages>,
 }
 
 impl CoreFile {
@@ -136,13 +137,8 @@ impl CoreFile {
             threads: notes.threads,
             mappings,
             missing_bytes: end.unwrap_or_default().saturating_sub(length),
-            pages,
+            pages: Rc::new(pages),
         })
-    }
-
-    /// What reads its memory, and its mappings.
-    pub fn into_pages(self) -> (Rc<CorePages>, Vec<Mapping>) {
-        (Rc::new(self.pages), self.mappings)
     }
 }
 
@@ -201,12 +197,14 @@ fn read_headers(file: &File) -> Result<(Vec<Header>, Notes), CoreError> {
         return Err(CoreError::NoNotes);
     }
     headers.sort_by_key(|header| header.segment.start);
-    let left_out: Vec<Header> = notes
-        .files
-        .iter()
-        .filter(|part| !headers.iter().any(|header| header.segment.overlaps(part)))
-        .map(Header::of_code)
-        .collect();
+    let is_there = |part: &&FilePart| {
+        // The last one that begins before the part ends.
+        let after = headers.partition_point(|header| header.segment.start < part.end);
+        let last = after.checked_sub(1).and_then(|index| headers.get(index));
+        last.is_some_and(|header| part.start < header.segment.end)
+    };
+    let left_out = notes.files.iter().filter(|part| !is_there(part));
+    let left_out: Vec<Header> = left_out.map(Header::of_code).collect();
     headers.extend(left_out);
     headers.sort_by_key(|header| header.segment.start);
     Ok((headers, notes))
@@ -225,12 +223,6 @@ impl Header {
             },
             flags: object::elf::PF_R.0 | object::elf::PF_X.0,
         }
-    }
-}
-
-impl Segment {
-    fn overlaps(&self, part: &FilePart) -> bool {
-        self.start < part.end && part.start < self.end
     }
 }
 

@@ -110,7 +110,7 @@ impl Case {
 
 /// The first byte of each page.
 fn first_bytes(core: CoreFile) -> Vec<Option<u8>> {
-    let (pages, _) = core.into_pages();
+    let pages = core.pages;
     let second = OF_FILE + PAGE as u64;
     [
         0,
@@ -172,7 +172,7 @@ fn files_that_are_missing_are_told() {
     let case = Case::new();
     let program = case.folder.path().join("python3");
     fs::remove_file(&program).expect("it is there");
-    let (pages, _) = case.open_whole().into_pages();
+    let pages = case.open_whole().pages;
     assert!(pages.missing_files().is_empty(), "nothing was asked for");
     assert!(pages.page(OF_FILE + PAGE as u64).is_none());
     assert_eq!(pages.missing_files(), [program]);

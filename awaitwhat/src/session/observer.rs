@@ -38,6 +38,19 @@ impl Manner {
     const fn is_snapshot(&self) -> bool {
         self.iterator_budget.is_zero()
     }
+
+    /// Says in a plan what to look at, and how far.
+    fn fill_in(&self, plan: &mut ThreadPlan) {
+        // What is besides a chain only a snapshot shows.
+        plan.wants = if self.is_snapshot() {
+            wants::NAME | wants::LINKS
+        } else {
+            0
+        };
+        plan.max_frames = u32::try_from(self.reading.max_frames).unwrap_or(u32::MAX);
+        plan.context_budget_ns = nanoseconds(self.reading.budget);
+        plan.iterator_budget_ns = nanoseconds(self.iterator_budget);
+    }
 }
 
 /// Looks at one target.
@@ -65,10 +78,10 @@ pub(super) enum Seen<'a> {
 }
 
 /// What there is to look at in a process.
-struct Found {
-    memory: LiveMemory,
-    interpreter: Interpreter,
-    loops: EventLoops,
+pub(super) struct Found {
+    pub(super) memory: LiveMemory,
+    pub(super) interpreter: Interpreter,
+    pub(super) loops: EventLoops,
 }
 
 impl Found {
@@ -128,32 +141,14 @@ impl Observer {
     }
 
     /// Looks at what is left of a process that is dead.
-    pub(super) fn of_dead(
-        command: String,
-        memory: LiveMemory,
-        interpreter: Interpreter,
-        loops: EventLoops,
-        manner: Manner,
-        names: &Budget,
-    ) -> Self {
-        let process = Process::dead(command);
+    pub(super) fn of_dead(command: String, found: Found, manner: Manner, names: &Budget) -> Self {
         let names = Names::new(names.share(), Arc::clone(&manner.reading.mine));
-        let mut observer = Self {
-            pid: process.pid(),
-            manner,
-            process,
-            memory,
-            interpreter,
-            loops,
-            names,
-            losses: Losses::default(),
-        };
+        let (mut observer, loops) = Self::begin(Process::dead(command), found, manner, names);
         observer.set_places();
-        observer.losses.incomplete = observer.loops.left_out as u64;
-        let max_frames = u32::try_from(observer.manner.reading.max_frames).unwrap_or(u32::MAX);
+        observer.losses.incomplete = loops.left_out as u64;
+        observer.loops = loops;
         for plan in &mut observer.loops.plans {
-            plan.wants = wants::NAME | wants::LINKS;
-            plan.max_frames = max_frames;
+            observer.manner.fill_in(plan);
         }
         observer
     }
@@ -165,7 +160,14 @@ impl Observer {
         manner: Manner,
         names: Names,
     ) -> Result<Self, AttachError> {
-        let mut observer = Self {
+        let (mut observer, loops) = Self::begin(process, found, manner, names);
+        observer.follow(capture, loops)?;
+        Ok(observer)
+    }
+
+    /// One that does not look at the event loops yet that were found.
+    fn begin(process: Process, found: Found, manner: Manner, names: Names) -> (Self, EventLoops) {
+        let observer = Self {
             pid: process.pid(),
             manner,
             process,
@@ -175,8 +177,7 @@ impl Observer {
             names,
             losses: Losses::default(),
         };
-        observer.follow(capture, found.loops)?;
-        Ok(observer)
+        (observer, found.loops)
     }
 
     /// Looks at the target no longer.
@@ -245,11 +246,6 @@ impl Observer {
 
     /// Fills in what only awaitwhat knows of plans: what threads are called here, and how far to look.
     fn complete(&self, loops: &mut EventLoops) -> Result<(), AttachError> {
-        let Manner {
-            reading,
-            iterator_budget,
-            is_only_running,
-        } = &self.manner;
         let threads = self.process.thread_ids()?;
         for running in &mut loops.running {
             running.tid = threads.outer(running.tid);
@@ -258,19 +254,11 @@ impl Observer {
             plan.tid = threads.outer(plan.tid);
             plan.tgid = self.pid;
             plan.address_space = self.memory.address_space();
-            // What is besides a chain only a snapshot shows.
-            plan.wants = if iterator_budget.is_zero() {
-                wants::NAME | wants::LINKS
-            } else {
-                0
-            };
-            plan.max_frames = u32::try_from(reading.max_frames).unwrap_or(u32::MAX);
-            plan.context_budget_ns = nanoseconds(reading.budget);
-            plan.iterator_budget_ns = nanoseconds(*iterator_budget);
+            self.manner.fill_in(plan);
         }
         loops.plans.retain(|plan| plan.tid != 0);
         loops.running.retain(|running| running.tid != 0);
-        if *is_only_running && loops.running.is_empty() {
+        if self.manner.is_only_running && loops.running.is_empty() {
             loops.plans.clear();
         }
         if !self.manner.is_snapshot() {

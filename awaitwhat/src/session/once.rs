@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A registry that contradicts itself so often, while its thread does not run, will not mend itself.
 const MAX_TORN: u32 = 100;
 /// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
-const MAX_LESSONS: u32 = 8;
+pub(super) const MAX_LESSONS: u32 = 8;
 /// How long tasks that were seen in several turns are looked at once more, to tell which of them have not moved: until all are, so long at most, or as
 /// many times of what the first pass took. It takes milliseconds, but where the thread has no CPU, no sample comes.
 const SECOND_PASS: Duration = Duration::from_secs(3);

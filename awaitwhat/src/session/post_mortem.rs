@@ -1,10 +1,8 @@
 //! What waited for what when a process died, by its core file: the same walk and the same readers, over memory in which nothing moves any more.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
@@ -12,19 +10,16 @@ use awaitwhat_common::status::SliceStatus;
 use super::assemble::assemble;
 use super::attach_error::AttachError;
 use super::gathering::Gathering;
-use super::observer::{Manner, Observer, Seen};
+use super::observer::{Found, Observer, Seen};
+use super::once::{MAX_LESSONS, manner};
 use super::turns::Turns;
 use super::{Error, Options, jobs, waits};
 use crate::budget::{Budget, NAMES_BYTES};
 use crate::capture::LiveMemory;
-use crate::core_file::{CoreFile, CorePages, Places};
-use crate::memory::Mapping;
+use crate::core_file::{CoreFile, Places};
 use crate::reading::still;
 use crate::snapshot::Snapshot;
 use crate::target::{FindError, find_interpreter};
-
-/// Times that the walk begins anew, as it has met types of objects that had to be learnt about.
-const MAX_LESSONS: u32 = 8;
 
 /// A snapshot of the process that a core file is of, and what is to be known of the file.
 pub struct PostMortem {
@@ -83,23 +78,15 @@ pub fn post_mortem(path: &Path, places: &Places, options: &Options) -> Result<Po
         source,
     };
     let core = CoreFile::open(path, places).map_err(|error| failed(error.into()))?;
-    let (signal, bytes) = (core.signal, core.missing_bytes);
-    let who = Who {
-        pid: core.pid,
-        command: core.command.clone(),
-        threads: core.threads.clone(),
-        died_at: core.written_at,
-    };
-    let (pages, mappings) = core.into_pages();
-    let snapshot = look_at(&who, Rc::clone(&pages), mappings, options);
+    let snapshot = look_at(&core, options);
     let lack = Lack {
-        bytes,
-        files: pages.missing_files(),
+        bytes: core.missing_bytes,
+        files: core.pages.missing_files(),
     };
     match snapshot {
         Ok(snapshot) => Ok(PostMortem {
             snapshot,
-            signal,
+            signal: core.signal,
             lack,
         }),
         Err(source) if lack.is_nothing() => Err(failed(source.into())),
@@ -115,36 +102,22 @@ struct Lacking {
     source: AttachError,
 }
 
-/// Who is dead.
-struct Who {
-    pid: u32,
-    command: String,
-    threads: BTreeSet<u32>,
-    died_at: jiff::Timestamp,
-}
-
-fn look_at(
-    who: &Who,
-    pages: Rc<CorePages>,
-    mappings: Vec<Mapping>,
-    options: &Options,
-) -> Result<Snapshot, AttachError> {
-    let memory = LiveMemory::of_core(pages, mappings);
+fn look_at(core: &CoreFile, options: &Options) -> Result<Snapshot, AttachError> {
+    let memory = LiveMemory::of_core(Rc::clone(&core.pages), core.mappings.clone());
     let mut interpreter = find_interpreter(&memory, memory.mappings())?;
-    interpreter.process_id = Some(who.pid);
-    let loops = interpreter.event_loops(&memory, &|| who.threads.clone())?;
-    let manner = Manner {
-        reading: options.clone(),
-        iterator_budget: Duration::ZERO,
-        is_only_running: false,
+    interpreter.process_id = Some(core.pid);
+    let loops = interpreter.event_loops(&memory, &|| core.threads.clone())?;
+    let found = Found {
+        memory,
+        interpreter,
+        loops,
     };
     let names = Budget::new(NAMES_BYTES);
-    let command = who.command.clone();
-    let mut observer = Observer::of_dead(command, memory, interpreter, loops, manner, &names);
+    let mut observer = Observer::of_dead(core.command.clone(), found, manner(options), &names);
     let gathered = all_passes(&mut observer)?;
     // Nothing has run since: nothing is blocked by more than what is told, and nothing can be confirmed by waiting.
-    let mut snapshot = assemble(&mut observer, gathered, who.died_at, true, Vec::new())?;
-    snapshot.pid = who.pid;
+    let mut snapshot = assemble(&mut observer, gathered, core.written_at, true, Vec::new())?;
+    snapshot.pid = core.pid;
     Ok(snapshot)
 }
 
