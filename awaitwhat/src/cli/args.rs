@@ -154,6 +154,18 @@ pub struct OneArgs {
     pub core: CoreArgs,
 }
 
+/// What is told of tasks besides.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(skip)]
+pub struct ToldArgs {
+    /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
+    #[arg(long)]
+    pub arguments: bool,
+    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
+    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
+    pub slow: f64,
+}
+
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("target").required(true).multiple(true))]
 pub struct SnapshotArgs {
@@ -172,12 +184,8 @@ pub struct SnapshotArgs {
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
-    /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
-    #[arg(long)]
-    pub arguments: bool,
-    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
-    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
-    pub slow: f64,
+    #[command(flatten)]
+    pub told: ToldArgs,
 }
 
 #[derive(Args, Debug)]
@@ -231,12 +239,8 @@ pub struct TopArgs {
     /// Begin with only those tasks in whose name, functions, or WAITS FOR this text occurs, as with `/`.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Show what queries and commands are about, too, as in `ps`.
-    #[arg(long)]
-    pub arguments: bool,
-    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
-    #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
-    pub slow: f64,
+    #[command(flatten)]
+    pub told: ToldArgs,
 }
 
 /// What tasks are ordered by.

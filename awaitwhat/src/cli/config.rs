@@ -9,7 +9,7 @@ use clap::ValueEnum as _;
 
 use super::args::{
     By, FormArgs, Format, GlobalArgs, OneArgs, PsArgs, RecordArgs, SelectionArgs, SnapshotArgs, SortKey,
-    StackArgs, TopArgs, TraceArgs,
+    StackArgs, ToldArgs, TopArgs, TraceArgs,
 };
 use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
@@ -164,7 +164,10 @@ impl TraceConfig {
             options.duration = Some(DEFAULT_DURATION);
         }
         Ok(Self {
-            interval: args.interval.map(interval).transpose()?,
+            interval: args
+                .interval
+                .map(|seconds| within(&INTERVALS, seconds, Error::Interval))
+                .transpose()?,
             form: Form::new(args.form, options.reading.max_frames)?,
             options,
             target,
@@ -217,18 +220,14 @@ fn options(
 /// # Errors
 /// [`Error::Slow`], and those of [`reading`].
 pub fn snapshot(args: &SnapshotArgs, global: &GlobalArgs) -> Result<Options, Error> {
-    let mut options = reading(global, &args.selection.mine)?;
-    options.arguments = args.arguments;
-    options.slow = slow(args.slow)?;
-    Ok(options)
+    told(&args.selection, &args.told, global)
 }
 
-fn slow(seconds: f64) -> Result<Duration, Error> {
-    if SLOW_RANGE.contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(Error::Slow(seconds))
-    }
+fn told(selection: &SelectionArgs, told: &ToldArgs, global: &GlobalArgs) -> Result<Options, Error> {
+    let mut options = reading(global, &selection.mine)?;
+    options.arguments = told.arguments;
+    options.slow = within(&SLOW_RANGE, told.slow, Error::Slow)?;
+    Ok(options)
 }
 
 /// Checks how the target is to be read.
@@ -290,11 +289,8 @@ pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
             SortKey::State => Sort::State,
         },
     };
-    let pause = match args.watch {
-        Some(seconds) if !PAUSES.contains(&seconds) => return Err(Error::Watch(seconds)),
-        seconds => seconds.map(Duration::from_secs_f64),
-    };
-    Ok((rows, pause))
+    let pause = args.watch.map(|seconds| within(&PAUSES, seconds, Error::Watch));
+    Ok((rows, pause.transpose()?))
 }
 
 /// Checks how processes are to be watched, and the time from one look to the next.
@@ -302,13 +298,8 @@ pub fn rows(args: &PsArgs) -> Result<(Rows, Option<Duration>), Error> {
 /// # Errors
 /// [`Error::Every`], [`Error::Slow`], and those of [`reading`].
 pub fn top(args: &TopArgs, global: &GlobalArgs) -> Result<(Options, Duration), Error> {
-    if !PAUSES.contains(&args.every) {
-        return Err(Error::Every(args.every));
-    }
-    let mut options = reading(global, &args.selection.mine)?;
-    options.arguments = args.arguments;
-    options.slow = slow(args.slow)?;
-    Ok((options, Duration::from_secs_f64(args.every)))
+    let every = within(&PAUSES, args.every, Error::Every)?;
+    Ok((told(&args.selection, &args.told, global)?, every))
 }
 
 /// Checks which processes are asked for: `more` ids beside those of `args`.
@@ -352,11 +343,16 @@ fn target(args: &SelectionArgs, program: Vec<OsString>) -> Result<Target, Error>
     }
 }
 
-fn interval(seconds: f64) -> Result<Duration, Error> {
-    if INTERVALS.contains(&seconds) {
+/// A time in seconds, where it makes sense.
+fn within(
+    range: &std::ops::RangeInclusive<f64>,
+    seconds: f64,
+    error: fn(f64) -> Error,
+) -> Result<Duration, Error> {
+    if range.contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(Error::Interval(seconds))
+        Err(error(seconds))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::export::{snapshot_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::session;
 use crate::snapshot::Snapshot;
-use crate::survey::Survey;
+use crate::survey::{Refusals, Survey};
 use crate::view::table::{Rows, Seen};
 use crate::view::{survey, table, tree};
 
@@ -30,7 +30,12 @@ pub(super) async fn tree(args: &SnapshotArgs, global: &GlobalArgs) -> anyhow::Re
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
     let options = config::snapshot(args, global)?;
     if let Some(snapshot) = core::snapshot(&args.core, &options)? {
-        return show_one(&snapshot, args.json, view, options.max_frames);
+        let found = Survey {
+            targets: vec![snapshot],
+            refused: Refusals::default(),
+        };
+        write(&found, found.targets.first(), args.json, view, options.max_frames)?;
+        return Ok(Exit::Ok);
     }
     let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
@@ -47,21 +52,7 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>
     privileges::nothing();
     let found = found?;
     let single = selection.single().and(found.targets.first());
-    if args.json {
-        let mut stdout = machine_stdout();
-        match single {
-            Some(snapshot) => snapshot_json::write(snapshot, &mut stdout)?,
-            None => survey_json::write_snapshots(&found.targets, &found.refused, &mut stdout)?,
-        }
-        stdout.flush()?;
-    } else {
-        let mut stdout = people_stdout();
-        match single {
-            Some(snapshot) => show(snapshot, view, options.max_frames, &mut stdout)?,
-            None => show_each(&found, view, options.max_frames, &mut stdout)?,
-        }
-        stdout.flush()?;
-    }
+    write(&found, single, args.json, view, options.max_frames)?;
     complain(&found.refused);
     Ok(if found.refused.is_empty() {
         Exit::Ok
@@ -70,17 +61,29 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>
     })
 }
 
-fn show_one(snapshot: &Snapshot, is_json: bool, view: View<'_>, max_frames: usize) -> anyhow::Result<Exit> {
+/// Writes what was found in several processes, or in the only one that was asked for.
+fn write(
+    found: &Survey<Snapshot>,
+    single: Option<&Snapshot>,
+    is_json: bool,
+    view: View<'_>,
+    max_frames: usize,
+) -> io::Result<()> {
     if is_json {
         let mut stdout = machine_stdout();
-        snapshot_json::write(snapshot, &mut stdout)?;
-        stdout.flush()?;
+        match single {
+            Some(snapshot) => snapshot_json::write(snapshot, &mut stdout)?,
+            None => survey_json::write_snapshots(&found.targets, &found.refused, &mut stdout)?,
+        }
+        stdout.flush()
     } else {
         let mut stdout = people_stdout();
-        show(snapshot, view, max_frames, &mut stdout)?;
-        stdout.flush()?;
+        match single {
+            Some(snapshot) => show(snapshot, view, max_frames, &mut stdout)?,
+            None => show_each(found, view, max_frames, &mut stdout)?,
+        }
+        stdout.flush()
     }
-    Ok(Exit::Ok)
 }
 
 /// One snapshot of one process, for commands that are about nothing else; `None` where it has no tasks to show.
