@@ -47,6 +47,8 @@ fn a_wrong_command_line_is_exit_code_2() {
         &["trace", "--pid", "1", "--interval", "0"],
         &["trace", "--pid", "1", "--reverse"],
         &["ps", "1", "--exe", "x"],
+        &["why", "x", "1", "--exe", "x"],
+        &["graph", "1", "--sysroot", "x"],
         &["stack", "x"],
         &["diff", "x"],
         &["report"],

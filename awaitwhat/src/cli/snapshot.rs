@@ -95,10 +95,10 @@ pub(super) async fn of_one(
 ) -> anyhow::Result<Option<Snapshot>> {
     let mut options = config::reading(global, mine)?;
     options.arguments = arguments;
-    let Some(pid) = one.process else {
-        return core::snapshot(&one.core, &options);
-    };
-    let selection = config::selection(&SelectionArgs::default(), &[pid])?;
+    if let Some(snapshot) = core::snapshot(&one.core, &options)? {
+        return Ok(Some(snapshot));
+    }
+    let selection = config::selection(&SelectionArgs::default(), one.process.as_slice())?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
     privileges::nothing();
