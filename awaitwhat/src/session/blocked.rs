@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use awaitwhat_common::plan::ThreadPlan;
+
 use super::observer::Observer;
 use super::rests::Runs;
 use super::turns::{Look, Turns};
@@ -64,6 +66,23 @@ impl Watch {
     /// What was learnt of the loops.
     pub(super) const fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// Whether the loop of a plan is in the callback in which it was first seen: then none of its tasks has begun or ended a step since.
+    pub(super) fn is_in_same_callback(
+        &mut self,
+        observer: &mut Observer,
+        plan: &ThreadPlan,
+    ) -> Result<bool, Fault> {
+        let its = |it: &&Watched| it.event_loop.id() == plan.loop_id();
+        let Some(watched) = self.loops.iter().find(its) else {
+            return Ok(false);
+        };
+        let now = self.turns.look(observer, &watched.event_loop)?;
+        Ok(match (&watched.first.moment, &now.moment) {
+            (LoopMoment::Turn(first), LoopMoment::Turn(now)) => first.is_same_callback(now),
+            _ => false,
+        })
     }
 
     /// Looks again, and once more at what seems not to turn. A loop that polled at first is not asked again. `is_any_running` says whether a

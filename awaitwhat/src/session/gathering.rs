@@ -85,14 +85,16 @@ impl Named {
 
 impl Visit {
     /// Whether a later visit is of the same task, which waits for the same. Two tasks that have the same address may have more in common: what
-    /// tells them apart is what they are called, as asyncio numbers the tasks that nobody names.
-    fn is_unmoved_in(&self, later: &Self) -> bool {
+    /// tells them apart is what they are called, as asyncio numbers the tasks that nobody names. Where tasks have no names, as in CPython 3.7, only
+    /// that no task of the loop had a turn in between tells it.
+    fn is_unmoved_in(&self, later: &Self, no_task_had_a_turn: bool) -> bool {
         let of = |it: &Self| {
             let suspension = &it.suspension;
             let ends = (suspension.fut_waiter, suspension.terminal);
             (it.state, it.chain, it.coroutine, it.name, it.event_loop, ends)
         };
-        of(self) == of(later) && self.name_bytes == later.name_bytes && !self.name_bytes.is_empty()
+        let is_same = no_task_had_a_turn || !self.name_bytes.is_empty();
+        of(self) == of(later) && self.name_bytes == later.name_bytes && is_same
     }
 }
 
@@ -161,10 +163,11 @@ impl Gathering {
         turns.any(|turn| Some(turn) != first)
     }
 
-    /// Takes what a later pass has found of tasks that have not moved since.
-    pub(super) fn confirm(&mut self, mut later: Self) {
+    /// Takes what a later pass has found of tasks that have not moved since. `no_task_had_a_turn` says that the loop was in one callback all the while.
+    pub(super) fn confirm(&mut self, mut later: Self, no_task_had_a_turn: bool) {
         for (id, visit) in &mut self.visits {
-            let again = later.visits.remove(id).filter(|it| visit.is_unmoved_in(it));
+            let again = later.visits.remove(id);
+            let again = again.filter(|it| visit.is_unmoved_in(it, no_task_had_a_turn));
             if let Some(Visit { time, links, .. }) = again {
                 visit.again = Some(Again { time, links });
             }
@@ -263,6 +266,28 @@ mod tests {
             is_held_unknown: false,
             groups: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_task_without_a_name_is_the_same_one_while_no_task_has_a_turn() {
+        let of = |names: [&[u8]; 2]| {
+            let mut gathering = Gathering::default();
+            for (id, name) in (1..).zip(names) {
+                let mut visit = visit(10, RawState::Waiting);
+                visit.name_bytes = name.into();
+                gathering.visits.insert(Address(id), visit);
+            }
+            gathering
+        };
+        let confirmed = |later: [&[u8]; 2], no_task_had_a_turn| {
+            let mut first = of([b"", b"Task-2"]);
+            first.confirm(of(later), no_task_had_a_turn);
+            [1, 2].map(|id| first.visits[&Address(id)].again.is_some())
+        };
+        assert_eq!(confirmed([b"", b"Task-2"], false), [false, true]);
+        assert_eq!(confirmed([b"", b"Task-2"], true), [true, true]);
+        assert_eq!(confirmed([b"", b"Task-3"], true), [true, false]);
+        assert_eq!(confirmed([b"Task-1", b"Task-2"], true), [false, true]);
     }
 
     #[test]

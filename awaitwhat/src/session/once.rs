@@ -116,11 +116,11 @@ impl Gathered {
 pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Result<Gathered, AttachError> {
     let captured_at = jiff::Timestamp::now();
     let end = Instant::now() + PATIENCE;
-    let watch = Watch::begin(observer).map_err(FindError::from)?;
+    let mut watch = Watch::begin(observer).map_err(FindError::from)?;
     let mut lessons = 0;
     let (passes, is_proven) = loop {
         let losses = observer.losses.clone();
-        let passes = all_passes(capture, observer, watch.turns(), end).await?;
+        let passes = all_passes(capture, observer, &mut watch, end).await?;
         lessons += 1;
         if lessons > MAX_LESSONS || !observer.apply_lessons(capture)? {
             break passes;
@@ -147,7 +147,7 @@ pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Re
 async fn all_passes(
     capture: &mut Capture,
     observer: &mut Observer,
-    turns: &Turns,
+    watch: &mut Watch,
     end: Instant,
 ) -> Result<(Vec<Gathering>, bool), AttachError> {
     let mut gathered = Vec::new();
@@ -158,7 +158,7 @@ async fn all_passes(
         let of_thread: Vec<&ThreadPlan> = plans.iter().filter(|other| other.tid == plan.tid).collect();
         let begun = of_thread.iter().try_for_each(|other| capture.set_plan(other));
         let result = match begun {
-            Ok(()) => named_pass(capture, observer, plan, turns, end).await,
+            Ok(()) => named_pass(capture, observer, plan, watch, end).await,
             Err(error) => Err(error.into()),
         };
         of_thread
@@ -314,7 +314,7 @@ async fn named_pass(
     capture: &mut Capture,
     observer: &mut Observer,
     plan: &ThreadPlan,
-    turns: &Turns,
+    watch: &mut Watch,
     end: Instant,
 ) -> Result<(Gathering, bool), AttachError> {
     let losses = observer.losses.clone();
@@ -328,7 +328,7 @@ async fn named_pass(
             observer.losses.incomplete += 1;
             return Ok((walked.unnamed(), false));
         }
-        if read_names(capture, observer, plan, turns, &mut walked, &pages)? {
+        if read_names(capture, observer, plan, watch.turns(), &mut walked, &pages)? {
             let is_proven = tell_jobs(capture, observer, plan, &mut walked)?;
             return Ok((walked.pass, is_proven));
         }
@@ -339,7 +339,7 @@ async fn named_pass(
         }
         if !is_of_one_turn || Instant::now() >= give_up {
             let end = end.min(Instant::now() + SECOND_PASS.max(first_took * TIMES_OF_FIRST_PASS));
-            second_pass(capture, observer, plan, &mut walked.pass, end).await?;
+            second_pass(capture, observer, plan, watch, &mut walked.pass, end).await?;
             walked.pass.doubt_waits();
             tell_jobs(capture, observer, plan, &mut walked)?;
             return Ok((walked.pass, false));
@@ -433,6 +433,7 @@ async fn second_pass(
     capture: &mut Capture,
     observer: &mut Observer,
     plan: &ThreadPlan,
+    watch: &mut Watch,
     first: &mut Gathering,
     end: Instant,
 ) -> Result<(), AttachError> {
@@ -447,8 +448,11 @@ async fn second_pass(
         }
     }
     capture.stop_sampling(plan.tid);
-    first.confirm(second.at_rest);
-    first.confirm(second.in_context);
+    let no_task_had_a_turn = watch
+        .is_in_same_callback(observer, plan)
+        .map_err(FindError::from)?;
+    first.confirm(second.at_rest, no_task_had_a_turn);
+    first.confirm(second.in_context, no_task_had_a_turn);
     // What it could not read counts once.
     observer.losses = losses;
     Ok(())
