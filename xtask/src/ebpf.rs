@@ -128,6 +128,8 @@ fn flags(root: &Path, core: &Path) -> Result<OsString> {
         r#"--cfg=bpf_target_arch="x86_64""#.into(),
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
+        // Short copies are words, not calls of a loop over bytes, each turn of which the verifier follows.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
     ];
     for (from, to) in mappings {
         let mut flag = OsString::from("--remap-path-prefix=");
