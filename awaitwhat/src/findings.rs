@@ -24,6 +24,7 @@ pub enum Finding {
     UsedUp(UsedUp),
     CancelledButWaits(Mentioned),
     SlowWait(SlowWait),
+    NeverWoken(NeverWoken),
 }
 
 impl Finding {
@@ -36,6 +37,7 @@ impl Finding {
             Self::UsedUp(_) => "used-up",
             Self::CancelledButWaits(_) => "cancelled-but-waits",
             Self::SlowWait(_) => "slow-wait",
+            Self::NeverWoken(_) => "never-woken",
         }
     }
 }
@@ -89,6 +91,17 @@ pub struct SlowWait {
     /// For how long the one has waited that has waited for the longest time, in seconds.
     pub longest: f64,
     pub waiting: Mentioned,
+}
+
+/// An event loop that sleeps while tasks of it could go on: nothing has woken it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NeverWoken {
+    /// Thread of the loop, in the initial PID namespace.
+    pub tid: u32,
+    /// For how long it has slept since then, at least, in seconds.
+    pub seconds: f64,
+    /// The tasks that could go on.
+    pub ready: Mentioned,
 }
 
 /// Tasks that a finding is about.
@@ -161,6 +174,7 @@ mod tests {
             .id(),
             "blocked-loop",
             "used-up",
+            "never-woken",
             GROWING_GROUP,
         ];
         let documented = include_str!("../../docs/findings.md");

@@ -32,6 +32,9 @@ pub struct Finding {
     pub ready: usize,
     #[serde(default)]
     pub overdue_timers: Option<u64>,
+    /// How many tasks it is about.
+    #[serde(default)]
+    pub count: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! A loop that does not turn says so, since when, and in what it is at work; one that turns says nothing.
+//! A loop that does not turn says so, since when, and in what it is at work, and so does one that nobody has woken; one that turns says nothing.
 
 use std::thread;
 use std::time::Duration;
@@ -36,6 +36,11 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             let python = python.clone();
             let name = format!("{}::{manner}", python.label);
             list.push(trials::trial(name, move || check(&python, manner)));
+        }
+        for manner in ["future", "task", "threadsafe"] {
+            let python = python.clone();
+            let name = format!("{}::woken_by_{manner}", python.label);
+            list.push(trials::trial(name, move || sleeps_on(&python, manner)));
         }
         // A trace reads no more than a snapshot does, and sums up.
         let is_traced = TRACED_VERSIONS.contains(&python.version) && !python.label.contains('-');
@@ -163,6 +168,28 @@ fn has_own_clock(python: &Python, manner: &str) -> anyhow::Result<()> {
         ensure!(finding.seconds <= age, "blocked for {age} s: {finding:?}");
         ensure!(finding.overdue_timers.is_none(), "{finding:?}");
     }
+    Ok(())
+}
+
+/// Tasks that are ready while their loop sleeps are found, as many as there are, and no others.
+fn sleeps_on(python: &Python, manner: &str) -> anyhow::Result<()> {
+    let target = Target::start(python, "never_woken.py", &[manner])?;
+    let ready = target.announced["ready"].as_u64().context("no number of tasks")?;
+    let snapshot = tool::snapshot(target.pid)?;
+    if ready == 0 {
+        ensure!(snapshot.findings.is_empty(), "{:?}", snapshot.findings);
+        return Ok(());
+    }
+    let [finding] = snapshot.findings.as_slice() else {
+        anyhow::bail!("one finding was expected: {:?}", snapshot.findings);
+    };
+    ensure!(finding.id == "never-woken" && finding.tid == snapshot.pid);
+    ensure!(finding.count == ready && finding.seconds >= 0.1, "{finding:?}");
+    ensure!(
+        finding.text.contains("3 tasks are ready to go on"),
+        "{}",
+        finding.text
+    );
     Ok(())
 }
 

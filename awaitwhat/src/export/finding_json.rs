@@ -36,6 +36,11 @@ impl Serialize for FindingDocument<'_> {
                 document.serialize_entry("slow", &slow.slow)?;
                 serialize_waiting(&mut document, &slow.waiting)?;
             }
+            Finding::NeverWoken(never_woken) => {
+                document.serialize_entry("tid", &never_woken.tid)?;
+                document.serialize_entry("seconds", &never_woken.seconds)?;
+                serialize_waiting(&mut document, &never_woken.ready)?;
+            }
         }
         document.end()
     }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{diff_json, graph_json, profile_json, snapshot_json, survey_json, why_json};
 use crate::findings::{
-    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, SlowWait,
-    UsedUp,
+    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, NeverWoken,
+    SlowWait, UsedUp,
 };
 use crate::memory::Address;
 use crate::profile::{Diff, Hold, HoldPlace, Profile};
@@ -138,6 +138,11 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
             slow: 10.0,
             longest: 12.5,
             waiting: waiting(),
+        }),
+        Finding::NeverWoken(NeverWoken {
+            tid: 7,
+            seconds: 0.1,
+            ready: waiting(),
         }),
     ]);
     snapshot

@@ -16,6 +16,14 @@ const MAX_USED_UP: usize = 20;
 const SECOND: f64 = 1e9;
 
 impl Mentioned {
+    /// These tasks.
+    #[must_use]
+    pub fn of<'a>(tasks: impl Iterator<Item = &'a Task>) -> Self {
+        let mut mentioned = Self::default();
+        tasks.for_each(|task| mentioned.add(task));
+        mentioned
+    }
+
     fn add(&mut self, task: &Task) {
         self.count += 1;
         if self.first.len() < MAX_MENTIONED {
@@ -81,12 +89,11 @@ fn is_used_up(resource: &Resource) -> bool {
 
 /// Tasks that wait though their cancellation was asked for, and was not taken back.
 fn cancelled(tasks: &[Task]) -> Option<Finding> {
-    let mut waiting = Mentioned::default();
     let waits_on = |task: &&Task| match &task.trio {
         Some(trio) => trio.state == TrioState::Cancelling,
         None => task.state == TaskState::Pending && task.cancellations > 0,
     };
-    tasks.iter().filter(waits_on).for_each(|task| waiting.add(task));
+    let waiting = Mentioned::of(tasks.iter().filter(waits_on));
     (waiting.count > 0).then_some(Finding::CancelledButWaits(waiting))
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use awaitwhat_common::plan::ThreadPlan;
 
+use super::asleep::Polling;
 use super::observer::Observer;
 use super::rests::Runs;
 use super::turns::{Look, Turns};
@@ -27,7 +28,7 @@ pub(super) struct Watch {
 struct Watched {
     event_loop: EventLoop,
     first: Look,
-    /// How often and how long its thread has run, where nothing else tells of its loop.
+    /// How often and how long its thread had run by then.
     runs: Option<Runs>,
 }
 
@@ -51,11 +52,11 @@ impl Watch {
         let mut loops = Vec::new();
         for event_loop in observer.loops.running.clone() {
             let first = turns.look(observer, &event_loop)?;
-            let is_unknown = first.moment == LoopMoment::Unknown;
+            let is_in_turn = matches!(first.moment, LoopMoment::Turn(_));
             loops.push(Watched {
                 event_loop,
                 first,
-                runs: is_unknown
+                runs: (!is_in_turn)
                     .then(|| Runs::of(observer.pid, event_loop.tid))
                     .flatten(),
             });
@@ -83,6 +84,19 @@ impl Watch {
             (LoopMoment::Turn(first), LoopMoment::Turn(now)) => first.is_same_callback(now),
             _ => false,
         })
+    }
+
+    /// The loops that polled when they were first seen.
+    pub(super) fn polling(&self) -> Vec<Polling> {
+        let of_loop = |watched: &Watched| {
+            let is_polling = watched.first.moment == LoopMoment::Polling;
+            Some(Polling {
+                tid: watched.event_loop.tid,
+                runs: watched.runs.filter(|_| is_polling)?,
+                at: watched.first.at,
+            })
+        };
+        self.loops.iter().filter_map(of_loop).collect()
     }
 
     /// Looks again, and once more at what seems not to turn. A loop that polled at first is not asked again. `is_any_running` says whether a

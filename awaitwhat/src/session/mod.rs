@@ -1,6 +1,7 @@
 //! From a selection of processes to a model: everything that reads targets, behind two functions.
 
 mod answers;
+mod asleep;
 mod assemble;
 mod attach_error;
 mod blocked;

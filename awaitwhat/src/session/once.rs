@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use awaitwhat_common::plan::ThreadPlan;
 use awaitwhat_common::status::SliceStatus;
 
+use super::asleep::{Polling, never_woken};
 use super::assemble::assemble;
 use super::attach_error::AttachError;
 use super::blocked::{Blocked, Watch};
@@ -88,7 +89,7 @@ pub(super) async fn snapshot(
     capture: &mut Capture,
     observer: &mut Observer,
 ) -> Result<Snapshot, AttachError> {
-    gather(capture, observer).await?.assemble(observer)
+    gather(capture, observer).await?.assemble(observer).await
 }
 
 /// What was read of one process, which no snapshot is made of yet.
@@ -97,18 +98,22 @@ pub(super) struct Gathered {
     pub(super) passes: Vec<Gathering>,
     is_proven: bool,
     blocked: Vec<Blocked>,
+    polling: Vec<Polling>,
 }
 
 impl Gathered {
     /// Makes the snapshot.
-    pub(super) fn assemble(self, observer: &mut Observer) -> Result<Snapshot, AttachError> {
-        assemble(
+    pub(super) async fn assemble(self, observer: &mut Observer) -> Result<Snapshot, AttachError> {
+        let mut snapshot = assemble(
             observer,
             self.passes,
             self.captured_at,
             self.is_proven,
             self.blocked,
-        )
+        )?;
+        let found = never_woken(observer.pid, &self.polling, &snapshot.tasks).await;
+        snapshot.findings.extend(found);
+        Ok(snapshot)
     }
 }
 
@@ -128,6 +133,7 @@ pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Re
         // What could not be read for want of knowledge is read now.
         observer.losses = losses;
     };
+    let polling = watch.polling();
     let is_any_running = passes.iter().any(Gathering::has_running);
     let blocked = watch
         .end(observer, is_any_running)
@@ -138,6 +144,7 @@ pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Re
         passes,
         is_proven,
         blocked,
+        polling,
     })
 }
 

@@ -145,7 +145,7 @@ impl Kept {
             let visits = gathered.passes.iter().flat_map(|pass| pass.visits.values());
             visits.map(|visit| visit.chain).collect()
         });
-        let snapshot = gathered.assemble(observer)?;
+        let snapshot = gathered.assemble(observer).await?;
         if snapshot.losses.stale > 0 {
             // What could not be named may have a name in the next look.
             observer.names.let_go(|_| false);

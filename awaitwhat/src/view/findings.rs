@@ -27,5 +27,6 @@ pub(crate) fn describe(finding: &Finding) -> String {
         Finding::UsedUp(used_up) => warnings::used_up(used_up),
         Finding::CancelledButWaits(waiting) => warnings::cancelled(waiting),
         Finding::SlowWait(slow) => warnings::slow(slow),
+        Finding::NeverWoken(never_woken) => warnings::never_woken(never_woken),
     }
 }

@@ -4,7 +4,7 @@ use super::blocked::duration;
 use super::escape::fitted;
 use super::tree::plural;
 use super::waits;
-use crate::findings::{Mentioned, SlowWait, UsedUp};
+use crate::findings::{Mentioned, NeverWoken, SlowWait, UsedUp};
 
 /// Columns that the name of a task may take, and tasks that are named.
 const NAME_WIDTH: usize = 40;
@@ -41,6 +41,17 @@ pub(super) fn slow(slow: &SlowWait) -> String {
         slow.slow,
         duration(slow.longest),
         named(&slow.waiting)
+    )
+}
+
+/// A loop that sleeps though tasks of it could go on, as one line.
+pub(super) fn never_woken(never_woken: &NeverWoken) -> String {
+    let NeverWoken { tid, seconds, ready } = never_woken;
+    format!(
+        "Never woken: the event loop of thread {tid} has slept for {} at least, though {} to go on: {}",
+        duration(*seconds),
+        plural(ready.count, "task is ready", "tasks are ready"),
+        named(ready)
     )
 }
 
@@ -100,6 +111,11 @@ mod tests {
                 longest: 35.27,
                 waiting: some(),
             }),
+            never_woken(&NeverWoken {
+                tid: 7,
+                seconds: 0.19,
+                ready: some(),
+            }),
         ];
         insta::assert_snapshot!(all.join("\n"), @"
         Used up: pool self.db, all 5 of it; 5 tasks wait for it: a, task at 0x10, c, +2
@@ -107,6 +123,7 @@ mod tests {
         Cancelled: 5 tasks wait though they were asked to end: a, task at 0x10, c, +2
         Cancelled: 1 task waits though it was asked to end: a
         Slow: 5 tasks have waited for more than 10 s, 35.2 s at most: a, task at 0x10, c, +2
+        Never woken: the event loop of thread 7 has slept for 0.1 s at least, though 5 tasks are ready to go on: a, task at 0x10, c, +2
         ");
     }
 

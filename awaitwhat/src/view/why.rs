@@ -271,7 +271,8 @@ impl<'a> Why<'a> {
             Finding::BlockedLoop(_)
             | Finding::UsedUp(_)
             | Finding::CancelledButWaits(_)
-            | Finding::SlowWait(_) => false,
+            | Finding::SlowWait(_)
+            | Finding::NeverWoken(_) => false,
         };
         self.snapshot.findings.iter().any(is_in)
             || self.graph.cycles().iter().any(|cycle| cycle.contains(&position))
@@ -358,6 +359,7 @@ impl<'a> Why<'a> {
             TaskState::Ready => {
                 let holds_up = |finding: &&Finding| match finding {
                     Finding::BlockedLoop(blocked) => Some(blocked.tid) == task.tid,
+                    Finding::NeverWoken(never_woken) => Some(never_woken.tid) == task.tid,
                     Finding::Deadlock(_)
                     | Finding::UsedUp(_)
                     | Finding::CancelledButWaits(_)
