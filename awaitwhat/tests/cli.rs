@@ -78,7 +78,7 @@ fn an_output_that_cannot_be_written_is_found_out_before_tracing() {
     ];
     let diagnostics = failing(&arguments, 1);
     assert!(
-        diagnostics.contains("cannot be written to: nothing was traced"),
+        diagnostics.contains("cannot be written to, so nothing was begun"),
         "{diagnostics}"
     );
     assert!(!started.exists());

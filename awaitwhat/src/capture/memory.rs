@@ -25,6 +25,8 @@ const PAGE: u64 = PAGE_BYTES as u64;
 const MAX_READ_BYTES: usize = 16 << 20;
 /// Pages that are remembered; then all are forgotten, and read again where they are needed again. The longest single read has as many.
 const MAX_PAGES: usize = MAX_READ_BYTES / PAGE_BYTES;
+/// Pages that are forgotten, and kept for the next ones: to get and to give back memory takes as long as to fill it.
+const MAX_SPARE: usize = 1024;
 /// How often a page is asked for while the process changes its mappings.
 const MAX_ATTEMPTS: u32 = 1 << 14;
 /// Mappings that are listed at most; the kernel's own bound for a process is 65,530 by default.
@@ -38,6 +40,8 @@ const VM_EXEC: u64 = 4;
 const ANSWER_BYTES: usize = READ_HEADER_BYTES + PAGE_BYTES;
 
 type Page = Box<[u8; PAGE_BYTES]>;
+/// What came of the pages that were asked for, by address.
+type Pages = HashMap<u64, Result<Page, Unread>, RandomState>;
 
 /// Asks the program `read_memory` for pages.
 pub(super) struct PageReader {
@@ -48,6 +52,9 @@ pub(super) struct PageReader {
     bound: RefCell<Option<(u32, TaskIterator)>>,
     /// Whether a file system did not answer: then no page is waited for any more.
     is_waiting: Cell<bool>,
+    /// What the last answers came in, and pages to put the next ones in.
+    output: RefCell<Vec<u8>>,
+    spare: RefCell<Vec<Page>>,
 }
 
 impl PageReader {
@@ -57,6 +64,8 @@ impl PageReader {
             program,
             bound: RefCell::default(),
             is_waiting: Cell::new(false),
+            output: RefCell::new(vec![0; MAX_READS * ANSWER_BYTES]),
+            spare: RefCell::default(),
         }
     }
 
@@ -75,9 +84,29 @@ impl PageReader {
     /// Reads at most [`MAX_READS`] pages of process `pid`.
     fn read(&self, pid: u32, pages: &[u64]) -> Result<Vec<Answer>, CaptureError> {
         self.ask_for(pages, false)?;
-        let mut output = vec![0; pages.len() * ANSWER_BYTES];
-        let filled = self.of_process(pid)?.run(&mut output)?;
-        Answer::decode_all(&output, filled)
+        let mut output = self.output.borrow_mut();
+        let output = &mut output[..pages.len() * ANSWER_BYTES];
+        let filled = self.of_process(pid)?.run(output)?;
+        self.decode_all(output, filled)
+    }
+
+    /// Decodes all answers, of which `filled` bytes came.
+    fn decode_all(&self, output: &[u8], filled: usize) -> Result<Vec<Answer>, CaptureError> {
+        if filled != output.len() {
+            // The iterator had no task to visit.
+            return Err(CaptureError::Gone);
+        }
+        let mut spare = self.spare.borrow_mut();
+        let answers = output.chunks_exact(ANSWER_BYTES);
+        Ok(answers.map(|answer| Answer::decode(answer, &mut spare)).collect())
+    }
+
+    /// Takes back a page that nobody needs any more.
+    fn take_back(&self, page: Page) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < MAX_SPARE {
+            spare.push(page);
+        }
     }
 
     /// Reads one page of process `pid`, which was answered in a way that may not last: the process was changing its mappings, or the page
@@ -107,7 +136,7 @@ impl PageReader {
                         self.is_waiting.set(true);
                         break;
                     };
-                    return one(Answer::decode_all(&output, filled)?);
+                    return one(self.decode_all(&output, filled)?);
                 }
                 _ => break,
             }
@@ -145,20 +174,17 @@ struct Answer {
 }
 
 impl Answer {
-    /// Decodes all answers, of which `filled` bytes came.
-    fn decode_all(output: &[u8], filled: usize) -> Result<Vec<Self>, CaptureError> {
-        if filled != output.len() {
-            // The iterator had no task to visit.
-            return Err(CaptureError::Gone);
-        }
-        Ok(output.chunks_exact(ANSWER_BYTES).map(Self::decode).collect())
-    }
-
-    /// Decodes an answer; it is as long as a header and a page.
-    fn decode(mut answer: &[u8]) -> Self {
+    /// Decodes an answer, which is as long as a header and a page; the page is put in one of `spare`, if there is any.
+    fn decode(mut answer: &[u8], spare: &mut Vec<Page>) -> Self {
         let (status, address_space) = (answer.get_i64_le(), answer.get_u64_le());
-        let page = match (status, <[u8; PAGE_BYTES]>::try_from(answer)) {
-            (0, Ok(page)) => Ok(Box::new(page)),
+        let page = match (status, <&[u8; PAGE_BYTES]>::try_from(answer)) {
+            (0, Ok(bytes)) => Ok(match spare.pop() {
+                Some(mut page) => {
+                    *page = *bytes;
+                    page
+                }
+                None => Box::new(*bytes),
+            }),
             _ if status == -i64::from(libc::EBUSY) => Err(Unread::Busy),
             _ => Err(Refusal::from_status(status).map_or(Unread::Nothing, Unread::Refused)),
         };
@@ -182,7 +208,7 @@ pub struct LiveMemory {
     mappings: Vec<Mapping>,
     /// That of the first read, 0 before. A process that replaces itself by another program gets a new one.
     address_space: Cell<u64>,
-    pages: RefCell<HashMap<u64, Result<Page, Unread>, RandomState>>,
+    pages: RefCell<Pages>,
     /// Pages that were read so far.
     reads: Cell<u64>,
 }
@@ -246,7 +272,17 @@ impl LiveMemory {
 
     /// Makes later reads see what the target has changed since.
     pub fn forget(&self) {
-        self.pages.borrow_mut().clear();
+        self.clear(&mut self.pages.borrow_mut());
+    }
+
+    fn clear(&self, pages: &mut Pages) {
+        match &self.source {
+            Source::Process(reader) => {
+                let read = pages.drain().filter_map(|(_, page)| page.ok());
+                read.for_each(|page| reader.take_back(page));
+            }
+            Source::Core(_) => pages.clear(),
+        }
     }
 
     /// How many pages were read so far: as long as that stays the same, all is as it was when the last one was read.
@@ -307,7 +343,7 @@ impl LiveMemory {
     fn fetch_all(&self, wanted: impl Iterator<Item = u64>) -> Result<(), Fault> {
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= MAX_PAGES {
-            pages.clear();
+            self.clear(&mut pages);
         }
         let missing: Vec<_> = wanted.filter(|page| !pages.contains_key(page)).collect();
         let reader = match &self.source {

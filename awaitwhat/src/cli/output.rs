@@ -48,7 +48,7 @@ impl OutputFile {
     pub(super) fn prepare(path: &Path) -> anyhow::Result<Self> {
         let (kind, reserve) = with_least(|| Kind::open(path)).with_context(|| {
             format!(
-                "{} cannot be written to: nothing was traced; choose another --output",
+                "{} cannot be written to, so nothing was begun: choose another --output",
                 path.display()
             )
         })?;

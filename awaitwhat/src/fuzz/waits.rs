@@ -1,6 +1,6 @@
 //! What tasks wait for, and which of that others have: the readers behind the rules.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use super::objects::Planter;
 use super::readers::run;

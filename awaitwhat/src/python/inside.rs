@@ -8,7 +8,7 @@
 //! (`_GeneratorContextManagerBase.gen`), its stacks of contexts (`_BaseExitStack._exit_callbacks`), and generators that rest at a
 //! `yield` while a `for` or `async for` goes through them. Names in `Lib/contextlib.py` are the same in 3.7 to 3.15.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use super::frame::{FrameAddress, Frames};
 use super::{Objects, ReadError, non_null};

@@ -6,7 +6,7 @@
 //! same task that waited for the same: a task and its future that are gone may leave both of their addresses to the next two. What is neither
 //! is left out, and counted.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::decode::Origin;
 use crate::memory::Address;

@@ -3,8 +3,9 @@
 //! Facts: `Modules/_asynciomodule.c` (`fut_state`; `task_fut_waiter` is cleared as a step of the task begins), `Lib/asyncio/tasks.py`
 //! (`_wait`, `_wait_for_one`) and `Lib/asyncio/taskgroups.py` of 3.7 to 3.15.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::decode::TaskRecord;
 use crate::memory::Address;

@@ -1,9 +1,9 @@
 //! Records of one pass to a snapshot: marks what was truncated or lost, and never guesses.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use awaitwhat_common::event::TaskState as RawState;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::attach_error::AttachError;
 use super::blocked::{self, Blocked, DueFutures};

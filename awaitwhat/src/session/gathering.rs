@@ -1,9 +1,8 @@
 //! What the walks of one loop have found so far.
 
-use std::collections::{HashMap, HashSet};
-
 use awaitwhat_common::event::TaskState as RawState;
 use awaitwhat_common::status::{SliceStatus, TaskStatus};
+use foldhash::{HashMap, HashSet};
 
 use crate::chains::ChainId;
 use crate::decode::{SliceRecord, TaskRecord};

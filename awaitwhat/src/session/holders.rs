@@ -242,7 +242,7 @@ fn look(
 
 /// Whether each task waits for what it was found to wait for, and has what the one before it does.
 fn is_there(observer: &Observer, tasks: &[Task], visits: &[Visit], links: &[Link]) -> Result<bool, Fault> {
-    let mut readers = Readers::new();
+    let mut readers = Readers::default();
     let id_of = |link: &Link| of_held(tasks, link).and_then(|resource| resource.id);
     let befores = links.iter().cycle().skip(links.len() - 1);
     for (link, before) in links.iter().zip(befores) {
@@ -258,7 +258,7 @@ fn is_there(observer: &Observer, tasks: &[Task], visits: &[Visit], links: &[Link
                 return Ok(false);
             }
         }
-        let wanted: HashSet<Address> = id_of(before).into_iter().collect();
+        let wanted: foldhash::HashSet<Address> = id_of(before).into_iter().collect();
         let held = readable(reader.held(&waiting, &wanted))?;
         if held.is_none_or(|held| held.is_empty() && !wanted.is_empty()) {
             return Ok(false);

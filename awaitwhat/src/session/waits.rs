@@ -1,8 +1,7 @@
 //! Has what the tasks of a pass wait for be read, while their thread rests or as long as they do not move.
 
-use std::collections::{HashMap, HashSet};
-
 use awaitwhat_common::event::TaskState as RawState;
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::gathering::{Gathering, Named, Visit};
 use super::observer::Observer;

@@ -1,7 +1,7 @@
 //! Which of the things that tasks wait for a suspended task has: those whose blocks it is inside of, and where a rule says so, those that it is
 //! in a function for, or has in a variable.
 
-use std::collections::HashSet;
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::path::Path;
 use super::reader::{Reader, Waiting, in_places};

@@ -1,6 +1,6 @@
 //! What is remembered by an address and a name.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::memory::Address;
 

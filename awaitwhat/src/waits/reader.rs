@@ -1,8 +1,9 @@
 //! Finds the rule for a suspended task, and follows it.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::futures::FutureKind;
 use super::known::Known;
