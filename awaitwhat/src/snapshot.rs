@@ -326,6 +326,17 @@ impl Losses {
     }
 }
 
+/// What is known of an event loop just before its tasks are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoopState {
+    /// Thread that runs it, in the initial PID namespace.
+    pub tid: u32,
+    /// For how long its turn had lasted, in seconds: 0 where it polled, `None` where it does not tell.
+    pub turn_seconds: Option<f64>,
+    /// How much CPU time the thread has had since it began, in seconds; `None` where the kernel does not count.
+    pub cpu_seconds: Option<f64>,
+}
+
 /// Every task of a process at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -340,6 +351,8 @@ pub struct Snapshot {
     pub span_seconds: f64,
     /// In ascending order of thread, then in the order of the registry.
     pub tasks: Vec<Task>,
+    /// The event loops that threads run, in the order in which they were found.
+    pub loops: Vec<LoopState>,
     /// Where the main thread is while there are tasks and no thread runs an event loop, as far as it could be read: its innermost frames,
     /// innermost first. Empty where a loop runs.
     pub main_thread: Vec<Frame>,

@@ -116,6 +116,7 @@ pub fn snapshot(mut tasks: Vec<Task>) -> Snapshot {
         captured_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
         span_seconds: 0.000_25,
         tasks,
+        loops: Vec::new(),
         main_thread: Vec::new(),
         findings: Vec::new(),
         losses: Losses::default(),

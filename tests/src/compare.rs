@@ -195,6 +195,7 @@ mod tests {
             python: String::new(),
             captured_at: String::new(),
             tasks: shown,
+            loops: Vec::new(),
             findings: Vec::new(),
             lost: lost.into(),
         };

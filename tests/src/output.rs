@@ -13,6 +13,7 @@ pub struct Snapshot {
     pub python: String,
     pub captured_at: String,
     pub tasks: Vec<Task>,
+    pub loops: Vec<LoopState>,
     pub findings: Vec<Finding>,
     pub lost: BTreeMap<String, Value>,
 }
@@ -35,6 +36,14 @@ pub struct Finding {
     /// How many tasks it is about.
     #[serde(default)]
     pub count: u64,
+}
+
+/// An event loop, as it was before its tasks were read.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct LoopState {
+    pub tid: u32,
+    pub turn_seconds: Option<f64>,
+    pub cpu_seconds: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -72,6 +72,13 @@ fn look(target: &Target) -> anyhow::Result<(Snapshot, f64)> {
     Ok((snapshot, age))
 }
 
+/// How much CPU time the main thread has had, in seconds.
+fn ran_until_now(pid: u32) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat"))?;
+    let nanoseconds: u64 = text.split(' ').next().context("no number")?.parse()?;
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 fn only(snapshot: &Snapshot) -> anyhow::Result<&Finding> {
     let [finding] = snapshot.findings.as_slice() else {
         anyhow::bail!("one finding was expected: {:?}", snapshot.findings);
@@ -82,6 +89,7 @@ fn only(snapshot: &Snapshot) -> anyhow::Result<&Finding> {
 
 fn held(python: &Python, manner: &str) -> anyhow::Result<()> {
     let target = start(python, manner)?;
+    let before = ran_until_now(target.pid)?;
     let (snapshot, age) = look(&target)?;
     let finding = only(&snapshot)?;
     // What it says holds, and is not far from all that there is: the target has announced itself a moment after its turn began.
@@ -91,6 +99,19 @@ fn held(python: &Python, manner: &str) -> anyhow::Result<()> {
         finding.seconds
     );
     ensure!(finding.holder.seconds >= 0.1, "{:?}", finding.holder);
+    let [state] = snapshot.loops.as_slice() else {
+        anyhow::bail!("one loop was expected: {:?}", snapshot.loops);
+    };
+    let lasted = state.turn_seconds.context("its turn does not tell")?;
+    ensure!(
+        state.tid == snapshot.pid && lasted >= BLOCKED.as_secs_f64() && lasted <= finding.seconds,
+        "{state:?}, {finding:?}"
+    );
+    let ran = state.cpu_seconds.context("nothing counts what it ran")?;
+    ensure!(
+        (before..=ran_until_now(target.pid)?).contains(&ran),
+        "{before}: {state:?}"
+    );
     let functions: Vec<&str> = finding.holder.stack.iter().map(|it| &*it.function).collect();
     let expected: &[&str] = match manner {
         "task" => &["block", "hog"],

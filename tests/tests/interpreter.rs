@@ -160,6 +160,7 @@ fn check_shape(python: &Python, file: &str) -> Result<()> {
         python: interpreter.version.to_string(),
         captured_at: String::new(),
         tasks,
+        loops: Vec::new(),
         findings: Vec::new(),
         lost: BTreeMap::new(),
     };

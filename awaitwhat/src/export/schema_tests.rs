@@ -11,7 +11,7 @@ use crate::findings::{
 use crate::memory::Address;
 use crate::profile::{Diff, Hold, HoldPlace, Profile};
 use crate::resource::{Children, Holding, Resource, ResourceKind, ThreadState, WorkerThread};
-use crate::snapshot::{Frame, FrameKind, Losses, WaitKind};
+use crate::snapshot::{Frame, FrameKind, LoopState, Losses, WaitKind};
 use crate::survey::{Refusals, Refused};
 use crate::testing::{
     HOSTILE, chain, frame, named, profile, ready, running, small_profile, small_service, snapshot, task,
@@ -128,6 +128,13 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
             })
             .into(),
     };
+    snapshot.loops = [(Some(0.5), None), (None, Some(2.5))]
+        .map(|(turn_seconds, cpu_seconds)| LoopState {
+            tid: 7,
+            turn_seconds,
+            cpu_seconds,
+        })
+        .into();
     snapshot.findings.extend([
         Finding::UsedUp(UsedUp {
             resource: Box::new(held_lock()),

@@ -10,7 +10,7 @@ use super::finding_json::FindingDocument;
 use super::json::write_line;
 use super::resource_json::ResourceDocument;
 use crate::memory::Address;
-use crate::snapshot::{Frame, Nursery, Snapshot, Task, TrioTask, WaitsOn};
+use crate::snapshot::{Frame, LoopState, Nursery, Snapshot, Task, TrioTask, WaitsOn};
 
 /// Value of the key `schema`.
 pub const SCHEMA: &str = "awaitwhat.snapshot/1";
@@ -28,7 +28,7 @@ pub(super) struct SnapshotDocument<'a>(pub(super) &'a Snapshot);
 impl Serialize for SnapshotDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let snapshot = self.0;
-        let mut document = serializer.serialize_struct("Snapshot", 9)?;
+        let mut document = serializer.serialize_struct("Snapshot", 10)?;
         document.serialize_field("schema", SCHEMA)?;
         document.serialize_field("pid", &snapshot.pid)?;
         document.serialize_field("command", &snapshot.command)?;
@@ -36,8 +36,21 @@ impl Serialize for SnapshotDocument<'_> {
         document.serialize_field("captured_at", &Shown(snapshot.captured_at))?;
         document.serialize_field("span_seconds", &snapshot.span_seconds)?;
         document.serialize_field("tasks", &Each(&snapshot.tasks, TaskDocument))?;
+        document.serialize_field("loops", &Each(&snapshot.loops, LoopDocument))?;
         document.serialize_field("findings", &Each(&snapshot.findings, FindingDocument))?;
         document.serialize_field("lost", &snapshot.losses)?;
+        document.end()
+    }
+}
+
+struct LoopDocument<'a>(&'a LoopState);
+
+impl Serialize for LoopDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("Loop", 3)?;
+        document.serialize_field("tid", &self.0.tid)?;
+        document.serialize_field("turn_seconds", &self.0.turn_seconds)?;
+        document.serialize_field("cpu_seconds", &self.0.cpu_seconds)?;
         document.end()
     }
 }
@@ -161,13 +174,13 @@ mod tests {
         {"id":"0x10","name":"Task-1","tid":100,"state":"pending","stack":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"gather","id":"0xf00","type":"_GatheringFuture","state":null,"tasks":["0x20","0x30","0x40"],"resource":null},"awaited_by":[],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
         {"id":"0x20","name":"worker-0","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","state":null,"tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
         {"id":"0x30","name":"worker-1","tid":100,"state":"pending","stack":[{"function":"sleep","file":"/usr/lib/python3.14/asyncio/tasks.py","line":704,"kind":"coroutine","rank":"standard_library"},{"function":"Pool.worker","file":"/srv/app.py","line":20,"kind":"coroutine","rank":"application"}],"waits_on":{"kind":"future","id":"0xf00","type":"Future","state":null,"tasks":[],"resource":null},"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null},
-        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null}],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
+        {"id":"0x40","name":"busy","tid":100,"state":"running","stack":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"},{"function":"job","file":"/srv/app.py","line":9,"kind":"coroutine","rank":"application"}],"waits_on":null,"awaited_by":["0x10"],"truncated":false,"cancelling":0,"open_groups":[],"trio":null}],"loops":[],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }
 
     #[test]
     fn nothing_is_a_well_formed_result() {
-        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}"#);
+        insta::assert_snapshot!(written(&snapshot(Vec::new())), @r#"{"schema":"awaitwhat.snapshot/1","pid":4711,"command":"python3","python":"3.14.10","captured_at":"2026-01-02T03:04:05.678901234Z","span_seconds":0.00025,"tasks":[],"loops":[],"findings":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}"#);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(super) fn assemble(
         captured_at,
         span_seconds: span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9),
         tasks,
+        loops: Vec::new(),
         main_thread,
         findings,
         losses: observer.losses.clone(),

@@ -13,7 +13,7 @@ use super::turns::{Look, Turns};
 use crate::findings::{BlockedLoop, Finding, Holder, HolderKind, LONG_TURN};
 use crate::memory::{Address, Fault};
 use crate::python::event_loop::Overdue;
-use crate::snapshot::{Frame, Task, TaskState};
+use crate::snapshot::{Frame, LoopState, Task, TaskState};
 use crate::target::{EventLoop, HeldFrame, LoopMoment, Turn};
 
 /// How far two looks have to be apart that show that a loop does not turn.
@@ -52,13 +52,10 @@ impl Watch {
         let mut loops = Vec::new();
         for event_loop in observer.loops.running.clone() {
             let first = turns.look(observer, &event_loop)?;
-            let is_in_turn = matches!(first.moment, LoopMoment::Turn(_));
             loops.push(Watched {
                 event_loop,
                 first,
-                runs: (!is_in_turn)
-                    .then(|| Runs::of(observer.pid, event_loop.tid))
-                    .flatten(),
+                runs: Runs::of(observer.pid, event_loop.tid),
             });
         }
         Ok(Self { turns, loops })
@@ -84,6 +81,19 @@ impl Watch {
             (LoopMoment::Turn(first), LoopMoment::Turn(now)) => first.is_same_callback(now),
             _ => false,
         })
+    }
+
+    /// How the loops were when they were first seen.
+    pub(super) fn loops(&self) -> Vec<LoopState> {
+        let of_loop = |watched: &Watched| LoopState {
+            tid: watched.event_loop.tid,
+            turn_seconds: match watched.first.moment {
+                LoopMoment::Polling => Some(0.0),
+                LoopMoment::Turn(_) | LoopMoment::Unknown => watched.first.age,
+            },
+            cpu_seconds: watched.runs.as_ref().and_then(Runs::cpu_seconds),
+        };
+        self.loops.iter().map(of_loop).collect()
     }
 
     /// The loops that polled when they were first seen.

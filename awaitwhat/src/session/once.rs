@@ -17,7 +17,7 @@ use super::{Error, Options, jobs, waits};
 use crate::capture::{Capture, CaptureError};
 use crate::decode::{Record, SliceRecord, decode, loop_of};
 use crate::selection::Selection;
-use crate::snapshot::{Losses, Snapshot};
+use crate::snapshot::{LoopState, Losses, Snapshot};
 use crate::survey::Survey;
 use crate::target::FindError;
 
@@ -99,6 +99,7 @@ pub(super) struct Gathered {
     is_proven: bool,
     blocked: Vec<Blocked>,
     polling: Vec<Polling>,
+    loops: Vec<LoopState>,
 }
 
 impl Gathered {
@@ -111,6 +112,7 @@ impl Gathered {
             self.is_proven,
             self.blocked,
         )?;
+        snapshot.loops = self.loops;
         let found = never_woken(observer.pid, &self.polling, &snapshot.tasks).await;
         snapshot.findings.extend(found);
         Ok(snapshot)
@@ -133,7 +135,7 @@ pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Re
         // What could not be read for want of knowledge is read now.
         observer.losses = losses;
     };
-    let polling = watch.polling();
+    let (loops, polling) = (watch.loops(), watch.polling());
     let is_any_running = passes.iter().any(Gathering::has_running);
     let blocked = watch
         .end(observer, is_any_running)
@@ -145,6 +147,7 @@ pub(super) async fn gather(capture: &mut Capture, observer: &mut Observer) -> Re
         is_proven,
         blocked,
         polling,
+        loops,
     })
 }
 

@@ -127,6 +127,13 @@ impl Runs {
         Self::read(&Self::open(pid, tid)?)
     }
 
+    /// For how long the thread has run, in seconds.
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        let text = str::from_utf8(&self.0).ok()?;
+        let nanoseconds: u64 = text.split(' ').next()?.parse().ok()?;
+        Some(nanoseconds as f64 / 1e9)
+    }
+
     fn open(pid: u32, tid: u32) -> Option<File> {
         File::open(format!("/proc/{pid}/task/{tid}/schedstat")).ok()
     }

@@ -111,6 +111,7 @@ impl Top {
     /// Whom it is about, what its tasks do, and what is to be known; returns the next line.
     fn draw_head(&self, screen: &mut Screen<'_>, end: usize) -> usize {
         let mut lines = vec![(self.title(), screen.bold()), (self.counts(), Style::new())];
+        lines.extend(self.loops.describe().map(|text| (text, Style::new())));
         let notes = self.notes();
         let room = end
             .saturating_sub(lines.len() + 1 + LEAST_ROWS)
@@ -432,7 +433,7 @@ fn signed(change: Option<i64>) -> String {
 }
 
 /// `12 ms`, `1.2 s`.
-fn brief(seconds: f64) -> String {
+pub(super) fn brief(seconds: f64) -> String {
     if seconds < 1.0 {
         format!("{:.0} ms", seconds * 1e3)
     } else {

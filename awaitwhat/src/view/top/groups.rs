@@ -205,7 +205,7 @@ fn difference(now: usize, before: usize) -> i64 {
     now as i64 - before as i64
 }
 
-fn seconds(time: jiff::Timestamp) -> f64 {
+pub(super) fn seconds(time: jiff::Timestamp) -> f64 {
     time.as_second() as f64 + f64::from(time.subsec_nanosecond()) / 1e9
 }
 

@@ -4,6 +4,7 @@
 
 mod draw;
 mod groups;
+mod loops;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use crate::memory::Address;
 use crate::snapshot::{Snapshot, Task};
 use crate::survey::{Refusals, Survey};
 use groups::{Groups, Key as GroupKey};
+use loops::Loops;
 
 /// Characters of a filter.
 const MAX_FILTER: usize = 200;
@@ -114,6 +116,7 @@ pub struct Top {
     took: Duration,
     seen: Seen,
     groups: Groups,
+    loops: Loops,
     mode: Mode,
     group_sort: GroupSort,
     task_sort: Sort,
@@ -144,6 +147,7 @@ impl Top {
             took: Duration::ZERO,
             seen: Seen::default(),
             groups: Groups::default(),
+            loops: Loops::default(),
             mode: Mode::Groups,
             group_sort: GroupSort::Count,
             task_sort: Sort::Since,
@@ -166,6 +170,7 @@ impl Top {
         let selected = self.selection();
         self.seen.look(&found.targets);
         self.groups.look(&found.targets);
+        self.loops.look(&found.targets);
         self.snapshots = found.targets;
         self.refused = found.refused;
         self.took = took;
