@@ -18,13 +18,14 @@ const PROMPT: &str = "ask> ";
 
 type Check = fn(&Python) -> anyhow::Result<()>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("is_left_as_it_was", is_left_as_it_was),
     (
         "hostile_names_stay_in_their_cells",
         hostile_names_stay_in_their_cells,
     ),
     ("signals_give_the_terminal_back", signals_give_the_terminal_back),
+    ("is_stopped_and_goes_on", is_stopped_and_goes_on),
     ("what_was_seen_last_stays", what_was_seen_last_stays),
     ("says_where_it_cannot_draw", says_where_it_cannot_draw),
 ];
@@ -239,6 +240,23 @@ fn hostile_names_stay_in_their_cells(python: &Python) -> anyhow::Result<()> {
         "a name set the title"
     );
     terminal.press(&["C-c"])?;
+    terminal.is_left(0, &before)
+}
+
+fn is_stopped_and_goes_on(python: &Python) -> anyhow::Result<()> {
+    /// What a shell says of a process that SIGSTOP has stopped.
+    const STOPPED: i32 = 128 + 19;
+
+    let target = Target::start::<&str>(python, "named_waits.py", &[])?;
+    let (terminal, before) = used_terminal(80, 24)?;
+    terminal.top(target.pid)?;
+    terminal.press(&["C-z"])?;
+    terminal.is_left(STOPPED, &before)?;
+    terminal.run("fg; echo left $?")?;
+    terminal.wait_for("the table again", |screen| {
+        screen.contains("AWAIT POINT") && screen.contains("q quit")
+    })?;
+    terminal.types("q")?;
     terminal.is_left(0, &before)
 }
 

@@ -11,6 +11,7 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::prelude::CrosstermBackend;
+use signal_hook::consts::SIGTSTP;
 
 /// Why there is no screen to draw on.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +59,7 @@ impl Taken {
                 next(about);
             }));
         });
-        IS_TAKEN.store(true, Ordering::SeqCst);
-        let begin = || {
-            enable_raw_mode()?;
-            execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-            ratatui::Terminal::new(CrosstermBackend::new(io::stdout()))
-        };
-        match begin() {
+        match screen() {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
                 give_back();
@@ -72,12 +67,29 @@ impl Taken {
             }
         }
     }
+
+    /// Gives the terminal back and stops, as other programs do on Ctrl-Z; takes it again when somebody lets this one go on.
+    pub(super) fn suspend(&mut self) -> Result<(), NoScreen> {
+        give_back();
+        let stopped = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+        // What was on the former screen has gone with it.
+        self.terminal = stopped.and_then(|()| screen()).map_err(NoScreen::Failed)?;
+        Ok(())
+    }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Switches the terminal to single keys, and to a screen of its own on which there is nothing yet.
+fn screen() -> io::Result<ratatui::Terminal<CrosstermBackend<Stdout>>> {
+    IS_TAKEN.store(true, Ordering::SeqCst);
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+    ratatui::Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
 /// Gives the terminal back, once.

@@ -12,7 +12,7 @@ use super::args::{GlobalArgs, TopArgs};
 use super::config;
 use super::exit::Exit;
 use super::signals::{Interrupted, Signals};
-use super::terminal::{self, Taken};
+use super::terminal::{self, NoScreen, Taken};
 use crate::privileges::{self, Set};
 use crate::session::{self, Look, Looks};
 use crate::view::top::{Key, Reaction, Settings, Top};
@@ -95,7 +95,7 @@ impl Watching {
             tokio::select! {
                 signal = self.signals.received() => return Ok(Ended::BySignal(signal)),
                 event = self.events.recv() => match event {
-                    Some(event) => if self.event(&event) == Reaction::Leave {
+                    Some(event) => if self.event(&event)? == Reaction::Leave {
                         return Ok(Ended::ByUser);
                     },
                     // The terminal is not there any more.
@@ -123,16 +123,20 @@ impl Watching {
         self.top.look(found.survey, found.took);
     }
 
-    fn event(&mut self, event: &Event) -> Reaction {
-        match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => match key_of(*key) {
-                Some(None) => Reaction::Leave,
-                Some(Some(key)) => self.top.key(key),
+    fn event(&mut self, event: &Event) -> Result<Reaction, NoScreen> {
+        Ok(match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => match wish_of(*key) {
+                Some(Wish::Leave) => Reaction::Leave,
+                Some(Wish::Suspend) => {
+                    self.screen.suspend()?;
+                    Reaction::Stay
+                }
+                Some(Wish::Key(key)) => self.top.key(key),
                 None => Reaction::Stay,
             },
             // Whatever else has happened, the screen is drawn anew.
             _ => Reaction::Stay,
-        }
+        })
     }
 }
 
@@ -144,11 +148,19 @@ fn ended_with(error: &session::Error) -> String {
     }
 }
 
-/// What a key is for; `Some(None)` where it is to leave.
-fn key_of(key: KeyEvent) -> Option<Option<Key>> {
+/// What a key is for: the terminal acts on none of them by itself.
+enum Wish {
+    Leave,
+    Suspend,
+    Key(Key),
+}
+
+/// What a key is for; `None` where it is for nothing.
+fn wish_of(key: KeyEvent) -> Option<Wish> {
     let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-    Some(Some(match key.code {
-        KeyCode::Char('c') if is_control => return Some(None),
+    Some(Wish::Key(match key.code {
+        KeyCode::Char('c') if is_control => return Some(Wish::Leave),
+        KeyCode::Char('z') if is_control => return Some(Wish::Suspend),
         KeyCode::Char(_)
             if key
                 .modifiers
