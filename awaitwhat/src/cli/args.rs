@@ -434,10 +434,11 @@ pub enum Moment {
 
 fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(seconds) = text.parse::<f64>() {
-        let makes_sense = (0.0..1e9).contains(&seconds);
+        // One that is beyond the end of a recording is no other than its end.
+        let makes_sense = seconds >= 0.0 && seconds.is_finite();
         return makes_sense
             .then_some(Moment::Seconds(seconds))
-            .ok_or_else(|| "a recording has no such second: choose a number from 0 on".to_owned());
+            .ok_or_else(|| "a recording begins with second 0: choose a number from there on".to_owned());
     }
     text.parse()
         .map(Moment::At)
