@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use super::json::write_line;
 use super::resource_json::ResourceDocument;
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::profile::{Chain, Hold, Point, Profile, await_points, ratio};
+use crate::profile::{Chain, Hold, Point, Profile, WaitTimes, WholeWaits, await_points, ratio};
 use crate::resource::Resource;
 
 /// Value of the key `schema`.
@@ -101,7 +101,7 @@ struct PointDocument<'a> {
 impl Serialize for PointDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let point = self.point;
-        let mut document = serializer.serialize_struct("Point", 9)?;
+        let mut document = serializer.serialize_struct("Point", 10)?;
         document.serialize_field("function", &point.function)?;
         document.serialize_field("file", &point.file)?;
         document.serialize_field("line", &point.line)?;
@@ -111,6 +111,28 @@ impl Serialize for PointDocument<'_> {
         document.serialize_field("share", &point.share)?;
         document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
         document.serialize_field("resources", &Each(&point.resources, PartDocument))?;
+        document.serialize_field("waits", &WaitsDocument(&point.waits))?;
+        document.end()
+    }
+}
+
+/// How long the waits at a point took.
+pub(super) struct WaitsDocument<'a>(pub(super) &'a WaitTimes);
+
+impl Serialize for WaitsDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(waits) = self;
+        let of = |value: fn(&WholeWaits) -> f64| waits.whole.as_ref().map(value);
+        let mut document = serializer.serialize_struct("Waits", 8)?;
+        document.serialize_field("whole", &waits.whole.map_or(0, |whole| whole.count))?;
+        document.serialize_field("p50_seconds", &of(|whole| whole.p50))?;
+        document.serialize_field("p90_seconds", &of(|whole| whole.p90))?;
+        document.serialize_field("p99_seconds", &of(|whole| whole.p99))?;
+        document.serialize_field("max_seconds", &of(|whole| whole.longest))?;
+        document.serialize_field("precision_seconds", &of(|whole| whole.precision))?;
+        document.serialize_field("in_part", &waits.in_part)?;
+        let longest = (waits.in_part > 0).then_some(waits.longest_in_part);
+        document.serialize_field("longest_in_part_seconds", &longest)?;
         document.end()
     }
 }

@@ -214,6 +214,7 @@ impl ProfileDocument<'_> {
             busy_seconds: seconds(self.busy_seconds)?,
             threads: self.threads,
             // They are not compared.
+            waits: Vec::new(),
             holds: Vec::new(),
             losses: self.lost,
             target_exited: self.target_exited,
