@@ -22,6 +22,8 @@ pub(super) enum Wait {
     Whole { least: u64, most: u64 },
     /// It had begun before the first look, or not ended by the last one. It was seen for so long.
     InPart { seen: u64 },
+    /// A task is back, after something else that one look only has met.
+    Return,
 }
 
 /// The lengths of some waits.
@@ -31,6 +33,7 @@ pub(super) struct Lengths {
     in_part: u64,
     /// The longest of those that were seen in part, in ns.
     longest_in_part: u64,
+    returns: u64,
 }
 
 /// The lengths of those that were seen whole: how long each took at least, and at most, in steps.
@@ -49,6 +52,9 @@ pub struct WaitTimes {
     pub in_part: u64,
     /// How long the longest of these was seen: it took longer.
     pub longest_in_part: f64,
+    /// How often a task was back after something else that one look only has met. Where that is not 0, other tasks were back before any look could tell: some of
+    /// these waits may be several, one after the other.
+    pub returns: u64,
 }
 
 /// Waits that were seen whole, by their lengths in seconds.
@@ -59,7 +65,7 @@ pub struct WholeWaits {
     pub p90: f64,
     pub p99: f64,
     pub longest: f64,
-    /// How far any of these may be from the truth: waits are seen at looks only, and kept with two digits.
+    /// How far any of these may be from the truth, besides 1 % of it, as waits are seen at looks only.
     pub precision: f64,
 }
 
@@ -80,6 +86,7 @@ impl Lengths {
                 self.in_part += 1;
                 self.longest_in_part = self.longest_in_part.max(seen);
             }
+            Wait::Return => self.returns += 1,
         }
     }
 
@@ -95,6 +102,7 @@ impl Lengths {
         }
         self.in_part += other.in_part;
         self.longest_in_part = self.longest_in_part.max(other.longest_in_part);
+        self.returns += other.returns;
     }
 
     pub(super) fn times(&self) -> WaitTimes {
@@ -102,6 +110,7 @@ impl Lengths {
             whole: self.whole.as_ref().map(|whole| whole.times()),
             in_part: self.in_part,
             longest_in_part: self.longest_in_part as f64 / 1e9,
+            returns: self.returns,
         }
     }
 }
@@ -117,12 +126,13 @@ impl Whole {
     fn times(&self) -> WholeWaits {
         let mut precision = 0.0_f64;
         let mut at = |share| {
-            let (least, most) = (&self.least, &self.most);
-            let seconds = |steps: u64| steps as f64 * STEP / 1e9;
-            let least = seconds(least.lowest_equivalent(least.value_at_quantile(share)));
-            let most = seconds(most.highest_equivalent(most.value_at_quantile(share)));
-            precision = precision.max((most - least) / 2.0);
-            f64::midpoint(least, most)
+            let middle = |of: &Histogram<u32>| of.median_equivalent(of.value_at_quantile(share));
+            let (least, most) = (middle(&self.least), middle(&self.most));
+            // What comes from keeping two digits only is no matter of when was looked.
+            let apart = most.saturating_sub(least);
+            let by_looks = apart.saturating_sub(self.most.equivalent_range(most) - 1);
+            precision = precision.max(by_looks as f64 * STEP / 2e9);
+            f64::midpoint(least as f64, most as f64) * STEP / 1e9
         };
         let [p50, p90, p99, longest] = [0.5, 0.9, 0.99, 1.0].map(&mut at);
         WholeWaits {
@@ -216,6 +226,12 @@ impl PointWaits {
         }
         let point = PointKey::of(&look);
         Self { point, lengths }
+    }
+
+    /// The same, where tasks were back so often.
+    pub(crate) fn with_returns(mut self, returns: u64) -> Self {
+        self.lengths.returns = returns;
+        self
     }
 
     /// How many waits there were, whole or in part.

@@ -5,8 +5,10 @@
 //! seen in part. Of waits shorter than the time between two looks most are met by none.
 //!
 //! That a task has gone on, and waits at the same place again, is told by its future: while a task makes its step, the future that woke it still lives,
-//! so that the next one has another address. Only a task that went on twice between two looks may wait for another future at the same address: its two
-//! waits, with the one between them, count as one. A task without a future (trio) tells less: its waits that follow each other at one place count as one.
+//! so that the next one has another address. But a task that went on twice between two looks may wait for another future at the same address, as addresses are
+//! used again: its two waits, with what was between them, count as one. That this happens is seen where a task is met in something else by one look only, and
+//! back at the same place by the next: others like it were met by none. So such returns are counted. A task without a future (trio) tells less: its waits that
+//! follow each other at one place count as one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -49,6 +51,8 @@ struct Task {
     id: TaskId,
     /// `None` where it could not be read.
     met: Option<Met>,
+    /// What it was met in before that.
+    before: Option<ChainId>,
     /// When it was not yet so; `None` where nobody has looked before.
     after: Option<u64>,
     first: u64,
@@ -100,10 +104,10 @@ impl SeenWaits {
             Entry::Occupied(mut known) => known.get_mut().met(id, met, visit, unchanged, absent),
             Entry::Vacant(place) => {
                 place.insert(Task::new(id, Some(met), absent, visit));
-                None
+                [None, None]
             }
         };
-        self.note(over);
+        self.note(over.into_iter().flatten());
     }
 
     /// A task was met that could not be read: it is there.
@@ -273,6 +277,7 @@ impl Task {
         Self {
             id,
             met,
+            before: None,
             after,
             first: visit.at,
             last: visit.at,
@@ -280,7 +285,7 @@ impl Task {
         }
     }
 
-    /// Another visit at the same address. Returns the wait that was over by then.
+    /// Another visit at the same address. Returns the wait that was over by then, and whether the task came back.
     fn met(
         &mut self,
         id: TaskId,
@@ -288,7 +293,7 @@ impl Task {
         visit: Visit,
         unchanged: u64,
         absent: Option<u64>,
-    ) -> Option<(ChainId, Wait)> {
+    ) -> [Option<(ChainId, Wait)>; 2] {
         let old = *self;
         let is_same = old.id == id;
         match old.met.filter(|_| is_same) {
@@ -298,9 +303,12 @@ impl Task {
                     self.met = Some(met);
                 }
                 self.passes[visit.manner] = visit.serial;
-                return None;
+                return [None, None];
             }
-            Some(_) => *self = Self::new(id, Some(met), Some(old.last.max(unchanged)), visit),
+            Some(before) => {
+                *self = Self::new(id, Some(met), Some(old.last.max(unchanged)), visit);
+                self.before = Some(before.chain);
+            }
             None if is_same => *self = Self::new(id, Some(met), old.after, visit),
             None => *self = Self::new(id, Some(met), absent, visit),
         }
@@ -308,7 +316,14 @@ impl Task {
             let other = 1 - visit.manner;
             self.passes[other] = old.passes[other];
         }
-        old.over(unchanged, Some(visit.at))
+        let is_back = is_same && met.is_waiting && old.before == Some(met.chain) && old.is_brief(unchanged);
+        let back = is_back.then_some((met.chain, Wait::Return));
+        [old.over(unchanged, Some(visit.at)), back]
+    }
+
+    /// One look only has met it like this.
+    fn is_brief(&self, unchanged: u64) -> bool {
+        self.last.max(unchanged) <= self.first
     }
 
     /// Its wait, if it was in one, which was over at a moment; `None` if nobody has seen that. Until `unchanged` no task has moved that was there.

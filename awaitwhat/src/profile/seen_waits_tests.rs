@@ -121,8 +121,35 @@ fn another_future_at_the_same_place_is_another_wait() {
     for (at, future) in [0x10, 0x20, 0x20, 0x10, 0x10, 0x20].into_iter().enumerate() {
         passes.pass(at as u64 * 10, &[waits(1, 0, future)]);
     }
+    // The last one of them is not over.
     let waits = [in_part(0), whole(10, 30), whole(10, 30)];
     assert_eq!(passes.over(), waits.map(|wait| (0, wait)));
+}
+
+#[test]
+fn a_task_that_is_back_after_one_look_tells_that_others_may_be_back_unseen() {
+    let mut passes = Passes::default();
+    passes.pass(0, &[]);
+    passes.pass(10, &[waits(1, 0, 0x10)]);
+    passes.pass(20, &[waits(1, 0, 0x10)]);
+    // Met by one look: as long as that, or shorter, it is missed by others.
+    passes.pass(30, &[waits(1, 1, 0x20)]);
+    passes.pass(40, &[waits(1, 0, 0x10)]);
+    passes.pass(50, &[waits(1, 0, 0x10)]);
+    // Met by two: it is missed by none.
+    passes.pass(60, &[waits(1, 1, 0x20)]);
+    passes.pass(70, &[waits(1, 1, 0x20)]);
+    passes.pass(80, &[waits(1, 0, 0x10)]);
+    passes.pass(90, &[]);
+    let expected = [
+        (0, Wait::Return),
+        (0, whole(0, 20)),
+        (0, whole(10, 30)),
+        (0, whole(10, 30)),
+        (1, whole(0, 20)),
+        (1, whole(10, 30)),
+    ];
+    assert_eq!(passes.over(), expected);
 }
 
 #[test]
@@ -144,7 +171,8 @@ fn a_task_that_is_ready_waits_no_more() {
     passes.pass(20, &[is_ready(1, 1, 0x10)]);
     passes.pass(30, &[waits(1, 0, 0x10)]);
     passes.pass(40, &[]);
-    assert_eq!(passes.over(), [(0, whole(0, 20)), (0, whole(0, 20))]);
+    let expected = [Wait::Return, whole(0, 20), whole(0, 20)];
+    assert_eq!(passes.over(), expected.map(|wait| (0, wait)));
 }
 
 #[test]

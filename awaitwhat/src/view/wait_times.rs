@@ -26,9 +26,18 @@ pub(super) fn write(points: &[Point], width: Option<usize>, output: &mut impl Wr
     }
     let heading = "Waits: how long each took that was seen, in seconds";
     writeln!(output, "\n{}", styled(HEADING, heading))?;
-    let note = "Most of those shorter than the time between two looks are missed. In part: they had begun before the first look, or went on after the last one.";
-    writeln!(output, "{}", styled(FAINT, note))?;
+    let notes = [
+        "Waits shorter than the time between two looks are mostly missed; of a task that\nis back by the next look, several may count as one.",
+        "~: tasks were back so soon that some of these may be several waits.",
+        "IN PART: begun before the first look, or not over by the last one.",
+    ];
+    let has_returns = shown.iter().any(|point| point.waits.returns > 0);
     let has_parts = shown.iter().any(|point| point.waits.in_part > 0);
+    for (note, is_needed) in notes.into_iter().zip([true, has_returns, has_parts]) {
+        if is_needed {
+            writeln!(output, "{}", styled(FAINT, note))?;
+        }
+    }
     let mut heads = vec!["WAITS", "P50", "P90", "P99", "MAX", "±"];
     if has_parts {
         heads.extend(["IN PART", "AT LEAST"]);
@@ -57,7 +66,7 @@ fn cells(waits: &WaitTimes) -> Vec<String> {
     };
     let lengths = [whole.p50, whole.p90, whole.p99, whole.longest];
     let mut cells = vec![whole.count.to_string()];
-    cells.extend(lengths.map(|length| seconds(length, whole.precision)));
+    cells.extend(lengths.map(|length| seconds(length, whole.precision, waits.returns)));
     cells.push(format!("{:.2}", whole.precision));
     cells
 }
@@ -65,15 +74,76 @@ fn cells(waits: &WaitTimes) -> Vec<String> {
 fn parts(waits: &WaitTimes) -> [String; 2] {
     match waits.in_part {
         0 => [NOTHING; 2].map(str::to_owned),
-        count => [count.to_string(), format!("{:.2}", waits.longest_in_part)],
+        count => [count.to_string(), seconds(waits.longest_in_part, 0.0, waits.returns)],
     }
 }
 
-/// A length; how much it is less than, where it may as well be none.
-fn seconds(length: f64, precision: f64) -> String {
-    if length > 1.5 * precision {
-        format!("{length:.2}")
+/// A length; how much it is less than, where it may as well be none. It may be that of several waits where tasks were back.
+fn seconds(length: f64, precision: f64, returns: u64) -> String {
+    let mark = if returns > 0 { "~" } else { "" };
+    if length >= 1.5 * precision {
+        format!("{mark}{length:.2}")
     } else {
         format!("<{:.2}", length + precision + 0.005)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::{PointWaits, Profile, await_points};
+    use crate::testing::{HOSTILE, chain, frame, profile, small_profile};
+
+    fn drawn(profile: &Profile, width: Option<usize>) -> String {
+        let mut output = Vec::new();
+        super::write(&await_points(profile), width, &mut output).unwrap();
+        anstream::adapter::strip_str(std::str::from_utf8(&output).unwrap()).to_string()
+    }
+
+    #[test]
+    fn long_waits_and_short_ones() {
+        insta::assert_snapshot!(drawn(&small_profile(), Some(80)), @"
+        Waits: how long each took that was seen, in seconds
+        Waits shorter than the time between two looks are mostly missed; of a task that
+        is back by the next look, several may count as one.
+        IN PART: begun before the first look, or not over by the last one.
+        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE     AWAITS
+          100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app  sleep
+                                                                    .py:20
+            3  <0.03  27.96  27.96  27.96  0.01        -         -  /srv/app  Lock.acq
+                                                                    .py:22    uire
+            0      -      -      -      -     -        1     10.00  /srv/app  _Gatheri
+                                                                    .py:61    ngFuture
+        ");
+    }
+
+    #[test]
+    fn where_tasks_were_back_numbers_are_marked() {
+        let point = chain(&[frame("serve", "/srv/app.py", 7)], Some("Future"), 4.0);
+        let mut profile = profile(vec![point.clone()]);
+        profile.waits = vec![PointWaits::of(&point, &[(1000, 1020), (0, 20)], &[2000]).with_returns(3)];
+        insta::assert_snapshot!(drawn(&profile, None), @"
+        Waits: how long each took that was seen, in seconds
+        Waits shorter than the time between two looks are mostly missed; of a task that
+        is back by the next look, several may count as one.
+        ~: tasks were back so soon that some of these may be several waits.
+        IN PART: begun before the first look, or not over by the last one.
+        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE          AWAITS
+            2  <0.03  ~1.01  ~1.01  ~1.01  0.01        1     ~2.00  /srv/app.py:7  Future
+        ");
+    }
+
+    #[test]
+    fn without_waits_there_is_nothing_to_say() {
+        let profile = profile(vec![chain(&[frame("serve", "/srv/app.py", 7)], None, 4.0)]);
+        assert_eq!(drawn(&profile, None), "");
+    }
+
+    #[test]
+    fn hostile_names_stay_harmless() {
+        let point = chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0);
+        let mut profile = profile(vec![point.clone()]);
+        profile.waits = vec![PointWaits::of(&point, &[(10, 30)], &[])];
+        let text = drawn(&profile, Some(120));
+        assert!(!text.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}']), "{text}");
     }
 }
