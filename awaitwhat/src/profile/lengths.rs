@@ -22,7 +22,7 @@ pub(super) enum Wait {
     Whole { least: u64, most: u64 },
     /// It had begun before the first look, or not ended by the last one. It was seen for so long.
     InPart { seen: u64 },
-    /// A task is back, after something else that one look only has met.
+    /// A task is back, after another wait that one look only has met.
     Return,
 }
 
@@ -52,7 +52,7 @@ pub struct WaitTimes {
     pub in_part: u64,
     /// How long the longest of these was seen: it took longer.
     pub longest_in_part: f64,
-    /// How often a task was back after something else that one look only has met. Where that is not 0, other tasks were back before any look could tell: some of
+    /// How often a task was back after another wait that one look only has met. Where that is not 0, other tasks were back before any look could tell: some of
     /// these waits may be several, one after the other.
     pub returns: u64,
 }

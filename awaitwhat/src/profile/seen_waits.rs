@@ -6,7 +6,7 @@
 //!
 //! That a task has gone on, and waits at the same place again, is told by its future: while a task makes its step, the future that woke it still lives,
 //! so that the next one has another address. But a task that went on twice between two looks may wait for another future at the same address, as addresses are
-//! used again: its two waits, with what was between them, count as one. That this happens is seen where a task is met in something else by one look only, and
+//! used again: its two waits, with what was between them, count as one. That this happens is seen where a task is met in another wait by one look only, and
 //! back at the same place by the next: others like it were met by none. So such returns are counted. A task without a future (trio) tells less: its waits that
 //! follow each other at one place count as one.
 
@@ -51,7 +51,7 @@ struct Task {
     id: TaskId,
     /// `None` where it could not be read.
     met: Option<Met>,
-    /// What it was met in before that.
+    /// The wait that it was met in before that.
     before: Option<ChainId>,
     /// When it was not yet so; `None` where nobody has looked before.
     after: Option<u64>,
@@ -307,7 +307,12 @@ impl Task {
             }
             Some(before) => {
                 *self = Self::new(id, Some(met), Some(old.last.max(unchanged)), visit);
-                self.before = Some(before.chain);
+                // Being ready is the end of the wait, and nothing else that the task was in.
+                self.before = if before.is_waiting {
+                    Some(before.chain)
+                } else {
+                    old.before
+                };
             }
             None if is_same => *self = Self::new(id, Some(met), old.after, visit),
             None => *self = Self::new(id, Some(met), absent, visit),
@@ -316,14 +321,15 @@ impl Task {
             let other = 1 - visit.manner;
             self.passes[other] = old.passes[other];
         }
-        let is_back = is_same && met.is_waiting && old.before == Some(met.chain) && old.is_brief(unchanged);
+        let is_back =
+            is_same && met.is_waiting && old.before == Some(met.chain) && old.is_brief_wait(unchanged);
         let back = is_back.then_some((met.chain, Wait::Return));
         [old.over(unchanged, Some(visit.at)), back]
     }
 
-    /// One look only has met it like this.
-    fn is_brief(&self, unchanged: u64) -> bool {
-        self.last.max(unchanged) <= self.first
+    /// It is in a wait, and one look only has met it there.
+    fn is_brief_wait(&self, unchanged: u64) -> bool {
+        self.met.is_some_and(|met| met.is_waiting) && self.last.max(unchanged) <= self.first
     }
 
     /// Its wait, if it was in one, which was over at a moment; `None` if nobody has seen that. Until `unchanged` no task has moved that was there.

@@ -74,7 +74,10 @@ fn cells(waits: &WaitTimes) -> Vec<String> {
 fn parts(waits: &WaitTimes) -> [String; 2] {
     match waits.in_part {
         0 => [NOTHING; 2].map(str::to_owned),
-        count => [count.to_string(), seconds(waits.longest_in_part, 0.0, waits.returns)],
+        count => [
+            count.to_string(),
+            seconds(waits.longest_in_part, 0.0, waits.returns),
+        ],
     }
 }
 
