@@ -27,6 +27,6 @@ mod jobs;
 mod merged;
 mod names;
 mod rows;
-mod wait_times;
+pub(crate) mod wait_times;
 mod waits;
 mod warnings;

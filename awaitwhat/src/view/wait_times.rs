@@ -3,52 +3,39 @@
 use std::io::{self, Write};
 
 use super::escape::fitted;
-use super::style::{FAINT, HEADING, styled};
+use super::style::{FAINT, HEADING as HEADING_STYLE, styled};
 use super::tree::location;
 use super::{summary, table};
 use crate::profile::{Point, WaitTimes};
 
+/// What the table is headed by.
+pub(crate) const HEADING: &str = "Waits: how long each took that was seen, in seconds";
+
 const NOTHING: &str = "-";
+/// Columns of waits that were seen in part.
+const PARTS: usize = 2;
 
 /// Writes how long the waits at `points` took, as far as any were seen.
 ///
 /// # Errors
 /// When `output` fails.
 pub(super) fn write(points: &[Point], width: Option<usize>, output: &mut impl Write) -> io::Result<()> {
-    let has_waits = |point: &&Point| point.waits.whole.is_some() || point.waits.in_part > 0;
-    let shown: Vec<&Point> = points
-        .iter()
-        .take(summary::MAX_POINTS)
-        .filter(has_waits)
-        .collect();
+    let shown = shown(points, summary::MAX_POINTS);
     if shown.is_empty() {
         return Ok(());
     }
-    let heading = "Waits: how long each took that was seen, in seconds";
-    writeln!(output, "\n{}", styled(HEADING, heading))?;
-    let notes = [
-        "Waits shorter than the time between two looks are mostly missed; of a task that\nis back by the next look, several may count as one.",
-        "~: tasks were back so soon that some of these may be several waits.",
-        "IN PART: begun before the first look, or not over by the last one.",
-    ];
-    let has_returns = shown.iter().any(|point| point.waits.returns > 0);
-    let has_parts = shown.iter().any(|point| point.waits.in_part > 0);
-    for (note, is_needed) in notes.into_iter().zip([true, has_returns, has_parts]) {
-        if is_needed {
-            writeln!(output, "{}", styled(FAINT, note))?;
-        }
+    writeln!(output, "\n{}", styled(HEADING_STYLE, HEADING))?;
+    for note in notes(&shown) {
+        writeln!(output, "{}", styled(FAINT, note))?;
     }
-    let mut heads = vec!["WAITS", "P50", "P90", "P99", "MAX", "±"];
-    if has_parts {
-        heads.extend(["IN PART", "AT LEAST"]);
-    }
-    let numbers: Vec<usize> = (0..heads.len()).collect();
+    let mut heads = vec!["WAITS", "P50", "P90", "P99", "MAX", "±", "IN PART", "AT LEAST"];
+    let left_out = if has_parts(&shown) { 0 } else { PARTS };
+    let numbers: Vec<usize> = (0..heads.len() - left_out).collect();
+    heads.truncate(numbers.len());
     heads.extend(["WHERE", "AWAITS"]);
     let rows = shown.into_iter().map(|point| {
         let mut row = cells(&point.waits);
-        if has_parts {
-            row.extend(parts(&point.waits));
-        }
+        row.truncate(numbers.len());
         row.push(location(point.origin.shown(&point.file), point.line));
         row.push(fitted(&summary::awaited(point), summary::FUNCTION_WIDTH));
         row
@@ -56,29 +43,55 @@ pub(super) fn write(points: &[Point], width: Option<usize>, output: &mut impl Wr
     table::write_rows(&heads, &numbers, &numbers, rows, width, output)
 }
 
-fn cells(waits: &WaitTimes) -> Vec<String> {
-    let Some(whole) = &waits.whole else {
-        let mut none = vec![NOTHING.to_owned(); 6];
-        if let Some(count) = none.first_mut() {
-            "0".clone_into(count);
-        }
-        return none;
-    };
-    let lengths = [whole.p50, whole.p90, whole.p99, whole.longest];
-    let mut cells = vec![whole.count.to_string()];
-    cells.extend(lengths.map(|length| seconds(length, whole.precision, waits.returns)));
-    cells.push(format!("{:.2}", whole.precision));
-    cells
+/// Those of the first points at which waits were seen.
+pub(crate) fn shown(points: &[Point], most: usize) -> Vec<&Point> {
+    let has_waits = |point: &&Point| point.waits.whole.is_some() || point.waits.in_part > 0;
+    points.iter().take(most).filter(has_waits).collect()
 }
 
-fn parts(waits: &WaitTimes) -> [String; 2] {
-    match waits.in_part {
-        0 => [NOTHING; 2].map(str::to_owned),
+/// What has to be said of such a table.
+pub(crate) fn notes(shown: &[&Point]) -> impl Iterator<Item = &'static str> {
+    let has_returns = shown.iter().any(|point| point.waits.returns > 0);
+    let always = "Waits shorter than the time between two looks are mostly missed; of a task that\nis back by the next look, several may count as one.";
+    let returns = "~: tasks were back so soon that some of these may be several waits.";
+    let parts = "IN PART: begun before the first look, or not over by the last one.";
+    let returns = has_returns.then_some(returns);
+    let parts = has_parts(shown).then_some(parts);
+    [Some(always), returns, parts].into_iter().flatten()
+}
+
+fn has_parts(shown: &[&Point]) -> bool {
+    shown.iter().any(|point| point.waits.in_part > 0)
+}
+
+/// How many waits there were, their lengths and how precise these are; and how many were seen in part, and for how long at least.
+pub(crate) fn cells(waits: &WaitTimes) -> Vec<String> {
+    let nothing = || NOTHING.to_owned();
+    let mut cells = match &waits.whole {
+        Some(whole) => {
+            let lengths = [whole.p50, whole.p90, whole.p99, whole.longest];
+            let mut cells = vec![whole.count.to_string()];
+            cells.extend(lengths.map(|length| seconds(length, whole.precision, waits.returns)));
+            cells.push(format!("{:.2}", whole.precision));
+            cells
+        }
+        None => vec![
+            "0".to_owned(),
+            nothing(),
+            nothing(),
+            nothing(),
+            nothing(),
+            nothing(),
+        ],
+    };
+    cells.extend(match waits.in_part {
+        0 => [nothing(), nothing()],
         count => [
             count.to_string(),
             seconds(waits.longest_in_part, 0.0, waits.returns),
         ],
-    }
+    });
+    cells
 }
 
 /// A length; how much it is less than, where it may as well be none. It may be that of several waits where tasks were back.
