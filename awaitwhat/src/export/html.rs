@@ -364,7 +364,7 @@ mod tests {
         <tr><td class="number">10.00</td><td class="number">10.1 %</td><td class="number">1.00</td><td class="number">0.00</td><td>main</td><td>/srv/app.py:61</td><td>_GatheringFuture</td></tr>
         <tr><td class="number">0.25</td><td class="number">0.3 %</td><td class="number">0.03</td><td class="number">0.00</td><td>rare</td><td>/srv/app.py:99</td><td>Future</td></tr>
         </table>
-        <h3>Waits: how long each took that was seen, in seconds</h3>
+        <h3>Waits: how long each took that was seen, in seconds (within ±, and 1 %)</h3>
         <p>Waits shorter than the time between two looks are mostly missed; of a task that
         is back by the next look, several may count as one.</p>
         <p>IN PART: begun before the first look, or not over by the last one.</p>

@@ -359,7 +359,7 @@ mod tests {
          10.00  10.1 %        1.00  main         /srv/app.py:61  _GatheringFuture
           0.25   0.3 %        0.03  rare         /srv/app.py:99  Future
 
-        Waits: how long each took that was seen, in seconds
+        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed; of a task that
         is back by the next look, several may count as one.
         IN PART: begun before the first look, or not over by the last one.

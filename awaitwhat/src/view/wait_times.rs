@@ -9,7 +9,7 @@ use super::{summary, table};
 use crate::profile::{Point, WaitTimes};
 
 /// What the table is headed by.
-pub(crate) const HEADING: &str = "Waits: how long each took that was seen, in seconds";
+pub(crate) const HEADING: &str = "Waits: how long each took that was seen, in seconds (within ±, and 1 %)";
 
 const NOTHING: &str = "-";
 /// Columns of waits that were seen in part.
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn long_waits_and_short_ones() {
         insta::assert_snapshot!(drawn(&small_profile(), Some(80)), @"
-        Waits: how long each took that was seen, in seconds
+        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed; of a task that
         is back by the next look, several may count as one.
         IN PART: begun before the first look, or not over by the last one.
@@ -138,7 +138,7 @@ mod tests {
         let mut profile = profile(vec![point.clone()]);
         profile.waits = vec![PointWaits::of(&point, &[(1000, 1020), (0, 20)], &[2000]).with_returns(3)];
         insta::assert_snapshot!(drawn(&profile, None), @"
-        Waits: how long each took that was seen, in seconds
+        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed; of a task that
         is back by the next look, several may count as one.
         ~: tasks were back so soon that some of these may be several waits.
