@@ -14,11 +14,15 @@ mod bias_tests;
 mod diff;
 mod holds;
 mod ledger;
+mod lengths;
 mod merged;
 mod observation;
 mod past;
 mod points;
 mod rest_clock;
+mod seen_waits;
+#[cfg(test)]
+mod seen_waits_tests;
 #[cfg(test)]
 mod simulated;
 mod split;
@@ -33,6 +37,7 @@ pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
 pub use ledger::Look;
 pub(crate) use ledger::other_chains;
+pub use lengths::{PointWaits, WaitTimes, WholeWaits};
 pub(crate) use merged::merged_chains;
 pub use observation::{End, Observation};
 pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
@@ -95,6 +100,8 @@ pub struct Profile {
     /// Event-loop threads seen.
     pub threads: usize,
     pub chains: Vec<Chain>,
+    /// How long waits took, by await point: [`await_points`] tells.
+    pub waits: Vec<PointWaits>,
     /// Who held event loops for long, the longest first.
     pub holds: Vec<Hold>,
     pub losses: Losses,

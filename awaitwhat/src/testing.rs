@@ -7,7 +7,7 @@ use awaitwhat_common::event::{TASK_HEADER_WORDS, kind};
 use crate::decode::{Record, TaskRecord, decode};
 use crate::memory::Address;
 use crate::origin::Places;
-use crate::profile::{Chain, ChainState, Process, Profile};
+use crate::profile::{Chain, ChainState, PointWaits, Process, Profile};
 use crate::resource::{Resource, ResourceKind};
 use crate::snapshot::{
     Frame, FrameKind, Losses, Nursery, Snapshot, Task, TaskState, TrioState, TrioTask, WaitKind, WaitsOn,
@@ -176,6 +176,7 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
         busy_seconds: 0.5,
         threads: 1,
         chains,
+        waits: Vec::new(),
         holds: Vec::new(),
         losses: Losses::default(),
         target_exited: false,
@@ -208,11 +209,18 @@ pub fn small_profile() -> Profile {
     let acquire = frame("Lock.acquire", "/usr/lib/python3.14/asyncio/locks.py", 113);
     let worker = |line| frame("Pool.worker", "/srv/app.py", line);
     let main = frame("main", "/srv/app.py", 61);
-    profile(vec![
+    let mut profile = profile(vec![
         chain(&[sleep, worker(20)], Some("Future"), 60.0),
         chain(&[acquire, worker(22)], Some("Future"), 29.0),
         chain(&[main], Some("_GatheringFuture"), 10.0),
         chain(&[frame("rare", "/srv/app.py", 99)], Some("Future"), 0.25),
         running(&[frame("crunch", "/srv/app.py", 7), worker(25)], 0.5),
-    ])
+    ]);
+    let sleeps: Vec<_> = (0..100).map(|wait| (590 + wait / 10, 610 + wait / 10)).collect();
+    profile.waits = vec![
+        PointWaits::of(&profile.chains[0], &sleeps, &[300, 120]),
+        PointWaits::of(&profile.chains[1], &[(0, 20), (0, 18), (28_000, 28_020)], &[]),
+        PointWaits::of(&profile.chains[2], &[], &[10_000]),
+    ];
+    profile
 }

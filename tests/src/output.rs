@@ -188,6 +188,21 @@ pub struct AwaitPoint {
     pub task_seconds: f64,
     pub ready_seconds: f64,
     pub share: f64,
+    pub waits: WaitTimes,
+}
+
+/// How long the waits at an await point took.
+#[derive(Clone, Debug, Deserialize)]
+pub struct WaitTimes {
+    pub whole: u64,
+    pub p50_seconds: Option<f64>,
+    pub p90_seconds: Option<f64>,
+    pub p99_seconds: Option<f64>,
+    pub max_seconds: Option<f64>,
+    pub precision_seconds: Option<f64>,
+    pub in_part: u64,
+    pub longest_in_part_seconds: Option<f64>,
+    pub returns: u64,
 }
 
 impl AwaitPoint {

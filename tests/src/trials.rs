@@ -54,6 +54,7 @@ const OTHERS: &[&str] = &[
     "expressions.py",
     "opcodes.py",
     "wait_shares.py",
+    "wait_times.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

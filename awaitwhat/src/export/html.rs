@@ -5,11 +5,12 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
 use super::flamegraph::{self, Root};
-use crate::profile::{ChainState, Hold, Point, Profile, await_points, ratio, running_points};
+use crate::profile::{ChainState, Hold, Point, Profile, WaitTimes, await_points, ratio, running_points};
 use crate::survey::Refusals;
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 use crate::view::survey::describe_all;
+use crate::view::wait_times;
 
 /// Rows of a table; the others are summed up.
 const MAX_ROWS: usize = 100;
@@ -105,7 +106,9 @@ fn write_part(profile: &Profile, max_frames: usize, output: &mut impl Write) -> 
             output,
             "<h3>Await points: where tasks waited ({waiting:.2} task-seconds, and {ready:.2} in which they were ready to go on)</h3>"
         )?;
-        write_points(profile, &await_points(profile), "awaits", output)?;
+        let points = await_points(profile);
+        write_points(profile, &points, "awaits", output)?;
+        write_waits(&points, output)?;
     } else {
         writeln!(output, "<p>No task was seen waiting.</p>")?;
     }
@@ -234,6 +237,29 @@ fn write_points(profile: &Profile, points: &[Point], verb: &str, output: &mut im
     write_table(&heads, points, row, sum, output)
 }
 
+/// How long waits took, one by one.
+fn write_waits(points: &[Point], output: &mut impl Write) -> io::Result<()> {
+    let shown = wait_times::shown(points, MAX_ROWS);
+    if shown.is_empty() {
+        return Ok(());
+    }
+    writeln!(output, "<h3>{}</h3>", wait_times::HEADING)?;
+    for note in wait_times::notes(&shown) {
+        writeln!(output, "<p>{}</p>", Plain(note))?;
+    }
+    let row = |point: &&Point| {
+        let place = location(point.origin.shown(&point.file), point.line);
+        let texts = vec![named(&point.function).to_owned(), place, awaited(point)];
+        (wait_times::cells(&point.waits), texts)
+    };
+    let heads = [
+        "waits", "p50", "p90", "p99", "longest", "±", "in part", "at least", "function", "where", "awaits",
+    ];
+    // There are no more rows than there is room for.
+    let sum = |_: &[&Point]| wait_times::cells(&WaitTimes::default());
+    write_table(&heads, &shown, row, sum, output)
+}
+
 /// What is awaited at a point: all that it is known by, or else the function that is called.
 fn awaited(point: &Point) -> String {
     let known: Vec<String> = point
@@ -277,7 +303,7 @@ fn write_table<T>(
     for (numbers, texts) in shown.chain(others) {
         write!(output, "<tr>")?;
         for number in numbers {
-            write!(output, "<td class=\"number\">{number}</td>")?;
+            write!(output, "<td class=\"number\">{}</td>", Plain(&number))?;
         }
         for text in texts {
             write!(output, "<td>{}</td>", Text(&text))?;
@@ -337,6 +363,16 @@ mod tests {
         <tr><td class="number">29.00</td><td class="number">29.2 %</td><td class="number">2.90</td><td class="number">0.00</td><td>Pool.worker</td><td>/srv/app.py:22</td><td>Lock.acquire</td></tr>
         <tr><td class="number">10.00</td><td class="number">10.1 %</td><td class="number">1.00</td><td class="number">0.00</td><td>main</td><td>/srv/app.py:61</td><td>_GatheringFuture</td></tr>
         <tr><td class="number">0.25</td><td class="number">0.3 %</td><td class="number">0.03</td><td class="number">0.00</td><td>rare</td><td>/srv/app.py:99</td><td>Future</td></tr>
+        </table>
+        <h3>Waits: how long each took that was seen, in seconds (within ±, and 1 %)</h3>
+        <p>Waits shorter than the time between two looks are mostly missed; of a task that
+        is back by the next look, several may count as one.</p>
+        <p>IN PART: begun before the first look, or not over by the last one.</p>
+        <table>
+        <tr><th class="number">waits</th><th class="number">p50</th><th class="number">p90</th><th class="number">p99</th><th class="number">longest</th><th class="number">±</th><th class="number">in part</th><th class="number">at least</th><th>function</th><th>where</th><th>awaits</th></tr>
+        <tr><td class="number">100</td><td class="number">0.60</td><td class="number">0.61</td><td class="number">0.61</td><td class="number">0.61</td><td class="number">0.01</td><td class="number">2</td><td class="number">0.30</td><td>Pool.worker</td><td>/srv/app.py:20</td><td>sleep</td></tr>
+        <tr><td class="number">3</td><td class="number">&lt;0.03</td><td class="number">27.96</td><td class="number">27.96</td><td class="number">27.96</td><td class="number">0.01</td><td class="number">-</td><td class="number">-</td><td>Pool.worker</td><td>/srv/app.py:22</td><td>Lock.acquire</td></tr>
+        <tr><td class="number">0</td><td class="number">-</td><td class="number">-</td><td class="number">-</td><td class="number">-</td><td class="number">-</td><td class="number">1</td><td class="number">10.00</td><td>main</td><td>/srv/app.py:61</td><td>_GatheringFuture</td></tr>
         </table>
         <h3>Running: where tasks were at work (0.50 task-seconds)</h3>
         <table>

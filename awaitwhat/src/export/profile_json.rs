@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use super::json::write_line;
 use super::resource_json::ResourceDocument;
 use super::snapshot_json::{Each, FrameDocument, Shown};
-use crate::profile::{Chain, Hold, Point, Profile, await_points, ratio};
+use crate::profile::{Chain, Hold, Point, Profile, WaitTimes, WholeWaits, await_points, ratio};
 use crate::resource::Resource;
 
 /// Value of the key `schema`.
@@ -101,7 +101,7 @@ struct PointDocument<'a> {
 impl Serialize for PointDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let point = self.point;
-        let mut document = serializer.serialize_struct("Point", 9)?;
+        let mut document = serializer.serialize_struct("Point", 10)?;
         document.serialize_field("function", &point.function)?;
         document.serialize_field("file", &point.file)?;
         document.serialize_field("line", &point.line)?;
@@ -111,6 +111,29 @@ impl Serialize for PointDocument<'_> {
         document.serialize_field("share", &point.share)?;
         document.serialize_field("mean_tasks", &ratio(point.task_seconds, self.duration_seconds))?;
         document.serialize_field("resources", &Each(&point.resources, PartDocument))?;
+        document.serialize_field("waits", &WaitsDocument(&point.waits))?;
+        document.end()
+    }
+}
+
+/// How long the waits at a point took.
+pub(super) struct WaitsDocument<'a>(pub(super) &'a WaitTimes);
+
+impl Serialize for WaitsDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(waits) = self;
+        let of = |value: fn(&WholeWaits) -> f64| waits.whole.as_ref().map(value);
+        let mut document = serializer.serialize_struct("Waits", 9)?;
+        document.serialize_field("whole", &waits.whole.map_or(0, |whole| whole.count))?;
+        document.serialize_field("p50_seconds", &of(|whole| whole.p50))?;
+        document.serialize_field("p90_seconds", &of(|whole| whole.p90))?;
+        document.serialize_field("p99_seconds", &of(|whole| whole.p99))?;
+        document.serialize_field("max_seconds", &of(|whole| whole.longest))?;
+        document.serialize_field("precision_seconds", &of(|whole| whole.precision))?;
+        document.serialize_field("in_part", &waits.in_part)?;
+        let longest = (waits.in_part > 0).then_some(waits.longest_in_part);
+        document.serialize_field("longest_in_part_seconds", &longest)?;
+        document.serialize_field("returns", &waits.returns)?;
         document.end()
     }
 }
@@ -173,10 +196,10 @@ mod tests {
         {"frames":[{"function":"main","file":"/srv/app.py","line":61,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"_GatheringFuture","resource":null,"answers":0.0,"task_seconds":10.0},
         {"frames":[{"function":"rare","file":"/srv/app.py","line":99,"kind":"coroutine","rank":"application"}],"state":"waiting","terminal":"Future","resource":null,"answers":0.0,"task_seconds":0.25},
         {"frames":[{"function":"crunch","file":"/srv/app.py","line":7,"kind":"coroutine","rank":"application"}
-        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"resource":null,"answers":0.0,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0,"resources":[]}
-        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9,"resources":[]}
-        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0,"resources":[]}
-        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025,"resources":[]}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
+        {"function":"Pool.worker","file":"/srv/app.py","line":25,"kind":"coroutine","rank":"application"}],"state":"running","terminal":null,"resource":null,"answers":0.0,"task_seconds":0.5}],"await_points":[{"function":"Pool.worker","file":"/srv/app.py","line":20,"awaits":"sleep","task_seconds":60.0,"ready_seconds":0.0,"share":0.6045340050377834,"mean_tasks":6.0,"resources":[],"waits":{"whole":100,"p50_seconds":0.6032,"p90_seconds":0.608,"p99_seconds":0.6096,"max_seconds":0.6096,"precision_seconds":0.00965,"in_part":2,"longest_in_part_seconds":0.3,"returns":0}}
+        {"function":"Pool.worker","file":"/srv/app.py","line":22,"awaits":"Lock.acquire","task_seconds":29.0,"ready_seconds":0.0,"share":0.29219143576826195,"mean_tasks":2.9,"resources":[],"waits":{"whole":3,"p50_seconds":0.01,"p90_seconds":27.9552,"p99_seconds":27.9552,"max_seconds":27.9552,"precision_seconds":0.01,"in_part":0,"longest_in_part_seconds":null,"returns":0}}
+        {"function":"main","file":"/srv/app.py","line":61,"awaits":"_GatheringFuture","task_seconds":10.0,"ready_seconds":0.0,"share":0.10075566750629723,"mean_tasks":1.0,"resources":[],"waits":{"whole":0,"p50_seconds":null,"p90_seconds":null,"p99_seconds":null,"max_seconds":null,"precision_seconds":null,"in_part":1,"longest_in_part_seconds":10.0,"returns":0}}
+        {"function":"rare","file":"/srv/app.py","line":99,"awaits":"Future","task_seconds":0.25,"ready_seconds":0.0,"share":0.0025188916876574307,"mean_tasks":0.025,"resources":[],"waits":{"whole":0,"p50_seconds":null,"p90_seconds":null,"p99_seconds":null,"max_seconds":null,"precision_seconds":null,"in_part":0,"longest_in_part_seconds":null,"returns":0}}],"blocked":[],"lost":{"torn":0,"faults":0,"refused":0,"truncated":0,"ring_buffer_full":0,"undecodable":0,"stale":0,"restarts":0,"opaque":0,"incomplete":0,"folded":0,"edges":0,"running":0,"names":0,"short_names":0,"nurseries":0,"waits":0}}
         "#);
     }
 

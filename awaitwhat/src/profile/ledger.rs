@@ -188,15 +188,30 @@ pub(crate) fn other_chains() -> Stack {
     Arc::from([Frame::in_place_of(OTHERS)])
 }
 
-fn in_place_of(what: &str, state: ChainState, task_seconds: f64) -> Chain {
-    Chain {
+/// What waiting chains look like that are added up.
+pub(super) fn others() -> Look {
+    look_in_place_of(OTHERS, ChainState::Waiting)
+}
+
+/// What waiting chains look like whose names may have been wrong.
+pub(super) fn gone() -> Look {
+    look_in_place_of(GONE, ChainState::Waiting)
+}
+
+fn look_in_place_of(what: &str, state: ChainState) -> Look {
+    Look {
         stack: Arc::from([Frame::in_place_of(what)]),
         state,
         terminal: None,
         resource: None,
-        answers: 0.0,
-        task_seconds,
     }
+}
+
+fn in_place_of(what: &str, state: ChainState, task_seconds: f64) -> Chain {
+    look_in_place_of(what, state).chain(Sum {
+        task_seconds,
+        answers: 0.0,
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::lengths::merged_waits;
 use super::{Chain, Hold, Holds, Profile};
 
 impl Profile {
@@ -17,6 +18,7 @@ impl Profile {
             busy_seconds: 0.0,
             threads: 0,
             chains: merged_chains(profiles.iter().flat_map(|profile| profile.chains.iter().cloned())),
+            waits: merged_waits(profiles.iter().flat_map(|profile| &profile.waits)),
             holds: merged_holds(profiles),
             losses: Default::default(),
             target_exited: !profiles.is_empty(),

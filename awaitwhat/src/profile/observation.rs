@@ -10,6 +10,7 @@ use super::ledger::Look;
 use super::split::Thing;
 use crate::chains::ChainId;
 use crate::decode::{Origin, TaskRecord};
+use crate::memory::Address;
 use crate::snapshot::Losses;
 
 /// One thing that was seen. Moments (`at`, in ns) are counted since the target was first looked at.
@@ -27,6 +28,8 @@ pub enum Observation {
         task: TaskId,
         is_running: bool,
         chain: ChainId,
+        /// The future that wakes it, or null: where it is another one than before, the task has gone on.
+        future: Address,
     },
     /// A task was met that could not be read.
     Unread { origin: Origin, task: TaskId },
@@ -90,6 +93,7 @@ impl Observation {
             // What a slice begins with knows nothing of a task inside a greenlet: its visits count.
             is_running: record.state == TaskState::Running && !record.is_apart,
             chain,
+            future: record.fut_waiter,
         }
     }
 }

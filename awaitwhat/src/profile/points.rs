@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::ledger::{self, Look};
+use super::lengths::{Lengths, WaitTimes};
 use super::{Chain, ChainState, Profile, ratio};
 use crate::origin::{self, Origin};
 use crate::resource::Resource;
+use crate::snapshot::Frame;
 
 /// What a task awaits that gave up its turn by a plain `yield`.
 pub(crate) const NEXT_TURN: &str = "its next turn";
@@ -31,6 +34,66 @@ pub struct Point {
     pub share: f64,
     /// What tasks waited for there, as far as that is known, and for how long, in seconds: the most time first.
     pub resources: Vec<(Arc<Resource>, f64)>,
+    /// How long the waits there took, one by one. Empty of running tasks.
+    pub waits: WaitTimes,
+}
+
+/// What makes await points one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct PointKey {
+    function: Arc<str>,
+    file: Arc<str>,
+    line: u32,
+    origin: Origin,
+    awaits: Arc<str>,
+}
+
+impl PointKey {
+    /// The await point of a chain.
+    pub(super) fn of(look: &Look) -> Self {
+        let (place, awaits) = point_of(&look.stack, look.state, look.terminal.as_deref());
+        let Place {
+            function,
+            file,
+            line,
+            origin,
+        } = place;
+        Self {
+            function: function.into(),
+            file: file.into(),
+            line,
+            origin,
+            awaits: awaits.into(),
+        }
+    }
+
+    /// That of chains that are added up.
+    pub(super) fn others() -> Self {
+        Self::of(&ledger::others())
+    }
+
+    /// That of chains whose names may have been wrong.
+    pub(super) fn gone() -> Self {
+        Self::of(&ledger::gone())
+    }
+
+    fn is_of(&self, point: &Point) -> bool {
+        let Self {
+            function,
+            file,
+            line,
+            origin,
+            awaits,
+        } = self;
+        (function, file, line, origin, awaits)
+            == (
+                &point.function,
+                &point.file,
+                &point.line,
+                &point.origin,
+                &point.awaits,
+            )
+    }
 }
 
 /// A thing that tasks waited for.
@@ -56,10 +119,27 @@ pub struct WaitedFor {
 pub fn await_points(profile: &Profile) -> Vec<Point> {
     let chains = |state: ChainState| profile.chains.iter().filter(move |chain| chain.state == state);
     let whole = profile.task_seconds(ChainState::Waiting);
-    points(
+    let mut points = points(
         chains(ChainState::Waiting).chain(chains(ChainState::Ready)),
         whole,
-    )
+    );
+    add_waits(profile, &mut points);
+    points
+}
+
+/// Tells how long waits took, where they were. Those of points that are added up are told with what these are added up to.
+fn add_waits(profile: &Profile, points: &mut [Point]) {
+    let others = PointKey::others();
+    let mut of_others = Lengths::default();
+    for waits in &profile.waits {
+        match points.iter_mut().find(|point| waits.point.is_of(point)) {
+            Some(point) if waits.point != others => point.waits = waits.lengths.times(),
+            _ => of_others.merge(&waits.lengths),
+        }
+    }
+    if let Some(point) = points.iter_mut().find(|point| others.is_of(point)) {
+        point.waits = of_others.times();
+    }
 }
 
 /// Where tasks ran. The most time comes first.
@@ -74,7 +154,8 @@ pub fn running_points(profile: &Profile) -> Vec<Point> {
 fn points<'a>(chains: impl Iterator<Item = &'a Chain>, whole: f64) -> Vec<Point> {
     let mut found: HashMap<(Place<'_>, &str), Found> = HashMap::new();
     for chain in chains {
-        let found = found.entry(point_of(chain)).or_default();
+        let key = point_of(&chain.stack, chain.state, chain.terminal.as_deref());
+        let found = found.entry(key).or_default();
         if chain.state == ChainState::Ready {
             found.ready += chain.task_seconds;
             continue;
@@ -188,20 +269,21 @@ impl Place<'_> {
             ready_seconds: found.ready,
             share: ratio(found.own, whole),
             resources,
+            waits: WaitTimes::default(),
         }
     }
 }
 
-fn point_of(chain: &Chain) -> (Place<'_>, &str) {
-    let position = origin::await_point(&chain.stack);
-    let inwards = position.checked_sub(1).and_then(|next| chain.stack.get(next));
-    let end = match chain.state {
-        ChainState::Waiting => chain.terminal.as_deref().unwrap_or("?"),
-        ChainState::Ready => chain.terminal.as_deref().unwrap_or(NEXT_TURN),
+fn point_of<'a>(stack: &'a [Frame], state: ChainState, terminal: Option<&'a str>) -> (Place<'a>, &'a str) {
+    let position = origin::await_point(stack);
+    let inwards = position.checked_sub(1).and_then(|next| stack.get(next));
+    let end = match state {
+        ChainState::Waiting => terminal.unwrap_or("?"),
+        ChainState::Ready => terminal.unwrap_or(NEXT_TURN),
         ChainState::Running => "",
     };
     let awaits = inwards.map_or(end, |frame| &frame.function);
-    let place = match chain.stack.get(position) {
+    let place = match stack.get(position) {
         Some(frame) => Place {
             function: &frame.function,
             file: &frame.file,
@@ -238,6 +320,7 @@ mod tests {
                 ready_seconds,
                 share,
                 resources,
+                waits: _,
             } = point;
             let ready = match ready_seconds {
                 0.0 => String::new(),

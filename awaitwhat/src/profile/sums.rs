@@ -9,8 +9,11 @@ use super::account::Account;
 use super::asked::Asked;
 use super::holds::{Hold, Holds};
 use super::ledger::{Ledger, Look};
+use super::lengths::ByPoint;
 use super::observation::{End, Observation};
-use super::{Process, Profile};
+use super::points::PointKey;
+use super::seen_waits::{Met, SeenWaits};
+use super::{ChainState, Process, Profile};
 use crate::budget::Budget;
 use crate::chains::ChainId;
 use crate::snapshot::Losses;
@@ -27,6 +30,9 @@ pub struct Sums {
     /// What chains look like that are known, by their places.
     looks: Vec<Option<(ChainId, Look)>>,
     asked: Asked,
+    seen_waits: SeenWaits,
+    /// How long waits took whose names were right.
+    waits: ByPoint,
     holds: Holds,
     losses: Losses,
     /// Tasks that were asked in vain.
@@ -62,6 +68,8 @@ impl Sums {
             ledger: Ledger::new(budget),
             looks: Vec::new(),
             asked: Asked::default(),
+            seen_waits: SeenWaits::default(),
+            waits: ByPoint::default(),
             holds: Holds::default(),
             losses: Losses::default(),
             in_vain: 0,
@@ -81,10 +89,18 @@ impl Sums {
                 task,
                 is_running,
                 chain,
+                future,
             } => {
                 if chain.is_proven() {
                     self.account.confirm_one(chain);
                 }
+                let is_waiting = !is_running && self.is_waiting(chain);
+                let met = Met {
+                    chain,
+                    future,
+                    is_waiting,
+                };
+                self.seen_waits.met(&origin, task, met);
                 self.account.met(&origin, task, is_running, chain);
             }
             Observation::Ran { origin, chain } => {
@@ -93,12 +109,16 @@ impl Sums {
                 }
                 self.account.announce(&origin, chain);
             }
-            Observation::Unread { origin, task } => self.account.met_unread(&origin, task),
+            Observation::Unread { origin, task } => {
+                self.seen_waits.met_unread(&origin, task);
+                self.account.met_unread(&origin, task);
+            }
             Observation::Slice { origin, status } => {
                 if !matches!(status, SliceStatus::Running | SliceStatus::Replaced) {
                     self.first_looked.get_or_insert(self.latest);
                     self.looked = self.latest;
                 }
+                self.seen_waits.slice(&origin, status);
                 self.account.slice(&origin, status);
             }
             Observation::Tick { at_ms } => {
@@ -132,6 +152,7 @@ impl Sums {
                 at,
                 goes_on,
             } => {
+                self.seen_waits.end_loop(event_loop, goes_on);
                 if goes_on {
                     self.account.begin_anew(event_loop);
                 } else {
@@ -147,6 +168,7 @@ impl Sums {
             }
             Observation::Disowned => {
                 self.account = Account::default();
+                self.seen_waits = SeenWaits::default();
                 self.first_looked = None;
                 self.before = Before {
                     samples: 0,
@@ -185,6 +207,8 @@ impl Sums {
         self.account.begin_period();
         self.asked.begin_period(self.latest as f64 / 1e9);
         self.ledger.clear();
+        self.seen_waits.begin_period();
+        self.waits.clear();
         self.holds = Holds::default();
         self.before = Before {
             at: seen,
@@ -246,6 +270,32 @@ impl Sums {
             self.asked.distrust(chain);
         }
         self.account.confirm();
+        self.check_waits(retired);
+    }
+
+    /// The same of waits that are over.
+    fn check_waits(&mut self, retired: &[ChainId]) {
+        let retired: HashSet<ChainId> = retired.iter().copied().collect();
+        self.seen_waits.distrust(&retired);
+        let (mut over, beyond) = self.seen_waits.take_over();
+        over.sort_by_key(|(chain, _)| chain.index());
+        for (chain, wait) in over {
+            let look = self.look(chain).filter(|_| !retired.contains(&chain));
+            let point = look.map_or_else(PointKey::gone, PointKey::of);
+            self.waits.add(point, wait);
+        }
+        self.waits.merge(PointKey::gone(), &beyond);
+    }
+
+    /// What a chain looks like.
+    fn look(&self, chain: ChainId) -> Option<&Look> {
+        let known = self.looks.get(chain.index())?.as_ref();
+        known.filter(|(it, _)| *it == chain).map(|(_, look)| look)
+    }
+
+    fn is_waiting(&self, chain: ChainId) -> bool {
+        self.look(chain)
+            .is_some_and(|look| look.state == ChainState::Waiting)
     }
 
     /// Sums up what a chain was credited with, which is confirmed.
@@ -269,6 +319,7 @@ impl Sums {
             duration = duration.min(self.seen());
         }
         self.account.end();
+        self.seen_waits.end();
         self.check(&end.retired);
         let chains: Vec<ChainId> = self.looks.iter().flatten().map(|(chain, _)| *chain).collect();
         chains.into_iter().for_each(|chain| self.let_go(chain, now));
@@ -297,7 +348,9 @@ impl Sums {
 
     /// The chains that may be credited without being seen again: whoever holds one is asked here.
     pub fn chains_in_use(&self) -> HashSet<ChainId> {
-        self.account.chains_in_use()
+        let mut chains = self.account.chains_in_use();
+        chains.extend(self.seen_waits.chains());
+        chains
     }
 
     /// What tasks were found to wait for.
@@ -333,6 +386,7 @@ impl Sums {
             busy_seconds: self.account.runtime().saturating_sub(before.runtime) as f64 / 1e9,
             threads: self.account.threads(),
             chains,
+            waits: self.waits.into_sorted(),
             holds: self.holds.into_sorted(),
             losses,
             target_exited,
@@ -396,6 +450,7 @@ mod tests {
             },
             is_running: false,
             chain,
+            future: Address(0x40),
         });
         let slices = [SliceStatus::PassComplete, SliceStatus::Unchanged];
         for (at_ms, status) in [0, 200].into_iter().zip(slices) {

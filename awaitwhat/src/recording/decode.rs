@@ -116,7 +116,15 @@ impl Decoder {
                     expected.ok_or(Malformed("which task has moved"))?.task
                 };
                 let (chain, flags) = visited(cursor)?;
-                tell(self.came(Visit { task, chain, flags }, is_new)?)?;
+                let before = expected.filter(|_| !is_new).unwrap_or_default().future;
+                let future = self.future(target, flags, before, cursor)?;
+                let visit = Visit {
+                    task,
+                    chain,
+                    future,
+                    flags: flags & !flag::OTHER_FUTURE,
+                };
+                tell(self.came(visit, is_new)?)?;
             }
         }
         Ok(())
@@ -198,7 +206,27 @@ impl Decoder {
             task: visit.task,
             is_running: visit.flags & flag::RUNNING != 0,
             chain: it.chain(u64::from(visit.chain), visit.flags)?,
+            future: visit.future,
         })
+    }
+
+    /// The future of a task that was met, which was another one `before`.
+    fn future(
+        &mut self,
+        target: usize,
+        flags: u8,
+        before: Address,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Address, Malformed> {
+        if flags & flag::OTHER_FUTURE == 0 {
+            return Ok(before);
+        }
+        let it = self
+            .lanes
+            .get_mut(target)
+            .ok_or(Malformed("which target it is about"))?;
+        it.lane.future = Address(cursor.change(it.lane.future.0)?);
+        Ok(it.lane.future)
     }
 
     fn task(&mut self, target: usize, cursor: &mut Cursor<'_>) -> Result<TaskId, Malformed> {

@@ -11,6 +11,7 @@ use super::passes::{Visit, flag};
 use super::tables::{FRAME_KINDS, Numbers, RANKS, STATES, place_of};
 use crate::chains::ChainId;
 use crate::decode::Origin;
+use crate::memory::Address;
 use crate::profile::{End, Hold, Look, Observation, TaskId};
 use crate::resource::Resource;
 use crate::snapshot::{Frame, Losses, Stack};
@@ -77,6 +78,7 @@ impl Encoder {
                 task,
                 is_running,
                 chain,
+                future,
             } => {
                 let running = if *is_running { flag::RUNNING } else { 0 };
                 let (chain, proven) = (chain.index() as u32, proven(*chain));
@@ -85,6 +87,7 @@ impl Encoder {
                     Visit {
                         task: *task,
                         chain,
+                        future: *future,
                         flags: running | proven,
                     },
                 );
@@ -94,6 +97,7 @@ impl Encoder {
                 Visit {
                     task: *task,
                     chain: 0,
+                    future: Address::default(),
                     flags: flag::UNREAD,
                 },
             ),
@@ -240,7 +244,7 @@ impl Encoder {
         self.origin = Some(*origin);
     }
 
-    fn visit(&mut self, origin: &Origin, visit: Visit) {
+    fn visit(&mut self, origin: &Origin, mut visit: Visit) {
         self.turn_to(origin);
         let Some(target) = self.current else { return };
         let of_loop = self
@@ -253,23 +257,38 @@ impl Encoder {
             passes.came(visit, true);
             self.end_run(visit::NEW);
             self.task(target, visit.task);
-            self.visited(visit.chain, visit.flags);
+            self.visited_task(target, visit, Address::default());
             return;
         };
         if ahead > 0 {
             passes.skip(ahead);
         }
-        let is_expected = passes.expected() == Some(visit);
+        let expected = passes.expected();
+        // Of a task that could not be read nothing new is known.
+        if visit.flags & flag::UNREAD != 0 {
+            visit.future = expected.unwrap_or_default().future;
+        }
         passes.came(visit, false);
         if ahead > 0 {
             self.end_run(visit::GONE);
             self.out.number(ahead as u64);
         }
-        if is_expected {
+        if expected == Some(visit) {
             self.run += 1;
         } else {
             self.end_run(visit::CHANGED);
-            self.visited(visit.chain, visit.flags);
+            self.visited_task(target, visit, expected.unwrap_or_default().future);
+        }
+    }
+
+    /// What a task was met in, whose future was another one `before`.
+    fn visited_task(&mut self, target: usize, visit: Visit, before: Address) {
+        let is_other = visit.future != before;
+        let other = if is_other { flag::OTHER_FUTURE } else { 0 };
+        self.visited(visit.chain, visit.flags | other);
+        if is_other && let Some(lane) = self.lanes.get_mut(target) {
+            let last = std::mem::replace(&mut lane.future, visit.future);
+            self.out.change(last.0, visit.future.0);
         }
     }
 

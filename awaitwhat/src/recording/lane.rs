@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use awaitwhat_common::plan::LoopId;
 
 use super::passes::Passes;
+use crate::memory::Address;
 use crate::profile::TaskId;
 
 /// What comes next is relative to this.
@@ -18,6 +19,8 @@ pub(super) struct Lane {
     pub(super) tick: u64,
     /// The task that was written in full last.
     pub(super) task: TaskId,
+    /// The future that was written last.
+    pub(super) future: Address,
 }
 
 /// One loop.

@@ -1,6 +1,7 @@
 //! What passes have met, in the order in which they did. Most of a pass is as the one before was: only what differs is written. The writer and the reader
 //! of a recording keep the same of it.
 
+use crate::memory::Address;
 use crate::profile::TaskId;
 
 /// Visits of a pass that are remembered. Those beyond are written in full.
@@ -14,6 +15,8 @@ pub(super) struct Visit {
     pub(super) task: TaskId,
     /// The place of the chain.
     pub(super) chain: u32,
+    /// As in `Observation::Met`; null where the task could not be read.
+    pub(super) future: Address,
     pub(super) flags: u8,
 }
 
@@ -23,7 +26,9 @@ pub(super) mod flag {
     pub(in super::super) const PROVEN: u8 = 2;
     /// The task could not be read: there is no chain.
     pub(in super::super) const UNREAD: u8 = 4;
-    pub(in super::super) const ALL: u8 = RUNNING | PROVEN | UNREAD;
+    /// Its future is another one than that of the expected visit of the task; than none, of a task that was not expected. In the file only.
+    pub(in super::super) const OTHER_FUTURE: u8 = 8;
+    pub(in super::super) const ALL: u8 = RUNNING | PROVEN | UNREAD | OTHER_FUTURE;
 }
 
 /// The passes over the tasks of one loop that are made in one manner.

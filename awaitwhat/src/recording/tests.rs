@@ -1,5 +1,6 @@
 //! Recordings of a server that is made up: what they come to is what was seen, and files that are damaged, cut or no recordings are no danger.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -53,6 +54,7 @@ struct Live {
     tape: super::Tape,
     process: Process,
     tasks: Vec<(TaskId, u32)>,
+    futures: HashMap<Address, Address>,
     /// Chains that are known, and how often the place of each was used.
     chains: Vec<Option<u32>>,
     generations: Vec<u32>,
@@ -106,6 +108,7 @@ impl Live {
             tape: recorder.target(&process, STARTED.parse().unwrap(), true),
             process,
             tasks: Vec::new(),
+            futures: HashMap::new(),
             chains: Vec::new(),
             generations: Vec::new(),
             now_ms: 0,
@@ -217,11 +220,13 @@ impl Live {
             } else {
                 chain
             };
+            let future = self.future(task);
             self.see(Observation::Met {
                 origin,
                 task,
                 is_running: number % 3 == 2,
                 chain,
+                future,
             });
         }
         let status = match self.rng.u32(0..10) {
@@ -231,6 +236,17 @@ impl Live {
         };
         self.see(Observation::Slice { origin, status });
         self.besides(origin);
+    }
+
+    /// What wakes a task: at times another one than before, and at times nothing.
+    fn future(&mut self, task: TaskId) -> Address {
+        let known = self.futures.entry(task.address).or_default();
+        match self.rng.u32(0..20) {
+            0 => known.0 = task.address.0 + 0x1000 * self.rng.u64(1..4),
+            1 => known.0 = 0,
+            _ => {}
+        }
+        *known
     }
 
     fn change_tasks(&mut self) {

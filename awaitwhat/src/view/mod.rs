@@ -27,5 +27,6 @@ mod jobs;
 mod merged;
 mod names;
 mod rows;
+pub(crate) mod wait_times;
 mod waits;
 mod warnings;

@@ -7,15 +7,15 @@ use super::escape::{Escaped, fitted};
 use super::losses::{self, Counted};
 use super::style::{FAINT, HEADING, WARNING, styled};
 use super::tree::{location, plural};
-use super::{held, merged, table};
+use super::{held, merged, table, wait_times};
 use crate::profile::{
     ChainState, Point, Profile, WaitedFor, await_points, ratio, running_points, waited_for,
 };
 
 /// Rows of a table of points; the others are summed up.
-const MAX_POINTS: usize = 20;
+pub(super) const MAX_POINTS: usize = 20;
 /// Columns that a function's name may take.
-const FUNCTION_WIDTH: usize = 50;
+pub(super) const FUNCTION_WIDTH: usize = 50;
 /// Columns that the name of what is waited for may take.
 const RESOURCE_WIDTH: usize = 60;
 
@@ -42,7 +42,9 @@ pub fn write(
         };
         let heading = format!("Await points: where tasks waited ({waiting:.2} task-seconds{and_ready})");
         writeln!(output, "\n{}", styled(HEADING, heading))?;
-        write_points(profile, &await_points(profile), "AWAITS", width, output)?;
+        let points = await_points(profile);
+        write_points(profile, &points, "AWAITS", width, output)?;
+        wait_times::write(&points, width, output)?;
     }
     if running > 0.0 {
         let heading = format!("Running: where tasks were at work ({running:.2} task-seconds)");
@@ -238,7 +240,7 @@ fn write_resources(profile: &Profile, width: Option<usize>, output: &mut impl Wr
 }
 
 /// What is awaited at a point: by its name where that is known, or else the function that is called.
-fn awaited(point: &Point) -> String {
+pub(super) fn awaited(point: &Point) -> String {
     match point.resources.as_slice() {
         [] if point.awaits.is_empty() => "-".to_owned(),
         [] => fitted(&point.awaits, FUNCTION_WIDTH),
@@ -356,6 +358,15 @@ mod tests {
          29.00  29.2 %        2.90  Pool.worker  /srv/app.py:22  Lock.acquire
          10.00  10.1 %        1.00  main         /srv/app.py:61  _GatheringFuture
           0.25   0.3 %        0.03  rare         /srv/app.py:99  Future
+
+        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
+        Waits shorter than the time between two looks are mostly missed; of a task that
+        is back by the next look, several may count as one.
+        IN PART: begun before the first look, or not over by the last one.
+        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE           AWAITS
+          100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app.py:20  sleep
+            3  <0.03  27.96  27.96  27.96  0.01        -         -  /srv/app.py:22  Lock.acquire
+            0      -      -      -      -     -        1     10.00  /srv/app.py:61  _GatheringFuture
 
         Running: where tasks were at work (0.50 task-seconds)
         TASK-S    SHARE  MEAN TASKS  FUNCTION  WHERE          CALLS
