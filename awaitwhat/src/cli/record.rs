@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
@@ -15,8 +16,9 @@ use super::diagnostics::tell;
 use super::exit::Exit;
 use super::output::{NotWritten, are_one, with_least};
 use super::trace;
-use crate::recording::{self, Header, Why, Written, begins_like_one};
+use crate::recording::{self, Header, Snapshots, Why, Written, begins_like_one};
 use crate::selection::Selection;
+use crate::view::escape::Escaped;
 
 /// What a recording begins with at most, as far as it is needed to know it.
 const BEGINNING: u64 = 16;
@@ -26,10 +28,12 @@ pub(super) struct ToRecord {
     path: PathBuf,
     file: RecordingFile,
     max_bytes: Option<u64>,
+    snapshots: Option<Duration>,
 }
 
 pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let (path, max_bytes) = (args.output.clone(), args.max_size);
+    let snapshots = config::snapshots(args.snapshots)?;
     let config = TraceConfig::of_recording(args, global)?;
     let is_it = |output: &&Path| **output == *path || are_one(output, &path);
     if let Some(output) = config.form.output.as_deref().filter(is_it) {
@@ -41,6 +45,7 @@ pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result
         path,
         file,
         max_bytes,
+        snapshots,
     };
     let result = trace::run(config, Some(to_record)).await;
     // Of what was never looked at there is nothing to keep.
@@ -62,6 +67,7 @@ pub(super) fn parted(
         path,
         file,
         max_bytes,
+        snapshots,
     }) = to_record
     else {
         return (None, None);
@@ -72,6 +78,7 @@ pub(super) fn parted(
         output: Box::new(file),
         header: Header::new(options.rate_hz, options.reading.max_frames, is_single),
         max_bytes,
+        snapshots,
     };
     (Some(path), Some(recording))
 }
@@ -81,7 +88,11 @@ pub(super) fn parted(
 /// # Errors
 /// When it could not be written to its end.
 pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> anyhow::Result<()> {
-    let Written { bytes, why } = written;
+    let Written {
+        bytes,
+        why,
+        snapshots,
+    } = written;
     let place = place.display();
     if let Why::Failed(error) = why {
         let kept = match bytes {
@@ -94,14 +105,30 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
         }
         .into());
     }
-    let size = shown_size(*bytes);
+    let size = shown_size(*bytes) + &shown_snapshots(snapshots);
     match why {
         Why::Size => tell(format_args!(
             "Wrote {place}: {seconds:.1} s, {size}. It ended there, as it may become no larger (--max-size)."
         )),
         _ => tell(format_args!("Wrote {place}: {seconds:.1} s, {size}.")),
     }
+    if let (1.., Some(why)) = (snapshots.missing, &snapshots.why) {
+        let what = plural(snapshots.missing, "snapshot is", "snapshots are");
+        tell(format_args!("{what} missing: {}.", Escaped(why)));
+    }
     Ok(())
+}
+
+/// `, 3 snapshots`; nothing where there are none.
+fn shown_snapshots(snapshots: &Snapshots) -> String {
+    match snapshots.kept {
+        0 => String::new(),
+        kept => format!(", {}", plural(kept, "snapshot", "snapshots")),
+    }
+}
+
+fn plural(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn shown_size(bytes: u64) -> String {

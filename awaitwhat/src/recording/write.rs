@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::block::{Kind, MAGIC, Maker, preface};
 use super::encode::Encoder;
+use super::snapshots::Packed;
 use super::{Header, Target, Trailer};
 use crate::profile::{Observation, Process};
 use crate::survey::Refusals;
@@ -30,6 +31,8 @@ pub struct Options {
     pub header: Header,
     /// Bytes after which the recording ends.
     pub max_bytes: Option<u64>,
+    /// How long after one snapshot of all targets another one is kept; none is where there is no time.
+    pub snapshots: Option<Duration>,
 }
 
 impl fmt::Debug for Options {
@@ -57,6 +60,16 @@ pub enum Why {
 pub struct Written {
     pub bytes: u64,
     pub why: Why,
+    pub snapshots: Snapshots,
+}
+
+/// How often targets were kept as they were at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshots {
+    pub kept: u64,
+    /// Those that could not be taken, or had no room, and why the last of them is missing.
+    pub missing: u64,
+    pub why: Option<String>,
 }
 
 /// A recording that is being written. All targets share it.
@@ -82,6 +95,7 @@ struct Writer {
     max_bytes: Option<u64>,
     written: u64,
     why: Why,
+    snapshots: Snapshots,
     /// When the first entry of the block was seen, in ms since the recording began.
     block_since: u64,
     /// When each target was first looked at, in the same.
@@ -96,6 +110,7 @@ impl Recorder {
             output,
             header,
             max_bytes,
+            snapshots: _,
         } = options;
         let writer = Writer {
             output,
@@ -105,6 +120,7 @@ impl Recorder {
             max_bytes,
             written: 0,
             why: Why::Trace,
+            snapshots: Snapshots::default(),
             block_since: 0,
             began: Vec::new(),
         };
@@ -136,6 +152,22 @@ impl Recorder {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.writer.borrow().why != Why::Trace
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Keeps snapshots of all targets.
+    pub fn keep(&self, packed: &Packed) {
+        self.writer.borrow_mut().keep(packed);
+    }
+
+    /// Notes that some could not be taken.
+    pub fn miss(&self, why: String) {
+        self.writer.borrow_mut().miss(why);
     }
 
     /// Ends the recording: the trace began at `started_at`, and took `duration_ns`.
@@ -203,10 +235,34 @@ impl Writer {
             Ok(block) => self.put(&block),
             Err(error) => self.fail(&error),
         }
-        let is_full = self.max_bytes.is_some_and(|most| self.written + RESERVE > most);
-        if is_full && self.why == Why::Trace {
+        if !self.has_room(0) && self.why == Why::Trace {
             self.why = Why::Size;
         }
+    }
+
+    /// Whether it may become so much larger.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.max_bytes
+            .is_none_or(|most| self.written.saturating_add(bytes).saturating_add(RESERVE) <= most)
+    }
+
+    /// What was observed before is written first, so that a file that is cut has all until then.
+    fn keep(&mut self, packed: &Packed) {
+        if self.header.is_some() || self.why != Why::Trace {
+            return;
+        }
+        self.put_observations();
+        if !self.has_room(packed.bytes()) {
+            self.miss("the recording would become larger than --max-size".to_owned());
+            return;
+        }
+        packed.blocks.iter().for_each(|block| self.put(block));
+        self.snapshots.kept += u64::from(self.why == Why::Trace);
+    }
+
+    fn miss(&mut self, why: String) {
+        self.snapshots.missing += 1;
+        self.snapshots.why = Some(why);
     }
 
     fn block(&mut self, kind: Kind, content: &[u8]) -> io::Result<Vec<u8>> {
@@ -235,6 +291,7 @@ impl Writer {
             return Written {
                 bytes: 0,
                 why: self.why.clone(),
+                snapshots: self.snapshots.clone(),
             };
         }
         self.put_observations();
@@ -246,6 +303,7 @@ impl Writer {
         Written {
             bytes: self.written,
             why: self.why.clone(),
+            snapshots: self.snapshots.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::attach_error::AttachError;
+use super::keeper::Keeper;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Finished, Traced};
@@ -44,6 +45,7 @@ pub(super) fn trace(
     stop: &Receiver<()>,
     told: Told<impl FnMut(Progress), impl FnMut(Trace)>,
 ) -> Result<Trace, Error> {
+    let every = recording.as_ref().and_then(|recording| recording.snapshots);
     let mut tracer = Tracer {
         capture,
         selection,
@@ -53,6 +55,7 @@ pub(super) fn trace(
         sums: Budget::new(SUMS_BYTES),
         options,
         recorder: recording.map(Recorder::begin),
+        keeper: None,
         stop,
         told,
         started: Instant::now(),
@@ -62,6 +65,7 @@ pub(super) fn trace(
         told_so_far: Instant::now(),
     };
     if tracer.find_first()? {
+        tracer.begin_to_keep(every);
         tracer.run()?;
     }
     tracer.finish()
@@ -85,6 +89,7 @@ struct Tracer<'a, P, S> {
     sums: Budget,
     options: &'a TraceOptions,
     recorder: Option<Recorder>,
+    keeper: Option<Keeper>,
     stop: &'a Receiver<()>,
     told: Told<P, S>,
     started: Instant,
@@ -149,6 +154,17 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         Ok(())
     }
 
+    /// Has snapshots be kept in the recording, too.
+    fn begin_to_keep(&mut self, every: Option<Duration>) {
+        let (Some(every), Some(recorder)) = (every, &self.recorder) else {
+            return;
+        };
+        match Keeper::begin(self.selection, &self.options.reading, every, recorder) {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(source) => recorder.miss(Error::NoThread { source }.to_string()),
+        }
+    }
+
     /// Samples until the time is over, it is told to stop, or nothing is left to sample.
     fn run(&mut self) -> Result<(), Error> {
         // What it takes to start is no part of the period.
@@ -201,6 +217,11 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         }
         if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
             self.attach_new()?;
+        }
+        if let (Some(keeper), Some(recorder)) = (&mut self.keeper, &self.recorder)
+            && !self.targets.is_empty()
+        {
+            keeper.keep_up(recorder);
         }
         Ok(())
     }
@@ -387,6 +408,9 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         // The targets may just have ended; then there is nothing left to take.
         let _ = self.look();
         let duration = self.started.elapsed();
+        if let (Some(keeper), Some(recorder)) = (self.keeper.take(), &self.recorder) {
+            keeper.finish(recorder);
+        }
         for (reason, target) in std::mem::take(&mut self.targets).into_values() {
             let end = if target.has_ended() && !self.may_end(reason) {
                 End::Exit
