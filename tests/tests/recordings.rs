@@ -35,9 +35,11 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         if VERSIONS.contains(&python.version) {
             add("busy", busy);
             add("idle", idle);
+            add("moments", moments);
         }
         if python.version == VERSION {
             add("several", several);
+            add("moments_of_several", moments_of_several);
             add("killed", killed);
             add("started", started);
         }
@@ -153,6 +155,106 @@ fn damaged(recorded: &Recorded) -> anyhow::Result<()> {
     let json = recorded.report_of(recorded.profile.as_bytes())?;
     ensure!(json.code() == Some(3), "{json:?}");
     ensure!(json.stderr.contains("awaitwhat.profile/1"), "{json:?}");
+    Ok(())
+}
+
+/// What every view and format shows of a snapshot in a recording equals what it shows of the process, in which nothing moves.
+fn moments(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "primitives.py", &[])?;
+    let pid = target.pid.to_string();
+    let recorded = Recorded::of(&["-p", &pid, "-d", "1", "--snapshots", "0.2"])?;
+    let recording = recorded.recording.as_str();
+    for view in [
+        &["ps"][..],
+        &["ps", "--sort", "waits-for", "--filter", "lock"],
+        &["tree"],
+        &["why", "Task-2"],
+        &["graph"],
+        &["graph", "--format", "svg"],
+    ] {
+        let live = tool::run(&[view, &[&pid]].concat())?;
+        let shown = tool::run(&[view, &["--recording", recording]].concat())?;
+        ensure!(
+            live.code() == Some(0) && shown.code() == Some(0),
+            "{live:?} {shown:?}"
+        );
+        ensure!(live.stdout == shown.stdout, "{view:?}\n{live:?}\n{shown:?}");
+        ensure!(shown.stderr.starts_with("Snapshot of 20"), "{shown:?}");
+    }
+    for (view, key) in [
+        (&["ps", "--json"][..], "tasks"),
+        (&["why", "Task-2", "--format", "json"], "asked"),
+    ] {
+        let json = |arguments: &[&str]| -> anyhow::Result<serde_json::Value> {
+            let outcome = tool::run(&[view, arguments].concat())?;
+            let mut document: serde_json::Value =
+                serde_json::from_str(&outcome.stdout).with_context(|| format!("{outcome:?}"))?;
+            let keys = document.as_object_mut().context("it is no object")?;
+            // All that differs is when it was.
+            keys.remove("captured_at");
+            keys.remove("span_seconds");
+            ensure!(keys.contains_key(key), "{keys:?}");
+            Ok(document)
+        };
+        let (live, shown) = (json(&[&pid])?, json(&["--recording", recording])?);
+        ensure!(live == shown, "{live}\n{shown}");
+    }
+    let stack = tool::run(&["stack", "Task-2", "--recording", recording])?;
+    ensure!(stack.stdout.contains("waits for lock"), "{stack:?}");
+    let early = tool::run(&["tree", "--recording", recording, "--at", "0"])?;
+    ensure!(early.code() == Some(3), "{early:?}");
+    ensure!(early.stderr.contains("its first snapshot is of"), "{early:?}");
+    let later = tool::run(&["tree", "--recording", recording, "--at", "60"])?;
+    ensure!(
+        later.stderr.contains("s before the moment that was asked for"),
+        "{later:?}"
+    );
+    none_is_kept(&pid)
+}
+
+/// Who wants no snapshots gets none, and is told so.
+fn none_is_kept(pid: &str) -> anyhow::Result<()> {
+    let recorded = Recorded::of(&["-p", pid, "-d", "0.5", "--snapshots", "0"])?;
+    let shown = tool::run(&["ps", "--recording", &recorded.recording])?;
+    ensure!(shown.code() == Some(3), "{shown:?}");
+    ensure!(shown.stderr.contains("it has no snapshots"), "{shown:?}");
+    Ok(())
+}
+
+fn moments_of_several(python: &Python) -> anyhow::Result<()> {
+    let one = Target::start::<&str>(python, "primitives.py", &[])?;
+    let other = Target::start::<&str>(python, "idle.py", &[])?;
+    let pids = [one.pid, other.pid].map(|pid| pid.to_string());
+    let recorded = Recorded::of(&["-p", &pids[0], "-p", &pids[1], "-d", "1", "--snapshots", "0.2"])?;
+    let recording = recorded.recording.as_str();
+    let run = |arguments: &[&str]| tool::run(&[arguments, &["--recording", recording]].concat());
+    let all = run(&["tree"])?;
+    let live = tool::run(&["tree", &pids[0], &pids[1]])?;
+    ensure!(
+        all.code() == Some(0) && all.stdout == live.stdout,
+        "{all:?}\n{live:?}"
+    );
+    let json = run(&["ps", "--json"])?;
+    ensure!(json.stdout.contains("awaitwhat.snapshots/1"), "{json:?}");
+    let single = run(&["tree", &pids[0]])?;
+    let live = tool::run(&["tree", &pids[0]])?;
+    ensure!(
+        single.code() == Some(0) && single.stdout == live.stdout,
+        "{single:?}\n{live:?}"
+    );
+    let unclear = run(&["why", "Task-2"])?;
+    ensure!(unclear.code() == Some(3), "{unclear:?}");
+    ensure!(
+        unclear.stderr.contains("say which process is meant"),
+        "{unclear:?}"
+    );
+    let clear = run(&["why", "Task-2", &pids[0]])?;
+    ensure!(clear.code() == Some(0), "{clear:?}");
+    let missing = run(&["ps", "1"])?;
+    ensure!(
+        missing.code() == Some(3) && missing.stderr.contains("has no process 1"),
+        "{missing:?}"
+    );
     Ok(())
 }
 

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime;
 
+use super::passes::cpu_seconds;
 use super::{Error, Options, Watcher};
 use crate::recording::{self, Moment, Packed, Recorder};
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::Survey;
 
-/// From one look to the next it takes as many times of what the last one took: of a target with very many tasks there are fewer snapshots.
-const PAUSES: u32 = 50;
+/// From one look to the next it takes as many times of the processor's time that the last one took: of a target with very many tasks there are fewer
+/// snapshots.
+const PAUSES: f64 = 50.0;
 /// How long the end of a trace waits for a look that was begun.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -32,8 +34,9 @@ pub(super) struct Keeper {
 
 /// What came of a look.
 struct Taken {
+    /// When the next look may begin, as far as it is for what this one took.
+    rested: Instant,
     began: Instant,
-    took: Duration,
     packed: Result<Packed, String>,
 }
 
@@ -55,21 +58,12 @@ impl Keeper {
         let work = move || {
             let mut watcher = None;
             while let Ok(()) = requests.recv() {
-                let began = Instant::now();
-                let taken_at = this_millisecond();
-                let found = look(&mut watcher, &selection, &options);
-                if found.is_err() {
+                let taken = take(&mut watcher, &selection, &options, start);
+                if taken.packed.is_err() {
                     // What was loaded may be why.
                     watcher = None;
                 }
-                let moment = found.map_err(|error| told(&error)).map(|found| Moment {
-                    since: nanoseconds(began.saturating_duration_since(start)),
-                    taken_at,
-                    found,
-                });
-                let packed = moment.and_then(|moment| recording::pack(&moment).map_err(|error| told(&error)));
-                let took = began.elapsed();
-                if answers.send(Taken { began, took, packed }).is_err() {
+                if answers.send(taken).is_err() {
                     return;
                 }
             }
@@ -113,8 +107,12 @@ impl Keeper {
     }
 
     fn take(&mut self, taken: Taken, recorder: &Recorder) {
-        let Taken { began, took, packed } = taken;
-        self.due = Some(began + self.every.max(took * PAUSES));
+        let Taken {
+            rested,
+            began,
+            packed,
+        } = taken;
+        self.due = Some(rested.max(began + self.every));
         match packed {
             Ok(packed) => recorder.keep(&packed),
             Err(why) => recorder.miss(why),
@@ -129,22 +127,45 @@ impl Keeper {
     }
 }
 
-/// Takes one look, by what was loaded for the one before.
-fn look<'a>(
+/// Takes one look, by what was loaded for the one before. The recording began at `start`.
+fn take<'a>(
     watcher: &mut Option<Watcher<'a>>,
     selection: &'a Selection,
     options: &Options,
-) -> Result<Survey<Snapshot>, Error> {
+    start: Instant,
+) -> Taken {
+    let loaded = match watcher {
+        Some(watcher) => Ok(watcher),
+        None => Watcher::begin(selection, options).map(|begun| watcher.insert(begun)),
+    };
+    let began = Instant::now();
+    let taken_at = this_millisecond();
+    let before = cpu_seconds();
+    let found = loaded.and_then(look).map_err(|error| told(&error));
+    let packed = found.and_then(|found| {
+        let moment = Moment {
+            since: nanoseconds(began.saturating_duration_since(start)),
+            taken_at,
+            found,
+        };
+        recording::pack(&moment).map_err(|error| told(&error))
+    });
+    let ended = Instant::now();
+    let rest = Duration::try_from_secs_f64((cpu_seconds() - before) * PAUSES).unwrap_or_default();
+    Taken {
+        rested: ended + rest.max(ended - began),
+        began,
+        packed,
+    }
+}
+
+fn look(watcher: &mut Watcher<'_>) -> Result<Survey<Snapshot>, Error> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|source| Error::NotBegun {
             source: source.into(),
         })?;
-    let watcher = match watcher {
-        Some(watcher) => watcher,
-        None => watcher.insert(Watcher::begin(selection, options)?),
-    };
     runtime.block_on(watcher.look())
 }
 
