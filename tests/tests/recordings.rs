@@ -183,7 +183,7 @@ fn moments(python: &Python) -> anyhow::Result<()> {
     }
     for (view, key) in [
         (&["ps", "--json"][..], "tasks"),
-        (&["why", "Task-2", "--format", "json"], "asked"),
+        (&["why", "Task-2", "--format", "json"], "answers"),
     ] {
         let json = |arguments: &[&str]| -> anyhow::Result<serde_json::Value> {
             let outcome = tool::run(&[view, arguments].concat())?;
@@ -223,7 +223,7 @@ fn none_is_kept(pid: &str) -> anyhow::Result<()> {
 
 fn moments_of_several(python: &Python) -> anyhow::Result<()> {
     let one = Target::start::<&str>(python, "primitives.py", &[])?;
-    let other = Target::start::<&str>(python, "idle.py", &[])?;
+    let other = Target::start::<&str>(python, "primitives.py", &[])?;
     let pids = [one.pid, other.pid].map(|pid| pid.to_string());
     let recorded = Recorded::of(&["-p", &pids[0], "-p", &pids[1], "-d", "1", "--snapshots", "0.2"])?;
     let recording = recorded.recording.as_str();
