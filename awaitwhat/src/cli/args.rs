@@ -424,6 +424,9 @@ pub struct RecordArgs {
     /// End once the recording is this large: a number of bytes, or with K, M or G behind it of 1024, 1024² or 1024³.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
+    /// Instead of ending, go on in another file, and keep the newest so many: FILE, FILE.1, FILE.2, ..., the oldest last. Each can be read by itself.
+    #[arg(long, value_name = "FILES", requires = "max_size", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub rotate: Option<u32>,
     /// Also keep a snapshot of all tasks, again and again after so many seconds: what `ps`, `tree`, `why`, `stack` and `graph` show with --recording. 0: none.
     ///
     /// A snapshot costs what `ps` does: at 1,000 tasks some 20 ms of a processor, at 100,000 some 2 s. It is taken by a thread of its own, and the next

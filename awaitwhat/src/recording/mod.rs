@@ -23,7 +23,7 @@ pub use entry::Target;
 pub use moments::{At, Kept, kept};
 pub use read::{Ending, Error, Recording, Window, read};
 pub use snapshots::{Moment, NotPacked, Packed, pack};
-pub use write::{Options, Recorder, Snapshots, Tape, Why, Written, begins_like_one};
+pub use write::{Next, Options, Recorder, Snapshots, Tape, Why, Written, begins_like_one};
 
 /// Version of the format that is written, and the only one that is read.
 const VERSION: u32 = 1;

@@ -352,6 +352,7 @@ fn options(output: impl Write + Send + 'static) -> Options {
             ..Header::new(99, 512, false)
         },
         max_bytes: None,
+        next: None,
         snapshots: None,
     }
 }
@@ -653,6 +654,90 @@ fn a_recording_ends_when_it_is_as_large_as_it_may_be() {
     assert_eq!(written.why, Why::Size);
     assert!((50 << 10..200 << 10).contains(&written.bytes), "{written:?}");
     assert_eq!(read_whole(&file.bytes()).unwrap().profiles, [profile]);
+}
+
+impl Live {
+    /// Goes on in the next file, which knows nothing of what was.
+    fn begin_next(&mut self, recorder: &Recorder) {
+        self.tape.write(&Observation::End(End {
+            at: self.at(),
+            has_exited: false,
+            retired: Vec::new(),
+        }));
+        recorder.begin_next();
+        let tape = recorder.target(&self.process, STARTED.parse().unwrap(), true);
+        let since = self.now_ms * 1_000_000;
+        self.tape = tape.going_on(since, self.losses.clone());
+        let mut gone = Vec::new();
+        for (place, number) in self.chains.iter().enumerate() {
+            let chain = ChainId::of_parts(place as u32, self.generations[place]);
+            let look = number.map_or_else(Look::of_nothing, look);
+            self.tape.write(&Observation::Chain { chain, look });
+            gone.extend(number.is_none().then_some(chain));
+        }
+        let at = since;
+        self.tape.write(&Observation::LetGo { at, chains: gone });
+    }
+}
+
+#[test]
+fn each_of_several_files_is_read_by_itself() {
+    let files = Arc::new(Mutex::new(vec![Shared::default()]));
+    let first = files.lock().unwrap()[0].clone();
+    let opened = Arc::clone(&files);
+    let recorder = Recorder::begin(Options {
+        max_bytes: Some(200 << 10),
+        next: Some(Box::new(move || {
+            let next = Shared::default();
+            opened.lock().unwrap().push(next.clone());
+            Ok(Box::new(next))
+        })),
+        ..options(first)
+    });
+    let mut live = Live::begin(&recorder, &Budget::new(usize::MAX), 4711, 500);
+    let mut whole_ms = 0;
+    while files.lock().unwrap().len() < 4 {
+        live.look();
+        if recorder.is_full() {
+            whole_ms = live.now_ms;
+            live.begin_next(&recorder);
+            recorder.keep(&pack(&moment(7)).unwrap());
+        }
+        assert!(!recorder.is_over());
+    }
+    (0..20).for_each(|_| live.look());
+    whole_ms = whole_ms.max(live.now_ms);
+    let losses = live.losses.clone();
+    let whole = live.end(false);
+    let written = recorder.finish(STARTED.parse().unwrap(), 7, &Refusals::default());
+    let files: Vec<Vec<u8>> = files.lock().unwrap().iter().map(Shared::bytes).collect();
+    let bytes: usize = files.iter().map(Vec::len).sum();
+    assert_eq!((written.files, written.bytes), (4, bytes as u64));
+    let mut lost = Losses::default();
+    let (mut tasks, mut seconds, mut samples) = (0.0, 0.0, 0);
+    for (number, file) in files.iter().enumerate() {
+        assert!(file.len() <= 200 << 10, "{}", file.len());
+        let recording = read_whole(file).unwrap();
+        assert_eq!(recording.ending, Ending::Whole);
+        let profile = &recording.profiles[0];
+        lost.add(&profile.losses);
+        tasks += profile.mean_tasks() * profile.duration_seconds;
+        seconds += profile.duration_seconds;
+        samples += profile.samples;
+        assert_eq!(kept(&file[..], None).is_ok(), number > 0);
+    }
+    let expected = whole.mean_tasks() * whole.duration_seconds;
+    assert!(
+        (tasks - expected).abs() < 0.02 * expected,
+        "{tasks} of {expected}"
+    );
+    assert!(
+        (seconds - whole_ms as f64 / 1e3).abs() < 0.01,
+        "{seconds} of {whole_ms} ms"
+    );
+    // What sums were folded to is each file's own.
+    lost.folded = 0;
+    assert_eq!((samples, lost), (whole.samples, losses));
 }
 
 /// Takes so many bytes, and then there is no room.

@@ -24,7 +24,8 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// Has snapshots be taken, and gives them to a recording.
 pub(super) struct Keeper {
-    asked: Sender<()>,
+    /// Told when the file began that it is for.
+    asked: Sender<Instant>,
     taken: Receiver<Taken>,
     thread: Option<JoinHandle<()>>,
     every: Duration,
@@ -34,6 +35,8 @@ pub(super) struct Keeper {
 
 /// What came of a look.
 struct Taken {
+    /// When the file began that it is for.
+    start: Instant,
     /// When the next look may begin, as far as it is for what this one took.
     rested: Instant,
     began: Instant,
@@ -45,19 +48,13 @@ impl Keeper {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(super) fn begin(
-        selection: &Selection,
-        options: &Options,
-        every: Duration,
-        recorder: &Recorder,
-    ) -> io::Result<Self> {
+    pub(super) fn begin(selection: &Selection, options: &Options, every: Duration) -> io::Result<Self> {
         let (asked, requests) = mpsc::channel();
         let (answers, taken) = mpsc::channel();
         let (selection, options) = (selection.clone(), options.clone());
-        let start = recorder.began();
         let work = move || {
             let mut watcher = None;
-            while let Ok(()) = requests.recv() {
+            while let Ok(start) = requests.recv() {
                 let taken = take(&mut watcher, &selection, &options, start);
                 if taken.packed.is_err() {
                     // What was loaded may be why.
@@ -88,7 +85,14 @@ impl Keeper {
         if self.due.is_some_and(|due| due <= Instant::now()) {
             self.due = None;
             // Where nobody looks any more, that is found when an answer is looked for.
-            let _ = self.asked.send(());
+            let _ = self.asked.send(recorder.began());
+        }
+    }
+
+    /// Another file has begun, which is to have a snapshot from its beginning. The look that goes on is of the file before.
+    pub(super) fn hurry(&mut self) {
+        if self.due.is_some() {
+            self.due = Some(Instant::now());
         }
     }
 
@@ -108,10 +112,15 @@ impl Keeper {
 
     fn take(&mut self, taken: Taken, recorder: &Recorder) {
         let Taken {
+            start,
             rested,
             began,
             packed,
         } = taken;
+        if start != recorder.began() {
+            self.due = Some(Instant::now());
+            return;
+        }
         self.due = Some(rested.max(began + self.every));
         match packed {
             Ok(packed) => recorder.keep(&packed),
@@ -153,6 +162,7 @@ fn take<'a>(
     let ended = Instant::now();
     let rest = Duration::try_from_secs_f64((cpu_seconds() - before) * PAUSES).unwrap_or_default();
     Taken {
+        start,
         rested: ended + rest.max(ended - began),
         began,
         packed,

@@ -159,7 +159,7 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         let (Some(every), Some(recorder)) = (every, &self.recorder) else {
             return;
         };
-        match Keeper::begin(self.selection, &self.options.reading, every, recorder) {
+        match Keeper::begin(self.selection, &self.options.reading, every) {
             Ok(keeper) => self.keeper = Some(keeper),
             Err(source) => recorder.miss(Error::NoThread { source }.to_string()),
         }
@@ -218,12 +218,45 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
             self.attach_new()?;
         }
+        if self.recorder.as_ref().is_some_and(Recorder::is_full) && !self.targets.is_empty() {
+            self.begin_next_file()?;
+        }
         if let (Some(keeper), Some(recorder)) = (&mut self.keeper, &self.recorder)
             && !self.targets.is_empty()
         {
             keeper.keep_up(recorder);
         }
         Ok(())
+    }
+
+    /// Has the recording go on in the next file, which can be read without those before.
+    fn begin_next_file(&mut self) -> Result<(), Error> {
+        self.for_each(|target, _, _| target.end_tape().map(|()| End::Time))?;
+        // What has ended is told in the file that it ended in.
+        self.finished
+            .iter_mut()
+            .for_each(|(_, finished)| finished.room.end_recording());
+        let Some(recorder) = self.recorder.clone() else {
+            return Ok(());
+        };
+        recorder.begin_next();
+        if recorder.is_over() {
+            return Ok(());
+        }
+        let mut failed = Vec::new();
+        for (pid, (reason, target)) in &mut self.targets {
+            let is_shown_empty = self.selection.is_shown(*reason, false);
+            let record = |process: &Process| recorder.target(process, jiff::Timestamp::now(), is_shown_empty);
+            if let Err(error) = target.begin_tape(&mut self.capture, record) {
+                failed.push((*pid, error));
+            }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.hurry();
+        }
+        failed
+            .into_iter()
+            .try_for_each(|(pid, error)| self.fail(pid, error))
     }
 
     fn tell_progress(&mut self) {
