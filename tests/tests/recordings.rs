@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
-use awaitwhat_tests::output::Profile;
+use awaitwhat_tests::output::{Profile, Survey};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::Outcome;
 use awaitwhat_tests::{tool, trials};
@@ -41,6 +41,7 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             add("several", several);
             add("moments_of_several", moments_of_several);
             add("killed", killed);
+            add("rotated", rotated);
             add("started", started);
         }
     }
@@ -255,6 +256,61 @@ fn moments_of_several(python: &Python) -> anyhow::Result<()> {
         missing.code() == Some(3) && missing.stderr.contains("has no process 1"),
         "{missing:?}"
     );
+    Ok(())
+}
+
+/// Each of several files tells of all tasks, also of those that rest all the while, and together they tell what the trace did.
+fn rotated(python: &Python) -> anyhow::Result<()> {
+    let busy = Target::start::<&str>(python, "churning.py", &[])?;
+    let resting = Target::start::<&str>(python, "primitives.py", &[])?;
+    let pids = [busy.pid, resting.pid].map(|pid| pid.to_string());
+    let limits = ["--max-size", "192K", "--rotate", "20", "--rate", "500"];
+    let targets = ["-d", "5", "--snapshots", "0.5", "-p", &pids[0], "-p", &pids[1]];
+    let recorded = Recorded::of(&[&limits[..], &targets].concat())?;
+    let whole: Survey<Profile> = serde_json::from_str(&recorded.profile)?;
+    let mut parts = Vec::new();
+    for age in 0.. {
+        let path = match age {
+            0 => recorded.recording.clone(),
+            age => format!("{}.{age}", recorded.recording),
+        };
+        if !Path::new(&path).exists() {
+            break;
+        }
+        ensure!(fs::metadata(&path)?.len() <= 192 << 10, "{path} is too large");
+        let report = tool::run(&["report", &path, "-f", "json"])?;
+        // Nothing is said of a block that is missing.
+        ensure!(report.code() == Some(0) && report.stderr.is_empty(), "{report:?}");
+        let part: Survey<Profile> = serde_json::from_str(&report.stdout)?;
+        let tree = tool::run(&["tree", &pids[1], "--recording", &path])?;
+        ensure!(age == 0 || tree.stdout.contains("at_lock"), "{tree:?}");
+        parts.push(part);
+    }
+    ensure!(parts.len() > 1, "all fitted into one file");
+    for pid in [busy.pid, resting.pid] {
+        let of = |profiles: &Survey<Profile>| -> anyhow::Result<Profile> {
+            let found = profiles.targets.iter().find(|it| it.pid == pid);
+            found
+                .cloned()
+                .with_context(|| format!("process {pid} is missing"))
+        };
+        let whole = of(&whole)?;
+        let each: Vec<Profile> = parts.iter().map(of).collect::<Result<_, _>>()?;
+        let samples: u64 = each.iter().map(|it| it.samples).sum();
+        let tasks: f64 = each.iter().map(|it| it.mean_tasks * it.duration_seconds).sum();
+        let expected = whole.mean_tasks * whole.duration_seconds;
+        ensure!(
+            (tasks - expected).abs() < 0.05 * expected,
+            "{tasks} of {expected}"
+        );
+        if pid == resting.pid {
+            // Its loop is looked at once more at the beginning of each file.
+            let same = each
+                .iter()
+                .all(|it| (it.mean_tasks - whole.mean_tasks).abs() < 0.1);
+            ensure!(same && samples >= whole.samples, "{each:?}");
+        }
+    }
     Ok(())
 }
 

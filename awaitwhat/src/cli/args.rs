@@ -501,11 +501,11 @@ fn size(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(unit));
     bytes
         .filter(|bytes| *bytes >= LEAST_SIZE)
-        .ok_or_else(|| "say a number of bytes from 1M on, such as 500M".to_owned())
+        .ok_or_else(|| "say a number of bytes from 192K on, such as 500M".to_owned())
 }
 
 /// A smaller recording would end before it began.
-const LEAST_SIZE: u64 = 1 << 20;
+const LEAST_SIZE: u64 = 192 << 10;
 
 /// What time is summed up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
