@@ -706,6 +706,30 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_stands_in_for_processes() {
+        for line in [
+            "awaitwhat ps --recording file",
+            "awaitwhat tree --recording file 42 --at 7.5",
+            "awaitwhat why x --recording file --at 2026-01-31T03:04:05Z",
+            "awaitwhat graph 42 --recording file",
+            "awaitwhat stack x --recording file",
+            "awaitwhat record -p 42 -o file --snapshots 0 --max-size 1M --rotate 2",
+        ] {
+            parsed(line).unwrap();
+        }
+        for line in [
+            "awaitwhat ps --recording file --core file",
+            "awaitwhat ps --recording file --watch",
+            "awaitwhat why x --recording file --at yesterday",
+            "awaitwhat record -p 42 -o file --rotate 2",
+            "awaitwhat record -p 42 -o file --max-size 1M --rotate 1",
+            "awaitwhat top --recording file",
+        ] {
+            parsed(line).unwrap_err();
+        }
+    }
+
+    #[test]
     fn a_trace_is_of_a_process_or_of_a_program() {
         let line = "awaitwhat --color never trace -p 42 -d 1.5 -r 49 -o x.svg -f flamegraph --budget 50";
         let cli = parsed(line).unwrap();

@@ -171,9 +171,13 @@ fn tenths(nanoseconds: u64) -> f64 {
 /// What is slow is said now, and not when it was recorded.
 fn tell_slow_waits(snapshot: &mut Snapshot, slow: Duration) {
     let is_slow = |finding: &Finding| matches!(finding, Finding::SlowWait(_));
-    snapshot.findings.retain(|finding| !is_slow(finding));
+    let findings = &mut snapshot.findings;
+    findings.retain(|finding| !is_slow(finding));
     let found = findings::of_tasks(&snapshot.tasks, slow);
-    snapshot.findings.extend(found.into_iter().filter(is_slow));
+    // What is found of loops that sleep comes after what is found of tasks.
+    let is_of_loop = |finding: &Finding| matches!(finding, Finding::NeverWoken(_));
+    let place = findings.iter().position(is_of_loop).unwrap_or(findings.len());
+    findings.splice(place..place, found.into_iter().filter(is_slow));
 }
 
 fn named(targets: &[Snapshot]) -> String {
@@ -187,4 +191,87 @@ fn named(targets: &[Snapshot]) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{Mentioned, NeverWoken};
+    use crate::memory::Address;
+    use crate::recording::Header;
+    use crate::resource::{Resource, ResourceKind};
+    use crate::survey::Refusals;
+    use crate::testing::small_service;
+
+    fn kept(since: u64) -> Kept {
+        Kept {
+            header: Header {
+                started_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+                ..Header::new(99, 512, true)
+            },
+            moment: recording::Moment {
+                since,
+                taken_at: "2026-01-02T03:04:15.250Z".parse().unwrap(),
+                found: Survey {
+                    targets: Vec::new(),
+                    refused: Refusals::default(),
+                },
+            },
+            ending: Ending::Whole,
+        }
+    }
+
+    #[test]
+    fn it_is_said_of_when_a_snapshot_is() {
+        let kept = kept(10_050_000_001);
+        let later = "2026-01-02T03:05:15Z".parse().unwrap();
+        let shown = [None, Some(Moment::Seconds(12.5)), Some(Moment::At(later))].map(|at| head(&kept, at));
+        insta::assert_snapshot!(shown.join("\n"), @"
+        Snapshot of 2026-01-02T03:04:15.250Z, 10.1 s after the recording began: the last one in it.
+        Snapshot of 2026-01-02T03:04:15.250Z, 10.1 s after the recording began, 2.4 s before the moment that was asked for.
+        Snapshot of 2026-01-02T03:04:15.250Z, 10.1 s after the recording began, 59.8 s before the moment that was asked for.
+        ");
+    }
+
+    #[test]
+    fn what_is_slow_is_said_when_it_is_shown() {
+        let mut service = small_service();
+        let on = service.tasks[1].waits_on.as_mut().unwrap();
+        on.resource = Some(Box::new(Resource {
+            id: Some(Address(0x99)),
+            waited_ns: Some(5_000_000_000),
+            ..Resource::of_kind(ResourceKind::Gather)
+        }));
+        service.findings.push(Finding::NeverWoken(NeverWoken {
+            tid: 7,
+            seconds: 1.0,
+            ready: Mentioned::default(),
+        }));
+        let mut found = |seconds| {
+            tell_slow_waits(&mut service, Duration::from_secs(seconds));
+            service.findings.iter().map(Finding::id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(10), ["never-woken"]);
+        assert_eq!(found(4), ["slow-wait", "never-woken"]);
+        assert_eq!(found(3), ["slow-wait", "never-woken"]);
+        assert_eq!(found(10), ["never-woken"]);
+    }
+
+    #[test]
+    fn the_processes_that_are_there_are_named() {
+        let mut many: Vec<Snapshot> = (1..=10)
+            .map(|pid| Snapshot {
+                pid,
+                ..small_service()
+            })
+            .collect();
+        assert!(
+            named(&many).ends_with("8 (python3) and 2 more"),
+            "{}",
+            named(&many)
+        );
+        many.truncate(1);
+        assert_eq!(named(&many), "1 (python3)");
+        assert_eq!(named(&[]), "none that could be looked at");
+    }
 }

@@ -6,16 +6,17 @@ use super::super::bytes::{Cursor, Malformed};
 use super::super::decode::{id, losses};
 use super::super::tables::{FRAME_KINDS, RANKS, at};
 use super::{
-    FUTURE_STATES, TASK_STATES, THREAD_STATES, TRIO_STATES, WAIT_KINDS, Weight, finding, holder, holding,
+    FUTURE_STATES, TASK_STATES, THREAD_STATES, TRIO_STATES, VERSION, WAIT_KINDS, Weight, finding, holder,
+    holding,
 };
 use crate::findings::{
-    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, SlowWait,
-    UsedUp,
+    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, NeverWoken,
+    SlowWait, UsedUp,
 };
 use crate::memory::Address;
 use crate::origin::Origin;
 use crate::resource::{Children, Detail, Holding, Resource, WorkerThread};
-use crate::snapshot::{Frame, Nursery, Snapshot, Stack, Task, TrioTask, WaitsOn};
+use crate::snapshot::{Frame, LoopState, Nursery, Snapshot, Stack, Task, TrioTask, WaitsOn};
 use crate::survey::Survey;
 
 /// What is said in these bytes.
@@ -28,6 +29,9 @@ pub(super) fn decode(content: &[u8]) -> Result<Survey<Snapshot>, Malformed> {
         address: 0,
         weight: Weight::default(),
     };
+    if decoder.number()? != VERSION {
+        return Err(Malformed("what this version of awaitwhat reads"));
+    }
     let targets = decoder.list(Decoder::snapshot)?;
     let refused = decoder.cursor.text()?;
     let refused = serde_json::from_str(&refused).map_err(|_| Malformed("who was refused"))?;
@@ -166,9 +170,18 @@ impl Decoder<'_> {
             captured_at: self.moment()?,
             span_seconds: self.cursor.float()?,
             tasks: self.list(Self::task)?,
+            loops: self.list(Self::event_loop)?,
             main_thread: self.list(Self::frame)?,
             findings: self.list(Self::finding)?,
             losses: losses(&mut self.cursor)?,
+        })
+    }
+
+    fn event_loop(&mut self) -> Read<LoopState> {
+        Ok(LoopState {
+            tid: self.id()?,
+            turn_seconds: self.optional(|it| it.cursor.float())?,
+            cpu_seconds: self.optional(|it| it.cursor.float())?,
         })
     }
 
@@ -317,6 +330,11 @@ impl Decoder<'_> {
                 slow: self.cursor.float()?,
                 longest: self.cursor.float()?,
                 waiting: self.mentioned()?,
+            }),
+            finding::NEVER_WOKEN => Finding::NeverWoken(NeverWoken {
+                tid: self.id()?,
+                seconds: self.cursor.float()?,
+                ready: self.mentioned()?,
             }),
             _ => return Err(Malformed("what was found")),
         })

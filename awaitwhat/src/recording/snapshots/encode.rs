@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::super::bytes::Bytes;
 use super::super::tables::{FRAME_KINDS, RANKS, place_of};
 use super::{
-    FUTURE_STATES, MAX_BYTES, TASK_STATES, THREAD_STATES, TRIO_STATES, WAIT_KINDS, Weight, finding, holder,
-    holding,
+    FUTURE_STATES, MAX_BYTES, TASK_STATES, THREAD_STATES, TRIO_STATES, VERSION, WAIT_KINDS, Weight, finding,
+    holder, holding,
 };
 use crate::findings::{Deadlocked, Finding, Holder, HolderKind, Mentioned};
 use crate::memory::Address;
@@ -18,6 +18,7 @@ use crate::survey::Survey;
 /// The bytes of what one look has found; `None` where these are more than are read.
 pub(super) fn encode(found: &Survey<Snapshot>) -> Option<Vec<u8>> {
     let mut encoder = Encoder::default();
+    encoder.number(VERSION);
     encoder.list(&found.targets, Encoder::snapshot);
     let refused = serde_json::to_string(&found.refused).unwrap_or_default();
     encoder.out.text(&refused);
@@ -117,6 +118,11 @@ impl Encoder {
         self.signed(captured_at);
         self.out.float(snapshot.span_seconds);
         self.list(&snapshot.tasks, Self::task);
+        self.list(&snapshot.loops, |it, event_loop| {
+            it.number(event_loop.tid.into());
+            it.optional(event_loop.turn_seconds, |it, seconds| it.out.float(seconds));
+            it.optional(event_loop.cpu_seconds, |it, seconds| it.out.float(seconds));
+        });
         self.list(&snapshot.main_thread, Self::frame);
         self.list(&snapshot.findings, Self::finding);
         let counts = snapshot.losses.counts();
@@ -297,6 +303,12 @@ impl Encoder {
                 self.out.float(slow.slow);
                 self.out.float(slow.longest);
                 self.mentioned(&slow.waiting);
+            }
+            Finding::NeverWoken(never_woken) => {
+                self.out.byte(finding::NEVER_WOKEN);
+                self.number(never_woken.tid.into());
+                self.out.float(never_woken.seconds);
+                self.mentioned(&never_woken.ready);
             }
         }
     }

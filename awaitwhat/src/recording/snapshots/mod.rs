@@ -16,6 +16,8 @@ use crate::resource::ThreadState;
 use crate::snapshot::{FutureState, Snapshot, TaskState, TrioState, WaitKind};
 use crate::survey::Survey;
 
+/// Version of the bytes that snapshots are written as.
+const VERSION: u64 = 1;
 /// Bytes of a piece.
 const PIECE: usize = 4 << 20;
 /// Bytes that all pieces of a look have at most: some million tasks.
@@ -188,6 +190,7 @@ mod finding {
     pub(super) const USED_UP: u8 = 2;
     pub(super) const CANCELLED_BUT_WAITS: u8 = 3;
     pub(super) const SLOW_WAIT: u8 = 4;
+    pub(super) const NEVER_WOKEN: u8 = 5;
 }
 
 /// Kinds of what holds a loop.

@@ -10,15 +10,15 @@ use super::{
     decode, encode, pack,
 };
 use crate::findings::{
-    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, SlowWait,
-    UsedUp,
+    BlockedLoop, Deadlock, Deadlocked, Finding, Holder, HolderKind, Mentioned, MentionedTask, NeverWoken,
+    SlowWait, UsedUp,
 };
 use crate::memory::Address;
 use crate::origin::Origin;
 use crate::recording::bytes::Bytes;
 use crate::resource::{Children, Detail, Holding, Resource, ResourceKind, WorkerThread};
 use crate::snapshot::Snapshot;
-use crate::snapshot::{Frame, Losses, Nursery, Stack, Task, TrioTask, WaitsOn};
+use crate::snapshot::{Frame, LoopState, Losses, Nursery, Stack, Task, TrioTask, WaitsOn};
 use crate::survey::Survey;
 use crate::survey::{Refusals, Refused};
 use crate::testing::{HOSTILE, small_service};
@@ -182,7 +182,7 @@ impl Any {
     }
 
     fn finding(&mut self) -> Finding {
-        match self.0.u8(0..5) {
+        match self.0.u8(0..6) {
             0 => Finding::BlockedLoop(BlockedLoop {
                 tid: self.0.u32(..),
                 seconds: self.seconds(),
@@ -212,6 +212,11 @@ impl Any {
                 waiting: self.mentioned(),
             }),
             3 => Finding::CancelledButWaits(self.mentioned()),
+            4 => Finding::NeverWoken(NeverWoken {
+                tid: self.0.u32(..),
+                seconds: self.seconds(),
+                ready: self.mentioned(),
+            }),
             _ => Finding::SlowWait(SlowWait {
                 slow: self.seconds(),
                 longest: self.seconds(),
@@ -241,6 +246,11 @@ impl Any {
             captured_at: jiff::Timestamp::from_nanosecond(self.0.i64(..).into()).unwrap(),
             span_seconds: self.seconds(),
             tasks,
+            loops: self.few(|it| LoopState {
+                tid: it.0.u32(..),
+                turn_seconds: it.some(Self::seconds),
+                cpu_seconds: it.some(Self::seconds),
+            }),
             main_thread: self.few(Self::frame),
             findings: self.few(Self::finding),
             losses,
@@ -320,7 +330,7 @@ fn a_large_moment_is_cut_into_pieces() {
 fn few_bytes_cannot_ask_for_much_memory() {
     let mut bytes = Bytes::default();
     // A process without a name, at the beginning of time, with more tasks than there are bytes.
-    [1, 42, 0, 0, 0].into_iter().for_each(|byte| bytes.byte(byte));
+    [1, 1, 42, 0, 0, 0].into_iter().for_each(|byte| bytes.byte(byte));
     bytes.float(0.0);
     bytes.number(u64::MAX);
     decode::decode(&bytes.0).unwrap_err();
