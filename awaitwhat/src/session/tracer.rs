@@ -256,7 +256,9 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         }
         failed
             .into_iter()
-            .try_for_each(|(pid, error)| self.fail(pid, error))
+            .try_for_each(|(pid, error)| self.fail(pid, error))?;
+        // Who rests all the while is to be there from the beginning.
+        self.look()
     }
 
     fn tell_progress(&mut self) {
