@@ -14,7 +14,7 @@ use super::args::{GlobalArgs, RecordArgs};
 use super::config::{self, TraceConfig};
 use super::diagnostics::tell;
 use super::exit::Exit;
-use super::output::{NotWritten, are_one, with_least};
+use super::output::{NotWritten, are_one, may_rename, with_least};
 use super::trace;
 use crate::recording::{self, Header, Next, Snapshots, Why, Written, begins_like_one};
 use crate::selection::Selection;
@@ -214,6 +214,13 @@ struct RecordingFile {
 
 impl RecordingFile {
     fn open(path: &Path, files: u32) -> anyhow::Result<Self> {
+        // While targets are read nobody may do what the user may not.
+        if files > 1 && !may_rename(path) {
+            anyhow::bail!(
+                "the folder of {} is another user's, in which files cannot be renamed later (--rotate): nothing was looked at; choose another --output",
+                path.display()
+            );
+        }
         let opened = with_least(|| Self::try_open(path, files)).map(|(file, _)| file);
         opened.with_context(|| {
             format!(
