@@ -443,9 +443,6 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         // The targets may just have ended; then there is nothing left to take.
         let _ = self.look();
         let duration = self.started.elapsed();
-        if let (Some(keeper), Some(recorder)) = (self.keeper.take(), &self.recorder) {
-            keeper.finish(recorder);
-        }
         for (reason, target) in std::mem::take(&mut self.targets).into_values() {
             let end = if target.has_ended() && !self.may_end(reason) {
                 End::Exit
@@ -455,6 +452,10 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             let finished = target.finish(&mut self.capture, end);
             self.finished.push((reason, finished));
             self.fold();
+        }
+        // No period is longer for it.
+        if let (Some(keeper), Some(recorder)) = (self.keeper.take(), &self.recorder) {
+            keeper.finish(recorder);
         }
         let finished = self.finished.drain(..);
         let profiles = finished.map(|(reason, it)| (reason, it.into_profile())).collect();
