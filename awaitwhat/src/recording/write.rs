@@ -105,6 +105,8 @@ struct Writer {
     /// It is as large as it may be, and another file is to follow.
     is_full: bool,
     began: Instant,
+    /// When a target was last looked at no longer, in ns since it began.
+    ended: Option<u64>,
     /// Bytes and number of the files before this one.
     former: (u64, u64),
     first: Header,
@@ -138,6 +140,7 @@ impl Recorder {
             next,
             is_full: false,
             began: Instant::now(),
+            ended: None,
             former: (0, 0),
             first: header.clone(),
             header: Some(header),
@@ -223,7 +226,7 @@ impl Recorder {
         }
         let of_file = Trailer {
             started_at: writer.first.started_at,
-            duration_ns: writer.elapsed(),
+            duration_ns: writer.ended.unwrap_or_else(|| writer.elapsed()),
             ..trailer
         };
         writer.finish(&of_file)
@@ -303,6 +306,9 @@ impl Writer {
             return;
         }
         self.encoder.observe(target, observation);
+        if let Observation::End(_) = observation {
+            self.ended = Some(self.elapsed());
+        }
         let now = match observation {
             Observation::Tick { at_ms } => self.targets_began.get(target).map(|began| began + at_ms),
             _ => None,
@@ -353,6 +359,7 @@ impl Writer {
         self.is_full = false;
         self.written = 0;
         self.began = Instant::now();
+        self.ended = None;
         self.first.started_at = jiff::Timestamp::now();
         self.header = Some(self.first.clone());
         self.encoder = Encoder::default();
