@@ -231,6 +231,14 @@ impl ChainTable {
         self.held(id).map(|held| &held.chain)
     }
 
+    /// Every place that chains have had, with the chain that has it now, if one has.
+    pub fn places(&self) -> impl Iterator<Item = (ChainId, Option<&Chain>)> {
+        (0..).zip(&self.slots).map(|(index, slot)| {
+            let id = ChainId::of_parts(index, slot.generation);
+            (id, slot.held.as_ref().map(|held| &held.chain))
+        })
+    }
+
     /// The chain with this id.
     ///
     /// # Panics

@@ -5,7 +5,7 @@
 //! | when | what is held |
 //! |---|---|
 //! | at the start | whatever was given, to open the result's file and to start a program as the user's shell would |
-//! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace, and of `top`, that is a thread of its own, which ends with it, and which the first one leaves it to |
+//! | while targets are read | [reading], by the thread that reads, and nothing else; of a trace, and of `top`, that is a thread of its own, which ends with it, and which the first one leaves it to; of a recording that keeps snapshots, two |
 //! | when a program that was started is ended | CAP_KILL for the one call: it may have become another user's |
 //! | when the result's file gets its name | [`WRITING`] for the one call, if the folder did not open without |
 //! | when results are put into words and written | nothing; but of `ps --watch`, which reads again afterwards, [reading] |

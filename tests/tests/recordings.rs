@@ -1,5 +1,6 @@
 //! A recording tells what the live trace of the same run has told, to the last digit; and files that are cut, damaged or no recordings are no danger.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -7,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
-use awaitwhat_tests::output::Profile;
+use awaitwhat_tests::output::{Profile, Survey};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::Outcome;
 use awaitwhat_tests::{tool, trials};
@@ -35,10 +36,13 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         if VERSIONS.contains(&python.version) {
             add("busy", busy);
             add("idle", idle);
+            add("moments", moments);
         }
         if python.version == VERSION {
             add("several", several);
+            add("moments_of_several", moments_of_several);
             add("killed", killed);
+            add("rotated", rotated);
             add("started", started);
         }
     }
@@ -153,6 +157,159 @@ fn damaged(recorded: &Recorded) -> anyhow::Result<()> {
     let json = recorded.report_of(recorded.profile.as_bytes())?;
     ensure!(json.code() == Some(3), "{json:?}");
     ensure!(json.stderr.contains("awaitwhat.profile/1"), "{json:?}");
+    Ok(())
+}
+
+/// What every view and format shows of a snapshot in a recording equals what it shows of the process, in which nothing moves.
+fn moments(python: &Python) -> anyhow::Result<()> {
+    let target = Target::start::<&str>(python, "primitives.py", &[])?;
+    let pid = target.pid.to_string();
+    let recorded = Recorded::of(&["-p", &pid, "-d", "1", "--snapshots", "0.2"])?;
+    let recording = recorded.recording.as_str();
+    for view in [
+        &["ps"][..],
+        &["ps", "--sort", "waits-for", "--filter", "lock"],
+        &["tree"],
+        &["why", "Task-2"],
+        &["graph"],
+        &["graph", "--format", "svg"],
+    ] {
+        let live = tool::run(&[view, &[&pid]].concat())?;
+        let shown = tool::run(&[view, &["--recording", recording]].concat())?;
+        ensure!(
+            live.code() == Some(0) && shown.code() == Some(0),
+            "{live:?} {shown:?}"
+        );
+        ensure!(live.stdout == shown.stdout, "{view:?}\n{live:?}\n{shown:?}");
+        ensure!(shown.stderr.starts_with("Snapshot of 20"), "{shown:?}");
+    }
+    for (view, key) in [
+        (&["ps", "--json"][..], "tasks"),
+        (&["why", "Task-2", "--format", "json"], "answers"),
+    ] {
+        let json = |arguments: &[&str]| -> anyhow::Result<serde_json::Value> {
+            let outcome = tool::run(&[view, arguments].concat())?;
+            let mut document: serde_json::Value =
+                serde_json::from_str(&outcome.stdout).with_context(|| format!("{outcome:?}"))?;
+            let keys = document.as_object_mut().context("it is no object")?;
+            // All that differs is when it was.
+            keys.remove("captured_at");
+            keys.remove("span_seconds");
+            ensure!(keys.contains_key(key), "{keys:?}");
+            Ok(document)
+        };
+        let (live, shown) = (json(&[&pid])?, json(&["--recording", recording])?);
+        ensure!(live == shown, "{live}\n{shown}");
+    }
+    let stack = tool::run(&["stack", "Task-2", "--recording", recording])?;
+    ensure!(stack.stdout.contains("waits for lock"), "{stack:?}");
+    let early = tool::run(&["tree", "--recording", recording, "--at", "0"])?;
+    ensure!(early.code() == Some(3), "{early:?}");
+    ensure!(early.stderr.contains("its first snapshot is of"), "{early:?}");
+    let later = tool::run(&["tree", "--recording", recording, "--at", "60"])?;
+    ensure!(
+        later.stderr.contains("s before the moment that was asked for"),
+        "{later:?}"
+    );
+    none_is_kept(&pid)
+}
+
+/// Who wants no snapshots gets none, and is told so.
+fn none_is_kept(pid: &str) -> anyhow::Result<()> {
+    let recorded = Recorded::of(&["-p", pid, "-d", "0.5", "--snapshots", "0"])?;
+    let shown = tool::run(&["ps", "--recording", &recorded.recording])?;
+    ensure!(shown.code() == Some(3), "{shown:?}");
+    ensure!(shown.stderr.contains("it has no snapshots"), "{shown:?}");
+    Ok(())
+}
+
+fn moments_of_several(python: &Python) -> anyhow::Result<()> {
+    let one = Target::start::<&str>(python, "primitives.py", &[])?;
+    let other = Target::start::<&str>(python, "primitives.py", &[])?;
+    let pids = [one.pid, other.pid].map(|pid| pid.to_string());
+    let recorded = Recorded::of(&["-p", &pids[0], "-p", &pids[1], "-d", "1", "--snapshots", "0.2"])?;
+    let recording = recorded.recording.as_str();
+    let run = |arguments: &[&str]| tool::run(&[arguments, &["--recording", recording]].concat());
+    let all = run(&["tree"])?;
+    let live = tool::run(&["tree", &pids[0], &pids[1]])?;
+    ensure!(
+        all.code() == Some(0) && all.stdout == live.stdout,
+        "{all:?}\n{live:?}"
+    );
+    let json = run(&["ps", "--json"])?;
+    ensure!(json.stdout.contains("awaitwhat.snapshots/1"), "{json:?}");
+    let single = run(&["tree", &pids[0]])?;
+    let live = tool::run(&["tree", &pids[0]])?;
+    ensure!(
+        single.code() == Some(0) && single.stdout == live.stdout,
+        "{single:?}\n{live:?}"
+    );
+    let unclear = run(&["why", "Task-2"])?;
+    ensure!(unclear.code() == Some(3), "{unclear:?}");
+    ensure!(
+        unclear.stderr.contains("say which process is meant"),
+        "{unclear:?}"
+    );
+    let clear = run(&["why", "Task-2", &pids[0]])?;
+    ensure!(clear.code() == Some(0), "{clear:?}");
+    let missing = run(&["ps", "1"])?;
+    ensure!(
+        missing.code() == Some(3) && missing.stderr.contains("has no process 1"),
+        "{missing:?}"
+    );
+    Ok(())
+}
+
+/// Each of several files tells of all tasks, also of those that rest all the while, and together they tell what the trace did.
+fn rotated(python: &Python) -> anyhow::Result<()> {
+    let busy = Target::start::<&str>(python, "churning.py", &[])?;
+    let resting = Target::start::<&str>(python, "primitives.py", &[])?;
+    let pids = [busy.pid, resting.pid].map(|pid| pid.to_string());
+    let limits = ["--max-size", "192K", "--rotate", "20", "--rate", "500"];
+    let targets = ["-d", "5", "--snapshots", "0.5", "-p", &pids[0], "-p", &pids[1]];
+    let recorded = Recorded::of(&[&limits[..], &targets].concat())?;
+    let whole: Survey<Profile> = serde_json::from_str(&recorded.profile)?;
+    let mut parts = Vec::new();
+    for age in 0.. {
+        let path = match age {
+            0 => recorded.recording.clone(),
+            age => format!("{}.{age}", recorded.recording),
+        };
+        if !Path::new(&path).exists() {
+            break;
+        }
+        ensure!(fs::metadata(&path)?.len() <= 192 << 10, "{path} is too large");
+        let report = tool::run(&["report", &path, "-f", "json"])?;
+        // Nothing is said of a block that is missing.
+        ensure!(report.code() == Some(0) && report.stderr.is_empty(), "{report:?}");
+        let part: Survey<Profile> = serde_json::from_str(&report.stdout)?;
+        let tree = tool::run(&["tree", &pids[1], "--recording", &path])?;
+        ensure!(age == 0 || tree.stdout.contains("at_lock"), "{tree:?}");
+        parts.push(part);
+    }
+    ensure!(parts.len() > 1, "all fitted into one file");
+    for pid in [busy.pid, resting.pid] {
+        let of = |profiles: &Survey<Profile>| -> anyhow::Result<Profile> {
+            let found = profiles.targets.iter().find(|it| it.pid == pid);
+            found
+                .cloned()
+                .with_context(|| format!("process {pid} is missing"))
+        };
+        let whole = of(&whole)?;
+        let each: Vec<Profile> = parts.iter().map(of).collect::<Result<_, _>>()?;
+        // Each look is told in one file, and no other.
+        let samples: u64 = each.iter().map(|it| it.samples).sum();
+        ensure!(samples == whole.samples, "{samples} of {}", whole.samples);
+        if pid == resting.pid {
+            let places = |profile: &Profile| -> BTreeSet<String> {
+                let frames = profile.chains.iter().map(|chain| &chain.frames);
+                frames.map(|frames| format!("{frames:?}")).collect()
+            };
+            for part in &each {
+                ensure!(places(part) == places(&whole), "{part:?}");
+            }
+        }
+    }
     Ok(())
 }
 

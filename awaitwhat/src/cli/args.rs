@@ -57,7 +57,7 @@ pub enum Command {
     Why(WhyArgs),
     /// Show the stack of a task as a traceback, what it waits for, and who awaits it.
     #[command(
-        override_usage = "awaitwhat stack [OPTIONS] <TASK> <PID>\n       awaitwhat stack [OPTIONS] --all-tasks <PID>\n       awaitwhat stack [OPTIONS] <TASK> --core <FILE>\n       awaitwhat stack [OPTIONS] --all-tasks --core <FILE>"
+        override_usage = "awaitwhat stack [OPTIONS] <TASK> <PID>\n       awaitwhat stack [OPTIONS] --all-tasks <PID>\n       awaitwhat stack [OPTIONS] <TASK> --core <FILE>\n       awaitwhat stack [OPTIONS] --all-tasks --core <FILE>\n       awaitwhat stack [OPTIONS] <TASK|--all-tasks> [PID] --recording <FILE>"
     )]
     Stack(StackArgs),
     /// Draw who waits for what as a graph, with what is held and by whom; deadlocks are red.
@@ -67,12 +67,14 @@ pub enum Command {
         override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
     )]
     Trace(TraceArgs),
-    /// Record processes: all that `trace` sees goes into a file, for `report`.
+    /// Record processes: all that `trace` sees goes into a file, for `report`, and snapshots, for `ps --recording` and its like.
     #[command(
         override_usage = "awaitwhat record [OPTIONS] --output <FILE> <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat record [OPTIONS] --output <FILE> -- <CMD> [ARGS]..."
     )]
     Record(RecordArgs),
     /// Show a recording as `trace` shows what it sees, as a whole or in part. That takes no privileges, and any machine will do.
+    ///
+    /// What all tasks were at one moment is shown by `ps`, `tree`, `why`, `stack` and `graph`, with --recording and --at.
     Report(ReportArgs),
     /// Compare two traces that were written as JSON: what became more, what became less?
     ///
@@ -143,15 +145,38 @@ pub struct CoreArgs {
     pub sysroot: Option<PathBuf>,
 }
 
+/// A recording in place of processes.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct RecordedArgs {
+    /// In place of a process that runs: one of the snapshots that are in a recording, as `awaitwhat record` keeps them. Neither root nor the machine that it is of
+    /// is needed.
+    ///
+    /// Process ids say which of several recorded processes are meant.
+    #[arg(long, value_name = "FILE", group = "target", conflicts_with = "core")]
+    pub recording: Option<PathBuf>,
+    /// The moment that is wanted of a recording: seconds since it began, or a time like 2026-01-31T03:04:05Z. The last snapshot until then is shown [default: the
+    /// last one of all].
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<Moment>,
+}
+
 /// The one process that a command is about.
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct OneArgs {
     /// The process to look at.
-    #[arg(value_name = "PID", required_unless_present = "core", conflicts_with = "core", value_parser = process_ids())]
+    #[arg(
+        value_name = "PID",
+        required_unless_present_any = ["core", "recording"],
+        conflicts_with = "core",
+        value_parser = process_ids()
+    )]
     pub process: Option<u32>,
     #[command(flatten)]
     pub core: CoreArgs,
+    #[command(flatten)]
+    pub recorded: RecordedArgs,
 }
 
 /// What is told of tasks besides.
@@ -181,6 +206,8 @@ pub struct SnapshotArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub core: CoreArgs,
+    #[command(flatten)]
+    pub recorded: RecordedArgs,
     /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
     #[arg(long)]
     pub json: bool,
@@ -203,7 +230,7 @@ pub struct PsArgs {
         require_equals = true,
         default_missing_value = "2",
         allow_negative_numbers = true,
-        conflicts_with_all = ["json", "core"]
+        conflicts_with_all = ["json", "core", "recording"]
     )]
     pub watch: Option<f64>,
     /// Only tasks in whose name, functions, or WAITS FOR this text occurs, as it is written. How many are hidden is said.
@@ -312,11 +339,13 @@ pub enum GraphFormat {
 #[derive(Args, Debug)]
 pub struct StackArgs {
     /// The task, by its name or its id as `ps --json` has it (0x...), and the process that it belongs to. Of several tasks with this name, each
-    /// is shown. With --core there is no process to name, and with --all-tasks no task.
+    /// is shown. With --core there is no process to name, with --recording only where it has several, and with --all-tasks no task.
     #[arg(value_name = "TASK|PID", num_args = 0..=2)]
     pub words: Vec<String>,
     #[command(flatten)]
     pub core: CoreArgs,
+    #[command(flatten)]
+    pub recorded: RecordedArgs,
     /// Show every task.
     #[arg(long)]
     pub all_tasks: bool,
@@ -395,6 +424,20 @@ pub struct RecordArgs {
     /// End once the recording is this large: a number of bytes, or with K, M or G behind it of 1024, 1024² or 1024³.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
+    /// Instead of ending, go on in another file, and keep the newest so many: FILE, FILE.1, FILE.2, ..., the oldest last. Each can be read by itself.
+    #[arg(long, value_name = "FILES", requires = "max_size", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub rotate: Option<u32>,
+    /// Also keep a snapshot of all tasks, again and again after so many seconds: what `ps`, `tree`, `why`, `stack` and `graph` show with --recording. 0: none.
+    ///
+    /// A snapshot costs what `ps` does: at 1,000 tasks some 20 ms of a processor, at 100,000 some 2 s. It is taken by a thread of its own, and the next
+    /// one not before 50 times what it took: of very many tasks there are fewer, and never do they take more than 2 % of a processor.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = config::SNAPSHOTS,
+        allow_negative_numbers = true
+    )]
+    pub snapshots: f64,
     /// Also write what `trace` would have told, to this file. Its ending tells the format: .svg, .folded, .json, .txt (summary).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
@@ -458,11 +501,11 @@ fn size(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(unit));
     bytes
         .filter(|bytes| *bytes >= LEAST_SIZE)
-        .ok_or_else(|| "say a number of bytes from 1M on, such as 500M".to_owned())
+        .ok_or_else(|| "say a number of bytes from 192K on, such as 500M".to_owned())
 }
 
 /// A smaller recording would end before it began.
-const LEAST_SIZE: u64 = 1 << 20;
+const LEAST_SIZE: u64 = 192 << 10;
 
 /// What time is summed up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -659,6 +702,30 @@ mod tests {
             "awaitwhat tree --core file --exe python3",
         ] {
             parsed(line).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_recording_stands_in_for_processes() {
+        for line in [
+            "awaitwhat ps --recording file",
+            "awaitwhat tree --recording file 42 --at 7.5",
+            "awaitwhat why x --recording file --at 2026-01-31T03:04:05Z",
+            "awaitwhat graph 42 --recording file",
+            "awaitwhat stack x --recording file",
+            "awaitwhat record -p 42 -o file --snapshots 0 --max-size 1M --rotate 2",
+        ] {
+            parsed(line).unwrap();
+        }
+        for line in [
+            "awaitwhat ps --recording file --core file",
+            "awaitwhat ps --recording file --watch",
+            "awaitwhat why x --recording file --at yesterday",
+            "awaitwhat record -p 42 -o file --rotate 2",
+            "awaitwhat record -p 42 -o file --max-size 1M --rotate 1",
+            "awaitwhat top --recording file",
+        ] {
+            parsed(line).unwrap_err();
         }
     }
 

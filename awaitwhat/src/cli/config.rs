@@ -26,6 +26,9 @@ const PAUSES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// From how many seconds on a wait is slow where nothing else is said, and what makes sense.
 pub const SLOW: f64 = 10.0;
 const SLOW_RANGE: std::ops::RangeInclusive<f64> = 0.001..=31_536_000.0;
+/// Times between two snapshots of a recording, in seconds: where nothing is said, and what makes sense; 0 stands for none.
+pub const SNAPSHOTS: f64 = 10.0;
+const SNAPSHOT_RANGE: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 /// Times between two interim summaries that make sense, in seconds.
 const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
@@ -54,6 +57,8 @@ pub enum Error {
     Rate(u32),
     #[error("--interval {0} is out of range: choose {lowest} to {highest} seconds", lowest = INTERVALS.start(), highest = INTERVALS.end())]
     Interval(f64),
+    #[error("--snapshots {0} is out of range: choose {lowest} to {highest} seconds between two snapshots, or 0 for none", lowest = SNAPSHOT_RANGE.start(), highest = SNAPSHOT_RANGE.end())]
+    Snapshots(f64),
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
     Duration(f64),
     #[error("--budget {0} is out of range: choose {lowest} to {highest} microseconds", lowest = BUDGETS.start(), highest = BUDGETS.end())]
@@ -61,13 +66,19 @@ pub enum Error {
     #[error("--max-frames {0} is out of range: choose 1 to {MAX_FRAMES} frames")]
     MaxFrames(usize),
     #[error(
-        "`stack` needs to know a task and a process: `awaitwhat stack TASK PID`; `--all-tasks PID` shows every task, and `--core FILE` stands in for PID"
+        "`stack` needs to know a task and a process: `awaitwhat stack TASK PID`; `--all-tasks PID` shows every task, and `--core FILE` or `--recording FILE` stands in for PID"
     )]
     Stack,
     #[error("{} is the recording itself, which would be lost: choose another file for the result", .0.display())]
     Recording(PathBuf),
     #[error("--exe and --sysroot are about a core file: name it by --core FILE")]
     NoCore,
+    #[error("--at is about a recording: name it by --recording FILE")]
+    NoRecording,
+    #[error(
+        "{0} says what to look at, which was decided when it was recorded: say it to `awaitwhat record`{1}"
+    )]
+    NotRecorded(&'static str, &'static str),
     #[error("\"{0}\" is no process id: choose a number from 1 to {max}", max = i32::MAX)]
     ProcessId(String),
     #[error(
@@ -251,17 +262,30 @@ pub fn reading(global: &GlobalArgs, mine: &[String]) -> Result<Options, Error> {
     })
 }
 
+/// Checks how often snapshots are kept in a recording: never where `None`.
+///
+/// # Errors
+/// [`Error::Snapshots`].
+pub fn snapshots(seconds: f64) -> Result<Option<Duration>, Error> {
+    match seconds {
+        0.0 => Ok(None),
+        seconds => within(&SNAPSHOT_RANGE, seconds, Error::Snapshots).map(Some),
+    }
+}
+
 /// Checks which tasks of which process `stack` is about: all where no task is named.
 ///
 /// # Errors
 /// [`Error::Stack`], [`Error::ProcessId`].
 pub fn stack(args: &StackArgs) -> Result<(Option<&str>, OneArgs), Error> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
-    let (task, process) = match (words.as_slice(), args.all_tasks, args.core.core.is_some()) {
-        ([task, process], false, false) => (Some(*task), Some(*process)),
-        ([process], true, false) => (None, Some(*process)),
-        ([task], false, true) => (Some(*task), None),
-        ([], true, true) => (None, None),
+    let is_core = args.core.core.is_some();
+    let is_file = is_core || args.recorded.recording.is_some();
+    let (task, process) = match (words.as_slice(), args.all_tasks) {
+        ([task, process], false) if !is_core => (Some(*task), Some(*process)),
+        ([process], true) if !is_core => (None, Some(*process)),
+        ([task], false) if is_file => (Some(*task), None),
+        ([], true) if is_file => (None, None),
         _ => return Err(Error::Stack),
     };
     let id = |word: &str| match word.parse() {
@@ -271,6 +295,7 @@ pub fn stack(args: &StackArgs) -> Result<(Option<&str>, OneArgs), Error> {
     let one = OneArgs {
         process: process.map(id).transpose()?,
         core: args.core.clone(),
+        recorded: args.recorded.clone(),
     };
     Ok((task, one))
 }

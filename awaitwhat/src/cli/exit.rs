@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::asked_task::NoSuchTask;
 use super::output::NotWritten;
 use super::program::NotStarted;
+use super::recorded::WrongProcess;
 use super::{config, diff};
 use crate::{recording, session};
 
@@ -60,7 +61,7 @@ impl Exit {
         if error.is::<diff::Error>() || error.is::<recording::Error>() {
             return Self::Target;
         }
-        if error.is::<NotStarted>() || error.is::<NoSuchTask>() {
+        if error.is::<NotStarted>() || error.is::<NoSuchTask>() || error.is::<WrongProcess>() {
             return Self::Target;
         }
         if error.is::<config::Error>() {

@@ -26,6 +26,7 @@ mod probe;
 mod program;
 mod ps;
 mod record;
+mod recorded;
 mod report;
 mod signals;
 mod snapshot;

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::privileges::{self, Set};
 
@@ -108,6 +109,13 @@ pub(super) fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, 
         }
         result => result.map(|opened| (opened, Set::empty())),
     }
+}
+
+/// Whether files may be made and renamed where `path` is, with the user's own rights.
+pub(super) fn may_rename(path: &Path) -> bool {
+    let folder = folder_of(path);
+    let access = || accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    privileges::lowered(privileges::WRITING | Set::DAC_READ_SEARCH, access).is_ok()
 }
 
 /// Whether both paths lead to one file that is there.

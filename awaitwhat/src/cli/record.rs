@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
@@ -13,10 +14,11 @@ use super::args::{GlobalArgs, RecordArgs};
 use super::config::{self, TraceConfig};
 use super::diagnostics::tell;
 use super::exit::Exit;
-use super::output::{NotWritten, are_one, with_least};
+use super::output::{NotWritten, are_one, may_rename, with_least};
 use super::trace;
-use crate::recording::{self, Header, Why, Written, begins_like_one};
+use crate::recording::{self, Header, Next, Snapshots, Why, Written, begins_like_one};
 use crate::selection::Selection;
+use crate::view::escape::Escaped;
 
 /// What a recording begins with at most, as far as it is needed to know it.
 const BEGINNING: u64 = 16;
@@ -26,21 +28,28 @@ pub(super) struct ToRecord {
     path: PathBuf,
     file: RecordingFile,
     max_bytes: Option<u64>,
+    snapshots: Option<Duration>,
+    /// How many files there are at most, one after the other.
+    files: u32,
 }
 
 pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let (path, max_bytes) = (args.output.clone(), args.max_size);
+    let files = args.rotate.unwrap_or(1);
+    let snapshots = config::snapshots(args.snapshots)?;
     let config = TraceConfig::of_recording(args, global)?;
     let is_it = |output: &&Path| **output == *path || are_one(output, &path);
     if let Some(output) = config.form.output.as_deref().filter(is_it) {
         return Err(config::Error::Recording(output.to_owned()).into());
     }
-    let file = RecordingFile::open(&path)?;
+    let file = RecordingFile::open(&path, files)?;
     let made = file.is_new.then(|| path.clone());
     let to_record = ToRecord {
         path,
         file,
         max_bytes,
+        snapshots,
+        files,
     };
     let result = trace::run(config, Some(to_record)).await;
     // Of what was never looked at there is nothing to keep.
@@ -62,6 +71,8 @@ pub(super) fn parted(
         path,
         file,
         max_bytes,
+        snapshots,
+        files,
     }) = to_record
     else {
         return (None, None);
@@ -72,8 +83,61 @@ pub(super) fn parted(
         output: Box::new(file),
         header: Header::new(options.rate_hz, options.reading.max_frames, is_single),
         max_bytes,
+        next: (files > 1).then(|| next_files(&path, files)),
+        snapshots,
     };
     (Some(path), Some(recording))
+}
+
+/// Makes room for one file after the other.
+fn next_files(path: &Path, files: u32) -> Next {
+    let path = path.to_owned();
+    Box::new(move || {
+        shift(&path, files)?;
+        let file = RecordingFile::create(&path)?;
+        Ok(Box::new(file))
+    })
+}
+
+/// The name that a file gets when so many others have begun after it.
+fn aged(path: &Path, age: u32) -> PathBuf {
+    if age == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{age}"));
+    name.into()
+}
+
+/// Lets each file become one older. Of so many `files` the oldest is replaced.
+fn shift(path: &Path, files: u32) -> io::Result<()> {
+    for age in (1..files).rev() {
+        match fs::rename(aged(path, age - 1), aged(path, age)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that what older files are to be called is no file of anything else.
+fn refuse_foreign(path: &Path, files: u32) -> io::Result<()> {
+    for age in 1..files {
+        let path = aged(path, age);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let mut beginning = Vec::new();
+        file.take(BEGINNING).read_to_end(&mut beginning)?;
+        if !beginning.is_empty() && !begins_like_one(&beginning) {
+            return Err(io::Error::other(format!(
+                "{} is no recording, and would be replaced (--rotate)",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Says what came of a recording.
@@ -81,7 +145,12 @@ pub(super) fn parted(
 /// # Errors
 /// When it could not be written to its end.
 pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> anyhow::Result<()> {
-    let Written { bytes, why } = written;
+    let Written {
+        bytes,
+        files,
+        why,
+        snapshots,
+    } = written;
     let place = place.display();
     if let Why::Failed(error) = why {
         let kept = match bytes {
@@ -94,14 +163,34 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
         }
         .into());
     }
-    let size = shown_size(*bytes);
+    let mut size = shown_size(*bytes);
+    if *files > 1 {
+        size += &format!(" in {files} files");
+    }
+    size += &shown_snapshots(snapshots);
     match why {
         Why::Size => tell(format_args!(
             "Wrote {place}: {seconds:.1} s, {size}. It ended there, as it may become no larger (--max-size)."
         )),
         _ => tell(format_args!("Wrote {place}: {seconds:.1} s, {size}.")),
     }
+    if let (1.., Some(why)) = (snapshots.missing, &snapshots.why) {
+        let what = plural(snapshots.missing, "snapshot is", "snapshots are");
+        tell(format_args!("{what} missing: {}.", Escaped(why)));
+    }
     Ok(())
+}
+
+/// `, 3 snapshots`; nothing where there are none.
+fn shown_snapshots(snapshots: &Snapshots) -> String {
+    match snapshots.kept {
+        0 => String::new(),
+        kept => format!(", {}", plural(kept, "snapshot", "snapshots")),
+    }
+}
+
+fn plural(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn shown_size(bytes: u64) -> String {
@@ -118,11 +207,21 @@ struct RecordingFile {
     /// A regular file that still holds what it held before.
     is_old: bool,
     is_new: bool,
+    path: PathBuf,
+    /// How many files there are at most, one after the other.
+    files: u32,
 }
 
 impl RecordingFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let opened = with_least(|| Self::try_open(path)).map(|(file, _)| file);
+    fn open(path: &Path, files: u32) -> anyhow::Result<Self> {
+        // While targets are read nobody may do what the user may not.
+        if files > 1 && !may_rename(path) {
+            anyhow::bail!(
+                "the folder of {} is another user's, in which files cannot be renamed later (--rotate): nothing was looked at; choose another --output",
+                path.display()
+            );
+        }
+        let opened = with_least(|| Self::try_open(path, files)).map(|(file, _)| file);
         opened.with_context(|| {
             format!(
                 "{} cannot be recorded to: nothing was looked at; choose another --output",
@@ -131,24 +230,29 @@ impl RecordingFile {
         })
     }
 
-    fn try_open(path: &Path) -> io::Result<Self> {
+    /// Makes one that is not there yet.
+    fn create(path: &Path) -> io::Result<Self> {
         // Text of the target is for whoever may look at it.
-        let new = OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(path);
-        match new {
+            .open(path)?;
+        claim(&file)?;
+        Ok(Self {
+            file,
+            is_old: false,
+            is_new: true,
+            path: path.to_owned(),
+            files: 1,
+        })
+    }
+
+    fn try_open(path: &Path, files: u32) -> io::Result<Self> {
+        refuse_foreign(path, files)?;
+        match Self::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            new => {
-                let file = new?;
-                claim(&file)?;
-                return Ok(Self {
-                    file,
-                    is_old: false,
-                    is_new: true,
-                });
-            }
+            new => return new,
         }
         let is_regular = fs::metadata(path)?.is_file();
         let file = OpenOptions::new().read(is_regular).write(true).open(path)?;
@@ -166,6 +270,8 @@ impl RecordingFile {
             file,
             is_old: is_regular,
             is_new: false,
+            path: path.to_owned(),
+            files,
         })
     }
 }
@@ -181,7 +287,11 @@ fn claim(file: &File) -> io::Result<()> {
 
 impl Write for RecordingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if std::mem::take(&mut self.is_old) {
+        let is_old = std::mem::take(&mut self.is_old);
+        if is_old && self.files > 1 {
+            shift(&self.path, self.files)?;
+            *self = Self::create(&self.path)?;
+        } else if is_old {
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;
         }
@@ -199,29 +309,59 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{RecordingFile, shown_size};
+    use super::{RecordingFile, aged, next_files, shown_size};
 
     #[test]
     fn no_file_is_overwritten_that_is_no_recording() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.await");
-        let mut file = RecordingFile::open(&path).unwrap();
+        let mut file = RecordingFile::open(&path, 1).unwrap();
         file.write_all(b"\x8eawait\r\n and more").unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!((file.is_new, mode & 0o777), (true, 0o600));
         // Nothing is lost before there is something else.
-        let error = RecordingFile::open(&path).map(|_| ()).unwrap_err();
+        let error = RecordingFile::open(&path, 1).map(|_| ()).unwrap_err();
         assert!(format!("{error:#}").contains("another awaitwhat"), "{error:#}");
         drop(file);
-        let mut again = RecordingFile::open(&path).unwrap();
+        let mut again = RecordingFile::open(&path, 1).unwrap();
         assert_eq!((again.is_new, fs::read(&path).unwrap().len()), (false, 17));
         again.write_all(b"\x8eawait\r\n").unwrap();
         assert_eq!(fs::read(&path).unwrap().len(), 8);
         drop(again);
         fs::write(&path, "a diary").unwrap();
-        let error = RecordingFile::open(&path).map(|_| ()).unwrap_err();
+        let error = RecordingFile::open(&path, 1).map(|_| ()).unwrap_err();
         assert!(format!("{error:#}").contains("no recording"), "{error:#}");
         assert_eq!(fs::read(&path).unwrap(), b"a diary");
+    }
+
+    #[test]
+    fn files_become_older_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.await");
+        let begin = |number: u8| [&b"\x8eawait\r\n"[..], &[number]].concat();
+        let last = |age| fs::read(aged(&path, age)).ok().and_then(|it| it.last().copied());
+        fs::write(&path, begin(0)).unwrap();
+        let mut first = RecordingFile::open(&path, 3).unwrap();
+        assert_eq!([last(0), last(1)], [Some(0), None]);
+        // What was there before is the first to become older.
+        first.write_all(&begin(9)).unwrap();
+        first.write_all(&[1]).unwrap();
+        assert_eq!([0, 1, 2].map(last), [Some(1), Some(0), None]);
+        let mut next = next_files(&path, 3);
+        for number in 2..5 {
+            next().unwrap().write_all(&begin(number)).unwrap();
+        }
+        assert_eq!([0, 1, 2, 3].map(last), [Some(4), Some(3), Some(2), None]);
+        // None of them may be something else.
+        drop((first, next));
+        fs::write(aged(&path, 2), "a diary").unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = RecordingFile::open(&path, 3).map(|_| ()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("x.await.2 is no recording"),
+            "{error:#}"
+        );
+        assert!(!path.exists() && fs::read(aged(&path, 2)).unwrap() == b"a diary");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
 }
 
 /// The moment in ns since the recording began.
-fn since(header: &Header, moment: Moment) -> u64 {
+pub(super) fn since(header: &Header, moment: Moment) -> u64 {
     match moment {
         Moment::Seconds(seconds) => (seconds * 1e9) as u64,
         Moment::At(at) => {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::args::{GlobalArgs, OneArgs, SelectionArgs, SnapshotArgs};
 use super::diagnostics::complain;
 use super::exit::Exit;
-use super::{config, core, family, machine_stdout, people_stdout, stdout_width};
+use super::{config, core, family, machine_stdout, people_stdout, recorded, stdout_width};
 use crate::export::{snapshot_json, survey_json};
 use crate::privileges::{self, Set};
 use crate::session;
@@ -29,6 +29,13 @@ pub(super) async fn tree(args: &SnapshotArgs, global: &GlobalArgs) -> anyhow::Re
 /// One snapshot of each process that is asked for.
 pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>) -> anyhow::Result<Exit> {
     let options = config::snapshot(args, global)?;
+    recorded::refuse_rules(&args.recorded, &args.selection)?;
+    let selection = config::selection(&args.selection, &args.processes)?;
+    if let Some(recorded) = recorded::snapshots(&args.recorded, &selection.pids, &options)? {
+        let single = recorded.found.targets.first().filter(|_| recorded.is_single);
+        write(&recorded.found, single, args.json, view, recorded.max_frames)?;
+        return Ok(end_of(&recorded.found));
+    }
     if let Some(snapshot) = core::snapshot(&args.core, &options)? {
         let found = Survey {
             targets: vec![snapshot],
@@ -37,7 +44,6 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>
         write(&found, found.targets.first(), args.json, view, options.max_frames)?;
         return Ok(Exit::Ok);
     }
-    let selection = config::selection(&args.selection, &args.processes)?;
     privileges::only_read(Set::empty());
     let found = session::snapshots(&selection, &options).await;
     let without_tasks: Vec<u32> = match &found {
@@ -53,12 +59,17 @@ pub(super) async fn run(args: &SnapshotArgs, global: &GlobalArgs, view: View<'_>
     let found = found?;
     let single = selection.single().and(found.targets.first());
     write(&found, single, args.json, view, options.max_frames)?;
+    Ok(end_of(&found))
+}
+
+/// Says who is missing, and how that ends.
+fn end_of(found: &Survey<Snapshot>) -> Exit {
     complain(&found.refused);
-    Ok(if found.refused.is_empty() {
+    if found.refused.is_empty() {
         Exit::Ok
     } else {
         Exit::SomeTargets
-    })
+    }
 }
 
 /// Writes what was found in several processes, or in the only one that was asked for.
@@ -95,6 +106,9 @@ pub(super) async fn of_one(
 ) -> anyhow::Result<Option<Snapshot>> {
     let mut options = config::reading(global, mine)?;
     options.arguments = arguments;
+    if let Some(snapshot) = recorded::of_one(one, &options)? {
+        return Ok(Some(snapshot));
+    }
     if let Some(snapshot) = core::snapshot(&one.core, &options)? {
         return Ok(Some(snapshot));
     }

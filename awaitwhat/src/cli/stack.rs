@@ -28,7 +28,8 @@ pub(super) async fn run(args: &StackArgs, global: &GlobalArgs) -> anyhow::Result
     };
     let mut stdout = people_stdout();
     if let Some(snapshot) = &snapshot {
-        let sources = Sources::of(one.process);
+        let is_there = one.recorded.recording.is_none();
+        let sources = Sources::of(one.process.filter(|_| is_there));
         stack::write(snapshot, &wanted, &|frame| sources.line(frame), &mut stdout)?;
     }
     stdout.flush()?;
@@ -43,7 +44,7 @@ struct Sources {
 }
 
 impl Sources {
-    /// Those of a process that runs; a core file may be of another machine, or of a program that has been changed since.
+    /// Those of a process that runs; a core file or a recording may be of another machine, or of a program that has been changed since.
     fn of(pid: Option<u32>) -> Self {
         Self {
             are_ours: pid.is_some_and(|pid| Processes::default().sees_our_files(pid)),

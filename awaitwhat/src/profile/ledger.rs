@@ -39,6 +39,18 @@ pub struct Look {
     pub resource: Option<Arc<Resource>>,
 }
 
+impl Look {
+    /// That of a chain that nobody is in.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            stack: Stack::from([]),
+            state: ChainState::Waiting,
+            terminal: None,
+            resource: None,
+        }
+    }
+}
+
 impl Ledger {
     /// A ledger that has room for as much as others with the same budget leave.
     pub(crate) fn new(budget: &Budget) -> Self {

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Header,
     Observations,
     Trailer,
+    /// A piece of the snapshots of one moment. Who does not know it reads the rest.
+    Snapshots,
     /// One that this version does not know, and need not.
     Optional,
 }
@@ -34,7 +36,8 @@ impl Kind {
             Self::Header => 1,
             Self::Observations => 2,
             Self::Trailer => 3,
-            Self::Optional => 128,
+            Self::Snapshots => 128,
+            Self::Optional => 129,
         }
     }
 
@@ -43,7 +46,8 @@ impl Kind {
             1 => Some(Self::Header),
             2 => Some(Self::Observations),
             3 => Some(Self::Trailer),
-            128..=255 => Some(Self::Optional),
+            128 => Some(Self::Snapshots),
+            129..=255 => Some(Self::Optional),
             _ => None,
         }
     }
@@ -124,6 +128,14 @@ impl<R: Read> Blocks<R> {
 
     /// The next block.
     pub(super) fn next(&mut self) -> Result<(Kind, Vec<u8>), NoBlock> {
+        self.next_of(|_| true)
+    }
+
+    /// The next block. What it holds is left out where it `is_wanted` by nobody.
+    pub(super) fn next_of(
+        &mut self,
+        is_wanted: impl FnOnce(Kind) -> bool,
+    ) -> Result<(Kind, Vec<u8>), NoBlock> {
         let mut head = [0; HEAD];
         match self.fill(&mut head)? {
             0 => return Err(NoBlock::End),
@@ -146,6 +158,10 @@ impl<R: Read> Blocks<R> {
             return Err(NoBlock::Damaged);
         }
         let kind = Kind::of_number(word(0)).ok_or(NoBlock::Damaged)?;
+        if !is_wanted(kind) {
+            self.offset += (HEAD + stored) as u64;
+            return Ok((kind, Vec::new()));
+        }
         let content = self
             .decompressor
             .decompress(&content, raw)

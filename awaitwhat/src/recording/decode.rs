@@ -663,11 +663,12 @@ fn visited(cursor: &mut Cursor<'_>) -> Result<(u32, u8), Malformed> {
 }
 
 /// A number of 32 bits.
-fn id(cursor: &mut Cursor<'_>) -> Result<u32, Malformed> {
+pub(super) fn id(cursor: &mut Cursor<'_>) -> Result<u32, Malformed> {
     u32::try_from(cursor.number()?).map_err(|_| Malformed("a number of 32 bits"))
 }
 
-fn losses(cursor: &mut Cursor<'_>) -> Result<Losses, Malformed> {
+/// What was lost, as it is counted.
+pub(super) fn losses(cursor: &mut Cursor<'_>) -> Result<Losses, Malformed> {
     let mut losses = Losses::default();
     for count in losses.each_mut() {
         *count = cursor.count(MAX_COUNT, "how much was lost")? as u64;

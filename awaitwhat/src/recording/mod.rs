@@ -2,7 +2,7 @@
 //! file exactly.
 //!
 //! A file consists of [blocks](block), each of which is whole or not there. Most hold a run of observations, as [`encode`] writes them and [`decode`] reads
-//! them; both go by the same [`passes`] and [`tables`].
+//! them; both go by the same [`passes`] and [`tables`]. Others hold [`snapshots`] of moments.
 
 mod block;
 mod bytes;
@@ -10,16 +10,20 @@ mod decode;
 mod encode;
 mod entry;
 mod lane;
+mod moments;
 mod passes;
 mod read;
+mod snapshots;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use entry::Target;
+pub use moments::{At, Kept, kept};
 pub use read::{Ending, Error, Recording, Window, read};
-pub use write::{Options, Recorder, Tape, Why, Written, begins_like_one};
+pub use snapshots::{Moment, NotPacked, Packed, pack};
+pub use write::{Next, Options, Recorder, Snapshots, Tape, Why, Written, begins_like_one};
 
 /// Version of the format that is written, and the only one that is read.
 const VERSION: u32 = 1;

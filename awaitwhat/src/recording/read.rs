@@ -31,6 +31,18 @@ pub enum Error {
     Damaged,
     #[error("it tells of no process that has tasks between these moments; it goes from 0 to {seconds:.1} s")]
     Nothing { seconds: f64 },
+    #[error(
+        "it has no snapshots: `awaitwhat record` keeps some unless --snapshots is 0, and `awaitwhat report` shows what was traced"
+    )]
+    NoSnapshots,
+    #[error(
+        "its first snapshot is of {seconds:.1} s after it began, and it tells of no moment before: choose a later one for --at"
+    )]
+    TooEarly { seconds: f64 },
+    #[error("it is damaged from byte {at} on, and has no snapshots before that")]
+    DamagedBefore { at: u64 },
+    #[error("its snapshot of that moment does not say {what}")]
+    Nonsense { what: &'static str },
     #[error("it cannot be read")]
     Unreadable(#[source] io::Error),
 }
@@ -81,15 +93,8 @@ struct Replayed {
 ///
 /// # Errors
 /// When nothing of it does, or it tells of nothing: see [`Error`].
-pub fn read(mut input: impl Read, window: impl FnOnce(&Header) -> Window) -> Result<Recording, Error> {
-    preface(&mut input)?;
-    let mut blocks = Blocks::new(input).map_err(Error::Unreadable)?;
-    let header: Header = match blocks.next() {
-        Ok((Kind::Header, content)) => serde_json::from_slice(&content).map_err(|_| Error::Damaged)?,
-        Ok(_) | Err(NoBlock::Damaged) => return Err(Error::Damaged),
-        Err(NoBlock::End | NoBlock::Cut) => return Err(Error::Cut),
-        Err(NoBlock::Unreadable(error)) => return Err(Error::Unreadable(error)),
-    };
+pub fn read(input: impl Read, window: impl FnOnce(&Header) -> Window) -> Result<Recording, Error> {
+    let (header, mut blocks) = begin(input)?;
     let mut replay = Replay {
         window: window(&header),
         budget: Budget::new(usize::MAX),
@@ -100,7 +105,7 @@ pub fn read(mut input: impl Read, window: impl FnOnce(&Header) -> Window) -> Res
     let ending = loop {
         let at = blocks.offset;
         let damaged = |why: String| Ending::Damaged { at, why };
-        match blocks.next() {
+        match blocks.next_of(|kind| kind != Kind::Snapshots) {
             Ok((Kind::Observations, content)) if trailer.is_none() => {
                 if let Err(malformed) = decoder.run(&content, |told| replay.take(told)) {
                     break damaged(malformed.to_string());
@@ -110,7 +115,7 @@ pub fn read(mut input: impl Read, window: impl FnOnce(&Header) -> Window) -> Res
                 Ok(found) => trailer = Some(found),
                 Err(_) => break damaged("its end is none".to_owned()),
             },
-            Ok((Kind::Optional, _)) => {}
+            Ok((Kind::Snapshots | Kind::Optional, _)) => {}
             Ok(_) => break damaged("its blocks are in no order".to_owned()),
             Err(NoBlock::End) if trailer.is_some() => break Ending::Whole,
             Err(NoBlock::End | NoBlock::Cut) => break Ending::Cut,
@@ -121,7 +126,20 @@ pub fn read(mut input: impl Read, window: impl FnOnce(&Header) -> Window) -> Res
     replay.finish(header, trailer, ending)
 }
 
-/// Takes what a recording begins with.
+/// Takes what a recording says of itself; the other blocks are to follow.
+pub(super) fn begin<R: Read>(mut input: R) -> Result<(Header, Blocks<R>), Error> {
+    preface(&mut input)?;
+    let mut blocks = Blocks::new(input).map_err(Error::Unreadable)?;
+    let header = match blocks.next() {
+        Ok((Kind::Header, content)) => serde_json::from_slice(&content).map_err(|_| Error::Damaged)?,
+        Ok(_) | Err(NoBlock::Damaged) => return Err(Error::Damaged),
+        Err(NoBlock::End | NoBlock::Cut) => return Err(Error::Cut),
+        Err(NoBlock::Unreadable(error)) => return Err(Error::Unreadable(error)),
+    };
+    Ok((header, blocks))
+}
+
+/// Takes the bytes that a recording begins with.
 fn preface(input: &mut impl Read) -> Result<(), Error> {
     let mut beginning = Vec::new();
     let mut take = |bytes: usize| input.take(bytes as u64).read_to_end(&mut beginning);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
@@ -10,19 +11,20 @@ use awaitwhat_fuzz::Target as FuzzTarget;
 use fastrand::Rng;
 
 use super::block::{Kind, MAX_RAW, Maker, preface};
-use super::{Ending, Error, Header, Options, Recorder, Recording, Why, Window, read};
+use super::{At, Ending, Error, Header, Moment, Options, Recorder, Recording, Why, Window, kept, pack, read};
 use crate::budget::Budget;
 use crate::chains::ChainId;
 use crate::decode::Origin;
-use crate::export::profile_json;
+use crate::export::{profile_json, snapshot_json};
 use crate::memory::Address;
 use crate::profile::{
     ChainState, End, Hold, HoldPlace, Look, Observation, Process, Profile, Sums, TaskId, Thing,
 };
 use crate::resource::{Resource, ResourceKind};
 use crate::snapshot::{Losses, Stack};
-use crate::survey::Refusals;
-use crate::testing::{HOSTILE, frame};
+use crate::survey::{Refusals, Survey};
+use crate::testing::{HOSTILE, frame, small_service};
+use crate::view::tree;
 
 const STARTED: &str = "2026-01-02T03:04:05.678901234Z";
 const PERIOD_MS: u64 = 10;
@@ -350,6 +352,23 @@ fn options(output: impl Write + Send + 'static) -> Options {
             ..Header::new(99, 512, false)
         },
         max_bytes: None,
+        next: None,
+        snapshots: None,
+    }
+}
+
+/// What there is to be kept at a look.
+fn moment(number: usize) -> Moment {
+    let mut service = small_service();
+    service.pid = number as u32;
+    let after = Duration::from_millis(PERIOD_MS * number as u64);
+    Moment {
+        since: after.as_nanos() as u64,
+        taken_at: STARTED.parse::<jiff::Timestamp>().unwrap() + after,
+        found: Survey {
+            targets: vec![service],
+            refused: Refusals::default(),
+        },
     }
 }
 
@@ -365,6 +384,9 @@ fn recorded(looks: usize, tasks: usize) -> (Vec<Profile>, Vec<u8>) {
         targets.iter_mut().for_each(Live::look);
         if number == looks / 2 {
             targets.push(Live::begin(&recorder, &budget, 6000, tasks));
+        }
+        if number % 20 == 10 {
+            recorder.keep(&pack(&moment(number)).unwrap());
         }
     }
     let profiles: Vec<Profile> = targets
@@ -474,6 +496,65 @@ fn blocks_that_a_reader_need_not_know_are_left_out() {
     assert_eq!(read_whole(&with_more).unwrap().profiles, profiles);
 }
 
+#[test]
+fn the_last_snapshot_until_a_moment_is_shown() {
+    // At looks 10, 30, 50 and 70: 0.1, 0.3, 0.5 and 0.7 s.
+    let (_, bytes) = recorded(80, 4);
+    let ms = |ms: u64| Some(At::Since(ms * 1_000_000));
+    let time = |text: &str| Some(At::Time(text.parse().unwrap()));
+    for (at, expected) in [
+        (None, 70),
+        (ms(100), 10),
+        (ms(299), 10),
+        (ms(300), 30),
+        (ms(699), 50),
+        (ms(700_000), 70),
+        (time("2026-01-02T03:04:05.978901233Z"), 10),
+        (time("2026-01-02T03:04:05.978901234Z"), 30),
+        (time("2030-01-01T00:00:00Z"), 70),
+    ] {
+        let found = kept(&bytes[..], at).unwrap();
+        assert_eq!(found.moment, moment(expected), "{at:?}");
+        assert_eq!(found.ending, Ending::Whole);
+    }
+    for at in [ms(99), time("2026-01-02T03:04:05.7Z")] {
+        let error = kept(&bytes[..], at).unwrap_err();
+        assert!(matches!(error, Error::TooEarly { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn of_a_file_that_is_cut_or_damaged_the_last_whole_snapshot_is_shown() {
+    let (_, bytes) = recorded(80, 4);
+    let ends = block_ends(&bytes);
+    let kind = |end: usize| u32::from_le_bytes(*bytes[end..].first_chunk().unwrap());
+    let last = ends
+        .iter()
+        .rposition(|&end| end < bytes.len() && kind(end) == 128)
+        .unwrap();
+    let cut = kept(&bytes[..ends[last + 1] - 1], None).unwrap();
+    assert_eq!((cut.moment, cut.ending), (moment(50), Ending::Cut));
+    let mut flipped = bytes.clone();
+    flipped[ends[last] + 20] ^= 1;
+    let damaged = kept(&flipped[..], None).unwrap();
+    assert_eq!(damaged.moment, moment(50));
+    let at = ends[last] as u64;
+    assert!(matches!(damaged.ending, Ending::Damaged { at: it, .. } if it == at));
+    // What is traced is shown all the same where a snapshot says nothing.
+    let nonsense = Maker::new()
+        .unwrap()
+        .block(Kind::Snapshots, &[3, 0, 0, 99])
+        .unwrap();
+    let replaced = [&bytes[..ends[last]], &nonsense, &bytes[ends[last + 1]..]].concat();
+    assert_eq!(read_whole(&replaced).unwrap(), read_whole(&bytes).unwrap());
+    assert!(matches!(
+        kept(&replaced[..], None),
+        Err(Error::TooEarly { .. } | Error::Nonsense { .. })
+    ));
+    let none = [&bytes[..ends[1]], &bytes[ends[ends.len() - 2]..]].concat();
+    assert!(matches!(kept(&none[..], None), Err(Error::NoSnapshots)));
+}
+
 /// Blocks with sound checksums that say anything.
 #[test]
 fn what_a_block_says_is_doubted() {
@@ -575,6 +656,90 @@ fn a_recording_ends_when_it_is_as_large_as_it_may_be() {
     assert_eq!(read_whole(&file.bytes()).unwrap().profiles, [profile]);
 }
 
+impl Live {
+    /// Goes on in the next file, which knows nothing of what was.
+    fn begin_next(&mut self, recorder: &Recorder) {
+        self.tape.write(&Observation::End(End {
+            at: self.at(),
+            has_exited: false,
+            retired: Vec::new(),
+        }));
+        recorder.begin_next();
+        let tape = recorder.target(&self.process, STARTED.parse().unwrap(), true);
+        let since = self.now_ms * 1_000_000;
+        self.tape = tape.going_on(since, self.losses.clone());
+        let mut gone = Vec::new();
+        for (place, number) in self.chains.iter().enumerate() {
+            let chain = ChainId::of_parts(place as u32, self.generations[place]);
+            let look = number.map_or_else(Look::of_nothing, look);
+            self.tape.write(&Observation::Chain { chain, look });
+            gone.extend(number.is_none().then_some(chain));
+        }
+        let at = since;
+        self.tape.write(&Observation::LetGo { at, chains: gone });
+    }
+}
+
+#[test]
+fn each_of_several_files_is_read_by_itself() {
+    let files = Arc::new(Mutex::new(vec![Shared::default()]));
+    let first = files.lock().unwrap()[0].clone();
+    let opened = Arc::clone(&files);
+    let recorder = Recorder::begin(Options {
+        max_bytes: Some(200 << 10),
+        next: Some(Box::new(move || {
+            let next = Shared::default();
+            opened.lock().unwrap().push(next.clone());
+            Ok(Box::new(next))
+        })),
+        ..options(first)
+    });
+    let mut live = Live::begin(&recorder, &Budget::new(usize::MAX), 4711, 500);
+    let mut whole_ms = 0;
+    while files.lock().unwrap().len() < 4 {
+        live.look();
+        if recorder.is_full() {
+            whole_ms = live.now_ms;
+            live.begin_next(&recorder);
+            recorder.keep(&pack(&moment(7)).unwrap());
+        }
+        assert!(!recorder.is_over());
+    }
+    (0..20).for_each(|_| live.look());
+    whole_ms = whole_ms.max(live.now_ms);
+    let losses = live.losses.clone();
+    let whole = live.end(false);
+    let written = recorder.finish(STARTED.parse().unwrap(), 7, &Refusals::default());
+    let files: Vec<Vec<u8>> = files.lock().unwrap().iter().map(Shared::bytes).collect();
+    let bytes: usize = files.iter().map(Vec::len).sum();
+    assert_eq!((written.files, written.bytes), (4, bytes as u64));
+    let mut lost = Losses::default();
+    let (mut tasks, mut seconds, mut samples) = (0.0, 0.0, 0);
+    for (number, file) in files.iter().enumerate() {
+        assert!(file.len() <= 200 << 10, "{}", file.len());
+        let recording = read_whole(file).unwrap();
+        assert_eq!(recording.ending, Ending::Whole);
+        let profile = &recording.profiles[0];
+        lost.add(&profile.losses);
+        tasks += profile.mean_tasks() * profile.duration_seconds;
+        seconds += profile.duration_seconds;
+        samples += profile.samples;
+        assert_eq!(kept(&file[..], None).is_ok(), number > 0);
+    }
+    let expected = whole.mean_tasks() * whole.duration_seconds;
+    assert!(
+        (tasks - expected).abs() < 0.02 * expected,
+        "{tasks} of {expected}"
+    );
+    assert!(
+        (seconds - whole_ms as f64 / 1e3).abs() < 0.01,
+        "{seconds} of {whole_ms} ms"
+    );
+    // What sums were folded to is each file's own.
+    lost.folded = 0;
+    assert_eq!((samples, lost), (whole.samples, losses));
+}
+
 /// Takes so many bytes, and then there is no room.
 struct Full(usize, Shared);
 
@@ -630,25 +795,36 @@ fn fuzz_recording() {
         name: "recording",
         executions: 300,
         max_bytes: 256 << 20,
-        places: &[("whole", 0), ("damaged", 0), ("part", 0), ("nothing", 0)],
+        places: &[
+            ("whole", 0),
+            ("damaged", 0),
+            ("part", 0),
+            ("nothing", 0),
+            ("snapshot", 0),
+            ("no snapshot", 0),
+        ],
     };
     let (_, bytes) = recorded(60, 6);
     let ends = block_ends(&bytes);
-    let contents: Vec<Vec<u8>> = ends
+    let contents: Vec<(Kind, Vec<u8>)> = ends
         .windows(2)
-        .map(|it| zstd::bulk::decompress(&bytes[it[0] + 16..it[1]], MAX_RAW).unwrap())
+        .map(|it| {
+            let kind = match bytes[it[0]] {
+                1 => Kind::Header,
+                2 => Kind::Observations,
+                3 => Kind::Trailer,
+                _ => Kind::Snapshots,
+            };
+            let content = zstd::bulk::decompress(&bytes[it[0] + 16..it[1]], MAX_RAW).unwrap();
+            (kind, content)
+        })
         .collect();
     target.run(|choices, reached| {
         let mut maker = Maker::new().unwrap();
         let mut file = preface().to_vec();
-        for (number, content) in contents.iter().enumerate() {
-            let mut content = content.clone();
-            let kind = match number {
-                0 => Kind::Header,
-                _ if number + 1 == contents.len() => Kind::Trailer,
-                _ => Kind::Observations,
-            };
-            if kind == Kind::Observations {
+        for (kind, content) in &contents {
+            let (kind, mut content) = (*kind, content.clone());
+            if matches!(kind, Kind::Observations | Kind::Snapshots) {
                 for _ in 0..choices.below(4) {
                     let place = choices.below(content.len());
                     match choices.below(3) {
@@ -677,6 +853,17 @@ fn fuzz_recording() {
                 }
             }
             Err(_) => reached.note("nothing", 0),
+        }
+        match kept(&file[..], is_part.then_some(At::Since(400_000_000))) {
+            Ok(found) => {
+                let mut text = Vec::new();
+                for snapshot in &found.moment.found.targets {
+                    snapshot_json::write(snapshot, &mut text).unwrap();
+                    tree::write(snapshot, 512, &mut text).unwrap();
+                }
+                reached.note("snapshot", 0);
+            }
+            Err(_) => reached.note("no snapshot", 0),
         }
     });
 }

@@ -11,6 +11,7 @@ mod family;
 mod gathering;
 mod holders;
 mod jobs;
+mod keeper;
 mod long_turns;
 mod looks;
 mod names;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::profile::{Observation, Sums};
+use crate::profile::{End, Observation, Sums};
 use crate::recording::Tape;
 
 /// What a target comes to, and the clock that observations have their moments from.
@@ -26,6 +26,30 @@ impl Room {
     pub(super) fn start(&mut self, tape: Option<Tape>) {
         self.tape = tape;
         self.began = Instant::now();
+    }
+
+    /// What comes is recorded no longer: the file ends with this.
+    pub(super) fn end_tape(&mut self, end: End) {
+        if let Some(tape) = self.tape.take() {
+            tape.write(&Observation::End(end));
+        }
+    }
+
+    /// What comes is recorded no longer.
+    pub(super) fn end_recording(&mut self) {
+        self.tape = None;
+    }
+
+    /// From here on all is recorded there.
+    pub(super) fn go_on_with(&mut self, tape: Tape) {
+        self.tape = Some(tape);
+    }
+
+    /// Records what the sums know already.
+    pub(super) fn record(&self, known: &Observation) {
+        if let Some(tape) = &self.tape {
+            tape.write(known);
+        }
     }
 
     /// The moment, in ns since the target was first looked at.

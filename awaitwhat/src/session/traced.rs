@@ -347,6 +347,54 @@ impl Traced {
         }
     }
 
+    /// Tells the recording that its file ends here.
+    pub(super) fn end_tape(&mut self) -> Result<(), AttachError> {
+        self.check_names()?;
+        self.tell_losses();
+        let end = Ending {
+            at: self.room.now(),
+            has_exited: false,
+            retired: self.observer.names.chains.retired().to_vec(),
+        };
+        self.room.end_tape(end);
+        Ok(())
+    }
+
+    /// Goes on in another file, which knows nothing of this target: all chains are told, and all tasks are visited anew.
+    pub(super) fn begin_tape(
+        &mut self,
+        capture: &mut Capture,
+        record: impl FnOnce(&Process) -> Tape,
+    ) -> Result<(), AttachError> {
+        self.tell_news();
+        let since = self.room.now() / 1_000_000 * 1_000_000;
+        let tape = record(&process_of(&self.observer));
+        self.room.go_on_with(tape.going_on(since, self.told.clone()));
+        let mut gone = Vec::new();
+        for (chain, found) in self.observer.names.chains.places() {
+            let look = match found {
+                Some(found) => look_of(found),
+                None => {
+                    gone.push(chain);
+                    Look::of_nothing()
+                }
+            };
+            self.room.record(&Observation::Chain { chain, look });
+        }
+        self.room.record(&Observation::LetGo {
+            at: since,
+            chains: gone,
+        });
+        let plans = self.observer.loops.plans.iter();
+        let loops: Vec<LoopId> = plans.map(|plan| plan.loop_id()).collect();
+        for event_loop in loops {
+            self.observer.walk_anew(capture, event_loop)?;
+            self.rests.forget(event_loop);
+            self.passes.forget(event_loop);
+        }
+        Ok(())
+    }
+
     /// Until loops are looked for again: not long where there is none, or they come and go.
     fn pause(&self) -> Duration {
         let is_restless = self.changed.is_some_and(|changed| changed.elapsed() < RESTLESS);

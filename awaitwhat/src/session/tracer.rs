@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::attach_error::AttachError;
+use super::keeper::Keeper;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Finished, Traced};
@@ -44,6 +45,7 @@ pub(super) fn trace(
     stop: &Receiver<()>,
     told: Told<impl FnMut(Progress), impl FnMut(Trace)>,
 ) -> Result<Trace, Error> {
+    let every = recording.as_ref().and_then(|recording| recording.snapshots);
     let mut tracer = Tracer {
         capture,
         selection,
@@ -53,6 +55,7 @@ pub(super) fn trace(
         sums: Budget::new(SUMS_BYTES),
         options,
         recorder: recording.map(Recorder::begin),
+        keeper: None,
         stop,
         told,
         started: Instant::now(),
@@ -62,6 +65,7 @@ pub(super) fn trace(
         told_so_far: Instant::now(),
     };
     if tracer.find_first()? {
+        tracer.begin_to_keep(every);
         tracer.run()?;
     }
     tracer.finish()
@@ -85,6 +89,7 @@ struct Tracer<'a, P, S> {
     sums: Budget,
     options: &'a TraceOptions,
     recorder: Option<Recorder>,
+    keeper: Option<Keeper>,
     stop: &'a Receiver<()>,
     told: Told<P, S>,
     started: Instant,
@@ -149,6 +154,17 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         Ok(())
     }
 
+    /// Has snapshots be kept in the recording, too.
+    fn begin_to_keep(&mut self, every: Option<Duration>) {
+        let (Some(every), Some(recorder)) = (every, &self.recorder) else {
+            return;
+        };
+        match Keeper::begin(self.selection, &self.options.reading, every) {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(source) => recorder.miss(Error::NoThread { source }.to_string()),
+        }
+    }
+
     /// Samples until the time is over, it is told to stop, or nothing is left to sample.
     fn run(&mut self) -> Result<(), Error> {
         // What it takes to start is no part of the period.
@@ -202,7 +218,47 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
             self.attach_new()?;
         }
+        if self.recorder.as_ref().is_some_and(Recorder::is_full) && !self.targets.is_empty() {
+            self.begin_next_file()?;
+        }
+        if let (Some(keeper), Some(recorder)) = (&mut self.keeper, &self.recorder)
+            && !self.targets.is_empty()
+        {
+            keeper.keep_up(recorder);
+        }
         Ok(())
+    }
+
+    /// Has the recording go on in the next file, which can be read without those before.
+    fn begin_next_file(&mut self) -> Result<(), Error> {
+        self.for_each(|target, _, _| target.end_tape().map(|()| End::Time))?;
+        // What has ended is told in the file that it ended in.
+        self.finished
+            .iter_mut()
+            .for_each(|(_, finished)| finished.room.end_recording());
+        let Some(recorder) = self.recorder.clone() else {
+            return Ok(());
+        };
+        recorder.begin_next();
+        if recorder.is_over() {
+            return Ok(());
+        }
+        let mut failed = Vec::new();
+        for (pid, (reason, target)) in &mut self.targets {
+            let is_shown_empty = self.selection.is_shown(*reason, false);
+            let record = |process: &Process| recorder.target(process, jiff::Timestamp::now(), is_shown_empty);
+            if let Err(error) = target.begin_tape(&mut self.capture, record) {
+                failed.push((*pid, error));
+            }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.hurry();
+        }
+        failed
+            .into_iter()
+            .try_for_each(|(pid, error)| self.fail(pid, error))?;
+        // Who rests all the while is to be there from the beginning.
+        self.look()
     }
 
     fn tell_progress(&mut self) {
@@ -396,6 +452,10 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             let finished = target.finish(&mut self.capture, end);
             self.finished.push((reason, finished));
             self.fold();
+        }
+        // No period is longer for it.
+        if let (Some(keeper), Some(recorder)) = (self.keeper.take(), &self.recorder) {
+            keeper.finish(recorder);
         }
         let finished = self.finished.drain(..);
         let profiles = finished.map(|(reason, it)| (reason, it.into_profile())).collect();

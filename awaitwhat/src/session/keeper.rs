@@ -1,0 +1,201 @@
+//! Snapshots of all targets while they are traced, now and then: by a watcher in a thread of its own, so that no look of the trace is late for it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::panic;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::runtime;
+
+use super::passes::cpu_seconds;
+use super::{Error, Options, Watcher};
+use crate::recording::{self, Moment, Packed, Recorder};
+use crate::selection::Selection;
+use crate::snapshot::Snapshot;
+use crate::survey::Survey;
+
+/// From one look to the next it takes as many times of the processor's time that the last one took: of a target with very many tasks there are fewer
+/// snapshots.
+const PAUSES: f64 = 50.0;
+/// How long the end of a trace waits for a look that was begun.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Has snapshots be taken, and gives them to a recording.
+pub(super) struct Keeper {
+    /// Told when the file began that it is for.
+    asked: Sender<Instant>,
+    taken: Receiver<Taken>,
+    thread: Option<JoinHandle<()>>,
+    every: Duration,
+    /// When the next look is due; `None` while one is made.
+    due: Option<Instant>,
+}
+
+/// What came of a look.
+struct Taken {
+    /// When the file began that it is for.
+    start: Instant,
+    /// When the next look may begin, as far as it is for what this one took.
+    rested: Instant,
+    began: Instant,
+    packed: Result<Packed, String>,
+}
+
+impl Keeper {
+    /// Begins a thread that looks at the processes of `selection`, with what this one may do.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(super) fn begin(selection: &Selection, options: &Options, every: Duration) -> io::Result<Self> {
+        let (asked, requests) = mpsc::channel();
+        let (answers, taken) = mpsc::channel();
+        let (selection, options) = (selection.clone(), options.clone());
+        let work = move || {
+            let mut watcher = None;
+            while let Ok(start) = requests.recv() {
+                let taken = take(&mut watcher, &selection, &options, start);
+                if taken.packed.is_err() {
+                    // What was loaded may be why.
+                    watcher = None;
+                }
+                if answers.send(taken).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("keeper".to_owned()).spawn(work)?;
+        Ok(Self {
+            asked,
+            taken,
+            thread: Some(thread),
+            every,
+            due: Some(Instant::now()),
+        })
+    }
+
+    /// Takes what was found, and asks for the next look when it is time to.
+    pub(super) fn keep_up(&mut self, recorder: &Recorder) {
+        match self.taken.try_recv() {
+            Ok(taken) => self.take(taken, recorder),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => self.end_of_thread(),
+        }
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.due = None;
+            // Where nobody looks any more, that is found when an answer is looked for.
+            let _ = self.asked.send(recorder.began());
+        }
+    }
+
+    /// Another file has begun, which is to have a snapshot from its beginning. The look that goes on is of the file before.
+    pub(super) fn hurry(&mut self) {
+        if self.due.is_some() {
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// Takes what a look finds that was begun.
+    pub(super) fn finish(mut self, recorder: &Recorder) {
+        if self.due.is_some() {
+            return;
+        }
+        match self.taken.recv_timeout(LAST) {
+            Ok(taken) => self.take(taken, recorder),
+            Err(RecvTimeoutError::Timeout) => {
+                recorder.miss("the recording ended before it was taken".to_owned())
+            }
+            Err(RecvTimeoutError::Disconnected) => self.end_of_thread(),
+        }
+    }
+
+    fn take(&mut self, taken: Taken, recorder: &Recorder) {
+        let Taken {
+            start,
+            rested,
+            began,
+            packed,
+        } = taken;
+        if start != recorder.began() {
+            self.due = Some(Instant::now());
+            return;
+        }
+        self.due = Some(rested.max(began + self.every));
+        match packed {
+            Ok(packed) => recorder.keep(&packed),
+            Err(why) => recorder.miss(why),
+        }
+    }
+
+    /// Panics as the thread has, if it has.
+    fn end_of_thread(&mut self) {
+        if let Some(Err(panicked)) = self.thread.take().map(JoinHandle::join) {
+            panic::resume_unwind(panicked);
+        }
+    }
+}
+
+/// Takes one look, by what was loaded for the one before. The recording began at `start`.
+fn take<'a>(
+    watcher: &mut Option<Watcher<'a>>,
+    selection: &'a Selection,
+    options: &Options,
+    start: Instant,
+) -> Taken {
+    let loaded = match watcher {
+        Some(watcher) => Ok(watcher),
+        None => Watcher::begin(selection, options).map(|begun| watcher.insert(begun)),
+    };
+    let began = Instant::now();
+    let taken_at = this_millisecond();
+    let before = cpu_seconds();
+    let found = loaded.and_then(look).map_err(|error| told(&error));
+    let packed = found.and_then(|found| {
+        let moment = Moment {
+            since: nanoseconds(began.saturating_duration_since(start)),
+            taken_at,
+            found,
+        };
+        recording::pack(&moment).map_err(|error| told(&error))
+    });
+    let ended = Instant::now();
+    let rest = Duration::try_from_secs_f64((cpu_seconds() - before) * PAUSES).unwrap_or_default();
+    Taken {
+        start,
+        rested: ended + rest.max(ended - began),
+        began,
+        packed,
+    }
+}
+
+fn look(watcher: &mut Watcher<'_>) -> Result<Survey<Snapshot>, Error> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|source| Error::NotBegun {
+            source: source.into(),
+        })?;
+    runtime.block_on(watcher.look())
+}
+
+/// The moment, as exactly as it is shown: who asks for what is shown gets the same snapshot.
+fn this_millisecond() -> jiff::Timestamp {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// An error with what is behind it.
+fn told(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
