@@ -28,6 +28,9 @@ mod simulated;
 mod split;
 mod stratum;
 mod sums;
+mod timeline;
+#[cfg(test)]
+mod timeline_tests;
 mod weights;
 
 pub use account::{Account, TaskId};
@@ -43,6 +46,7 @@ pub use observation::{End, Observation};
 pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
 pub use split::Thing;
 pub use sums::Sums;
+pub use timeline::{Changes, Cut, MAX_CHANGES, SeenChain, Stay, Timeline};
 
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -107,6 +111,8 @@ pub struct Profile {
     pub losses: Losses,
     /// The target ended before the time was over; of several targets, each of them did.
     pub target_exited: bool,
+    /// What each task did, where that was asked for. Profiles that were merged have none.
+    pub timeline: Option<Timeline>,
 }
 
 impl Profile {

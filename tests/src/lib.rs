@@ -18,4 +18,5 @@ pub mod swap;
 pub mod target;
 pub mod tool;
 pub mod trace;
+pub mod trace_events;
 pub mod trials;

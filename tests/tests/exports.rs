@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool;
+use awaitwhat_tests::trace_events::{self, Slice};
 use awaitwhat_tests::trials::{self, skipped, trial};
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -27,7 +28,8 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     let is_wanted = |python: &Python| VERSIONS.contains(&python.version);
     for python in environment::release_pythons()?.into_iter().filter(is_wanted) {
         let label = python.label.clone();
-        let (one, other, third) = (python.clone(), python.clone(), python);
+        let (one, other, third) = (python.clone(), python.clone(), python.clone());
+        list.push(trial(format!("{label}::chrome"), move || chrome(&python)));
         list.push(trial(format!("{label}::speedscope"), move || speedscope(&one)));
         let name = format!("{label}::pprof");
         list.push(if has_go() {
@@ -101,6 +103,57 @@ fn speedscope(python: &Python) -> anyhow::Result<()> {
             "no {function}"
         );
     }
+    Ok(())
+}
+
+/// Each process has its tasks, and the slices of what waited come to the time that the summary has.
+fn chrome(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.trace.json")?;
+    let slices = trace_events::slices(&serde_json::from_str(&fs::read_to_string(&traced.file)?)?)?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let is_wait = |slice: &&Slice| slice.pid == u64::from(*pid) && slice.category == "waiting";
+        let seconds: f64 = slices.iter().filter(is_wait).map(|it| it.duration / 1e6).sum();
+        ensure!(
+            (seconds - waited).abs() <= 0.02 * waited,
+            "{pid}: {seconds}, not {waited}"
+        );
+    }
+    let tasks = slices.iter().filter(|slice| slice.category == "task").count();
+    ensure!(tasks as f64 > WORKERS, "{tasks} tasks");
+    same_when_recorded(python, folder.path())
+}
+
+/// A recording of tasks that come, go, wait and run gives the timeline that the live trace gave.
+fn same_when_recorded(python: &Python, folder: &Path) -> anyhow::Result<()> {
+    let server = Target::start(python, "paced_server.py", &["30"])?;
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (recording, timeline) = (path("x.await"), path("x.trace.json"));
+    let pid = server.pid.to_string();
+    written(&[
+        "record",
+        "-p",
+        &pid,
+        "-d",
+        "2",
+        "-o",
+        &recording,
+        "--profile",
+        &timeline,
+    ])?;
+    let live = fs::read_to_string(&timeline)?;
+    ensure!(
+        written(&["report", &recording, "-f", "chrome"])? == live,
+        "a recording tells something else"
+    );
+    let slices = trace_events::slices(&serde_json::from_str(&live)?)?;
+    for state in ["waiting", "running", "task"] {
+        ensure!(slices.iter().any(|it| it.category == state), "nothing is {state}");
+    }
+    let part = written(&["report", &recording, "-f", "chrome", "--from", "0.5", "--to", "1"])?;
+    let slices = trace_events::slices(&serde_json::from_str(&part)?)?;
+    let end = slices.iter().map(|it| it.begin + it.duration).fold(0.0, f64::max);
+    ensure!(end > 0.4e6 && end < 0.52e6, "half a second is {end} us");
     Ok(())
 }
 

@@ -333,7 +333,7 @@ pub struct FormArgs {
     pub merge: bool,
     /// Where to write the result; the summary then still goes to standard output.
     ///
-    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .json, .txt (summary).
+    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .trace.json (chrome), .json, .txt (summary).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What to write [default: by the ending of FILE, or summary].
@@ -490,6 +490,8 @@ pub enum Format {
     Speedscope,
     /// A report in one HTML file, with the flame graph in it: opens from disk, and asks the network for nothing.
     Html,
+    /// A timeline for ui.perfetto.dev and chrome://tracing (JSON trace event format): what each task did, and when.
+    Chrome,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
 }

@@ -24,9 +24,9 @@ use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
+use crate::export::{chrome, flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
 use crate::privileges::{self, Set};
-use crate::profile::Profile;
+use crate::profile::{MAX_CHANGES, Profile};
 use crate::recording::{self, Written};
 use crate::selection::Selection;
 use crate::session::{self, Interim, Progress, Trace, TraceOptions};
@@ -190,6 +190,21 @@ impl Outcome {
         self.whole.duration_seconds
     }
 
+    /// Says how many changes a timeline had no room for.
+    fn tell_left_out(&self) {
+        let timelines = self.profiles.iter().filter_map(|it| it.timeline.as_ref());
+        let cuts = timelines.filter_map(|it| it.cut.map(|cut| (cut, it.began)));
+        let left_out: u64 = cuts.clone().map(|(cut, _)| cut.left_out).sum();
+        let first = cuts.map(|(cut, began)| cut.at.saturating_sub(began)).min();
+        if let Some(first) = first {
+            tell(format_args!(
+                "A timeline has room for {MAX_CHANGES} changes: {left_out} that came after {:.1} s are not in it. Trace for a shorter time, or \
+                 record, and report parts (--from, --to).",
+                first as f64 / 1e9
+            ));
+        }
+    }
+
     fn exit(&self) -> Exit {
         if !self.refused.is_empty() {
             Exit::SomeTargets
@@ -338,6 +353,7 @@ fn write_all(
             source,
         })?;
         tell(format_args!("Wrote {}.", path.display()));
+        result.tell_left_out();
     }
     let told = record::tell_written(&place, &written, result.whole.duration_seconds);
     if told.is_err() {
@@ -349,7 +365,9 @@ fn write_all(
 
 pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> anyhow::Result<()> {
     let (Some(file), Some(path)) = (file, &form.output) else {
-        return write_stdout(result, form.format, form);
+        write_stdout(result, form.format, form)?;
+        result.tell_left_out();
+        return Ok(());
     };
     let written = write_file(result, form, file);
     // What cannot be put where it was asked for is not lost altogether.
@@ -363,6 +381,7 @@ pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> 
         source,
     })?;
     tell(format_args!("Wrote {}.", path.display()));
+    result.tell_left_out();
     shown
 }
 
@@ -446,6 +465,7 @@ fn render(
             };
             html::write(&report, output)
         }
+        (Format::Chrome, _) => chrome::write(profiles, max_frames, output),
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

@@ -1,5 +1,6 @@
 //! Exports for machines: pure functions from the model to a stream, a file per format.
 
+pub mod chrome;
 pub mod diff_json;
 mod finding_json;
 pub mod flamegraph;
@@ -12,7 +13,9 @@ pub mod profile_json;
 mod resource_json;
 pub mod snapshot_json;
 pub mod speedscope;
+mod stay_text;
 pub mod survey_json;
+mod tracks;
 pub mod why_json;
 
 #[cfg(test)]

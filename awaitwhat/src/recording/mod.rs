@@ -18,7 +18,7 @@ mod tests;
 mod write;
 
 pub use entry::Target;
-pub use read::{Ending, Error, Recording, Window, read};
+pub use read::{Ending, Error, Recording, Window, read, read_with_timelines};
 pub use write::{Options, Recorder, Tape, Why, Written, begins_like_one};
 
 /// Version of the format that is written, and the only one that is read.
