@@ -31,13 +31,15 @@ const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
-const ENDINGS: [(&str, Format); 8] = [
+const ENDINGS: [(&str, Format); 10] = [
     (".svg", Format::Flamegraph),
     (".folded", Format::Folded),
     (".pb.gz", Format::Pprof),
     (".speedscope.json", Format::Speedscope),
     (".html", Format::Html),
     (".trace.json", Format::Chrome),
+    (".otlp", Format::Otlp),
+    (".parquet", Format::Parquet),
     (".json", Format::Json),
     (".txt", Format::Summary),
 ];
@@ -76,9 +78,7 @@ pub enum Error {
         .0.display(), endings()
     )]
     Ending(PathBuf),
-    #[error(
-        "this format is no text, and standard output is a terminal: say where to write it, -o FILE.pb.gz"
-    )]
+    #[error("this format is no text, and standard output is a terminal: say where to write it, -o FILE")]
     Binary,
     #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
     Reverse,
@@ -501,6 +501,8 @@ mod tests {
             ("-o speedscope.json", Format::Json),
             ("-o x.html", Format::Html),
             ("-o x.trace.json", Format::Chrome),
+            ("-o x.otlp", Format::Otlp),
+            ("-o x.parquet", Format::Parquet),
             ("-o x.txt", Format::Summary),
             ("-o x.svg -f json", Format::Json),
             ("-o x -f tree", Format::Tree),
@@ -565,6 +567,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .trace.json (chrome), .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .trace.json (chrome), .otlp, .parquet, .json or .txt (summary), or say --format");
     }
 }

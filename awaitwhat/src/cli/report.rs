@@ -49,7 +49,8 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
     let recording = recording.with_context(|| format!("{shown} cannot be reported"))?;
     let ending = recording.ending.clone();
     let shape = Shape::new(recording.header.is_single, &form);
-    let result = Outcome::new(trace_of(recording), shape);
+    let host = recording.header.host.clone();
+    let result = Outcome::new(trace_of(recording), shape).of_host(host);
     write(&result, &form, file)?;
     complain(result.refused());
     Ok(tell_ending(&ending, result.seconds()))

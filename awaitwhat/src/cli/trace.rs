@@ -24,10 +24,12 @@ use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{chrome, flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
+use crate::export::{
+    chrome, flamegraph, folded, html, otlp, parquet, pprof, profile_json, speedscope, survey_json,
+};
 use crate::privileges::{self, Set};
 use crate::profile::{MAX_CHANGES, Profile};
-use crate::recording::{self, Written};
+use crate::recording::{self, Written, own_host};
 use crate::selection::Selection;
 use crate::session::{self, Interim, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
@@ -112,7 +114,10 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
 
 /// Nobody can read on a terminal what is no text.
 pub(super) fn refuse_binary(form: &Form) -> Result<(), config::Error> {
-    if form.format == Format::Pprof && form.output.is_none() && io::stdout().is_terminal() {
+    if matches!(form.format, Format::Pprof | Format::Otlp | Format::Parquet)
+        && form.output.is_none()
+        && io::stdout().is_terminal()
+    {
         return Err(config::Error::Binary);
     }
     Ok(())
@@ -163,6 +168,8 @@ pub(super) struct Outcome {
     /// All of them as one; the one where there is but one.
     whole: Profile,
     refused: Refusals,
+    /// The machine that was looked at, by its name.
+    host: String,
 }
 
 impl Outcome {
@@ -177,7 +184,13 @@ impl Outcome {
             profiles: targets,
             whole,
             refused,
+            host: own_host(),
         }
+    }
+
+    /// It comes from another machine, or may.
+    pub(super) fn of_host(self, host: String) -> Self {
+        Self { host, ..self }
     }
 
     /// Who is not shown.
@@ -427,8 +440,13 @@ fn render(
         profiles,
         whole,
         refused,
+        host,
     } = result;
     let max_frames = form.max_frames;
+    let parts = match shape {
+        Shape::Each => profiles.as_slice(),
+        Shape::Single | Shape::Merged => std::slice::from_ref(whole),
+    };
     match (format, shape) {
         (Format::Summary | Format::Tree, Shape::Each) => {
             survey::write_profiles(profiles, refused, width, output)?;
@@ -452,10 +470,6 @@ fn render(
         (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
         (Format::Speedscope, _) => speedscope::write(whole, max_frames, output),
         (Format::Html, _) => {
-            let parts = match shape {
-                Shape::Each => profiles.as_slice(),
-                Shape::Single | Shape::Merged => std::slice::from_ref(whole),
-            };
             let report = html::Report {
                 whole,
                 parts,
@@ -466,6 +480,8 @@ fn render(
             html::write(&report, output)
         }
         (Format::Chrome, _) => chrome::write(profiles, max_frames, output),
+        (Format::Otlp, _) => otlp::write(parts, host, max_frames, output),
+        (Format::Parquet, _) => parquet::write(parts, host, max_frames, output),
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

@@ -8,6 +8,8 @@ pub mod folded;
 pub mod graph_json;
 pub mod html;
 mod json;
+pub mod otlp;
+pub mod parquet;
 pub mod pprof;
 pub mod profile_json;
 mod resource_json;
