@@ -6,6 +6,7 @@ pub mod compare;
 pub mod dwarf;
 pub mod environment;
 pub mod extension;
+pub mod firefox_profile;
 pub mod grammar;
 pub mod output;
 pub mod peer_memory;

@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::firefox_profile::{self, Thread};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool;
 use awaitwhat_tests::trace_events::{self, Slice};
 use awaitwhat_tests::trials::{self, skipped, trial};
+use flate2::read::GzDecoder;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -33,6 +35,8 @@ fn list() -> anyhow::Result<Vec<Trial>> {
         let (one, other, third) = (python.clone(), python.clone(), python.clone());
         list.push(trial(format!("{label}::chrome"), move || chrome(&python)));
         list.push(trial(format!("{label}::speedscope"), move || speedscope(&one)));
+        let target = third.clone();
+        list.push(trial(format!("{label}::firefox"), move || firefox(&target)));
         let (name, target) = (format!("{label}::otlp"), third.clone());
         list.push(match reader.clone() {
             Some(reader) => trial(name, move || otlp(&target, &reader)),
@@ -243,6 +247,40 @@ fn chrome(python: &Python) -> anyhow::Result<()> {
     let tasks = slices.iter().filter(|slice| slice.category == "task").count();
     ensure!(tasks as f64 > WORKERS, "{tasks} tasks");
     same_when_recorded(python, folder.path())
+}
+
+/// A track has what tasks that begin alike did, and its waiting comes to the summary's, as in [`chrome`].
+fn firefox(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.firefox.json.gz")?;
+    let profile = serde_json::from_reader(GzDecoder::new(fs::File::open(&traced.file)?))?;
+    let threads = firefox_profile::threads(&profile)?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let own = |it: &&Thread| it.pid.split('.').next() == Some(&pid.to_string());
+        let threads = || threads.iter().filter(own);
+        let weights = threads().flat_map(|it| &it.weights);
+        let waiting: f64 = weights
+            .filter(|(category, _)| category == "Waiting")
+            .map(|(_, weight)| weight / 1000.0)
+            .sum();
+        let begins = || threads().flat_map(|it| it.markers.iter().map(|(begin, _)| *begin));
+        let first = begins().fold(f64::INFINITY, f64::min);
+        let before: f64 = begins().map(|begin| (begin - first) / 1000.0).sum();
+        ensure!(
+            (before + waiting - waited).abs() <= 0.01 * waited + 0.01,
+            "{pid}: {waiting} and {before} before, not {waited}"
+        );
+    }
+    let workers = threads
+        .iter()
+        .find(|it| it.name == "worker")
+        .context("no workers")?;
+    ensure!(
+        workers.markers.len() as f64 >= WORKERS,
+        "{} waits",
+        workers.markers.len()
+    );
+    Ok(())
 }
 
 /// A recording of tasks that come, go, wait and run gives the timeline that the live trace gave.

@@ -31,13 +31,14 @@ const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
-const ENDINGS: [(&str, Format); 10] = [
+const ENDINGS: [(&str, Format); 11] = [
     (".svg", Format::Flamegraph),
     (".folded", Format::Folded),
     (".pb.gz", Format::Pprof),
     (".speedscope.json", Format::Speedscope),
     (".html", Format::Html),
     (".trace.json", Format::Chrome),
+    (".firefox.json.gz", Format::Firefox),
     (".otlp", Format::Otlp),
     (".parquet", Format::Parquet),
     (".json", Format::Json),
@@ -168,7 +169,7 @@ impl Form {
 
 /// Whether a format shows what each task did, and when.
 fn is_timeline(format: Format) -> bool {
-    matches!(format, Format::Chrome)
+    matches!(format, Format::Chrome | Format::Firefox)
 }
 
 impl TraceConfig {
@@ -501,6 +502,7 @@ mod tests {
             ("-o speedscope.json", Format::Json),
             ("-o x.html", Format::Html),
             ("-o x.trace.json", Format::Chrome),
+            ("-o x.firefox.json.gz", Format::Firefox),
             ("-o x.otlp", Format::Otlp),
             ("-o x.parquet", Format::Parquet),
             ("-o x.txt", Format::Summary),
@@ -549,6 +551,7 @@ mod tests {
             ("--reverse", Error::Reverse),
             ("--reverse -o x.json", Error::Reverse),
             ("--merge -f chrome", Error::Merge),
+            ("--merge -f firefox", Error::Merge),
             ("-r 0", Error::Rate(0)),
             ("-r 1001", Error::Rate(1001)),
             ("-d 0", Error::Duration(0.0)),
@@ -567,6 +570,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .trace.json (chrome), .otlp, .parquet, .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .trace.json (chrome), .firefox.json.gz (firefox), .otlp, .parquet, .json or .txt (summary), or say --format");
     }
 }

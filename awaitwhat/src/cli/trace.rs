@@ -25,7 +25,7 @@ use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
 use crate::export::{
-    chrome, flamegraph, folded, html, otlp, parquet, pprof, profile_json, speedscope, survey_json,
+    chrome, firefox, flamegraph, folded, html, otlp, parquet, pprof, profile_json, speedscope, survey_json,
 };
 use crate::privileges::{self, Set};
 use crate::profile::{MAX_CHANGES, Profile};
@@ -114,8 +114,10 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
 
 /// Nobody can read on a terminal what is no text.
 pub(super) fn refuse_binary(form: &Form) -> Result<(), config::Error> {
-    if matches!(form.format, Format::Pprof | Format::Otlp | Format::Parquet)
-        && form.output.is_none()
+    if matches!(
+        form.format,
+        Format::Pprof | Format::Firefox | Format::Otlp | Format::Parquet
+    ) && form.output.is_none()
         && io::stdout().is_terminal()
     {
         return Err(config::Error::Binary);
@@ -480,6 +482,7 @@ fn render(
             html::write(&report, output)
         }
         (Format::Chrome, _) => chrome::write(profiles, max_frames, output),
+        (Format::Firefox, _) => firefox::write(profiles, max_frames, output),
         (Format::Otlp, _) => otlp::write(parts, host, max_frames, output),
         (Format::Parquet, _) => parquet::write(parts, host, max_frames, output),
         (Format::Json, Shape::Single) => profile_json::write(whole, output),

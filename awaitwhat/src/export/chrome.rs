@@ -311,4 +311,4 @@ fn micros(nanoseconds: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,6 +3,7 @@
 pub mod chrome;
 pub mod diff_json;
 mod finding_json;
+pub mod firefox;
 pub mod flamegraph;
 pub mod folded;
 pub mod graph_json;

@@ -11,6 +11,8 @@ pub(super) struct StayText {
     pub(super) state: &'static str,
     /// What a slice is called: the function of the await point and what it awaits; of what did not wait, the state.
     pub(super) name: String,
+    /// What a chain ends in: what is waited for, or the state.
+    pub(super) leaf: String,
     /// The await point, or where it is at work: `function (file:line)`.
     pub(super) place: String,
     /// All frames, outermost first.
@@ -28,10 +30,11 @@ fn of_chain(seen: &SeenChain) -> StayText {
     let look = &seen.look;
     let index = origin::await_point(&look.stack);
     let frames: Vec<String> = look.stack.iter().rev().map(frame_text).collect();
-    let (state, name) = match look.state {
-        ChainState::Ready => ("ready", "ready".to_owned()),
-        ChainState::Running => ("running", "running".to_owned()),
-        ChainState::Waiting => ("waiting", waiting(seen, index)),
+    let alike = |state: &'static str| (state, state.to_owned(), state.to_owned());
+    let (state, name, leaf) = match look.state {
+        ChainState::Ready => alike("ready"),
+        ChainState::Running => alike("running"),
+        ChainState::Waiting => ("waiting", waiting(seen, index), waited_for(seen)),
     };
     let things = seen.things.iter();
     let things = things.map(|thing| match thing {
@@ -41,6 +44,7 @@ fn of_chain(seen: &SeenChain) -> StayText {
     StayText {
         state,
         name,
+        leaf,
         place: look.stack.get(index).map(frame_text).unwrap_or_default(),
         chain: frames.join(" > "),
         waited_for: if seen.resource().is_some() {
@@ -49,6 +53,16 @@ fn of_chain(seen: &SeenChain) -> StayText {
             things.collect()
         },
     }
+}
+
+/// What is waited for, or the type of what the chain ends in.
+fn waited_for(seen: &SeenChain) -> String {
+    let text = match (seen.resource(), &seen.look.terminal) {
+        (Some(resource), _) => resource.called(),
+        (None, Some(terminal)) => named(terminal).to_owned(),
+        (None, None) => "?".to_owned(),
+    };
+    Escaped(&text).to_string()
 }
 
 /// What a wait is called.

@@ -34,7 +34,7 @@ fn stay(task: usize, chain: usize, (begin, end): (u64, u64), seen: u64) -> Stay 
 }
 
 /// A task that waits, is ready, runs, and ends; another one that comes after it; and one beside them.
-pub(in super::super) fn timeline() -> Timeline {
+pub(in crate::export) fn timeline() -> Timeline {
     let task = |address| TaskId {
         address: Address(address),
         ..TaskId::default()
