@@ -11,6 +11,7 @@ mod account_tests;
 mod asked;
 #[cfg(test)]
 mod bias_tests;
+mod changes;
 mod diff;
 mod holds;
 mod ledger;
@@ -35,6 +36,7 @@ mod weights;
 
 pub use account::{Account, TaskId};
 pub(crate) use asked::Asked;
+pub use changes::{Changes, MAX_CHANGES};
 pub use diff::{Amount, Change, Diff, PlaceChange};
 pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
@@ -46,7 +48,7 @@ pub use observation::{End, Observation};
 pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
 pub use split::Thing;
 pub use sums::Sums;
-pub use timeline::{Changes, Cut, MAX_CHANGES, SeenChain, Stay, Timeline};
+pub use timeline::{Cut, SeenChain, Stay, Timeline};
 
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

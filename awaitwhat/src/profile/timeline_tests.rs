@@ -1,7 +1,8 @@
 use awaitwhat_common::plan::LoopId;
 use awaitwhat_common::status::SliceStatus;
 
-use super::timeline::{Changes, Cut, Timeline};
+use super::changes::Changes;
+use super::timeline::{Cut, Timeline};
 use super::{ChainState, End, Look, Observation, TaskId};
 use crate::budget::Budget;
 use crate::chains::ChainId;
