@@ -82,6 +82,7 @@ impl Seen {
             task: task(number),
             is_running: false,
             chain: ChainId::numbered(chain),
+            future: Address(0),
         });
     }
 
