@@ -11,6 +11,7 @@ mod account_tests;
 mod asked;
 #[cfg(test)]
 mod bias_tests;
+mod changes;
 mod diff;
 mod holds;
 mod ledger;
@@ -28,10 +29,14 @@ mod simulated;
 mod split;
 mod stratum;
 mod sums;
+mod timeline;
+#[cfg(test)]
+mod timeline_tests;
 mod weights;
 
 pub use account::{Account, TaskId};
 pub(crate) use asked::Asked;
+pub use changes::{Changes, MAX_CHANGES};
 pub use diff::{Amount, Change, Diff, PlaceChange};
 pub(crate) use holds::Holds;
 pub use holds::{Hold, HoldPlace};
@@ -43,6 +48,7 @@ pub use observation::{End, Observation};
 pub use points::{Point, WaitedFor, await_points, running_points, waited_for};
 pub use split::Thing;
 pub use sums::Sums;
+pub use timeline::{Cut, SeenChain, Stay, Timeline};
 
 /// What the tasks of a chain were doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -107,6 +113,8 @@ pub struct Profile {
     pub losses: Losses,
     /// The target ended before the time was over; of several targets, each of them did.
     pub target_exited: bool,
+    /// What each task did, where that was asked for. Profiles that were merged have none.
+    pub timeline: Option<Timeline>,
 }
 
 impl Profile {

@@ -180,6 +180,7 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
         holds: Vec::new(),
         losses: Losses::default(),
         target_exited: false,
+        timeline: None,
     }
 }
 

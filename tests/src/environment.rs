@@ -32,6 +32,8 @@ pub struct Python {
     pub cython: Vec<PathBuf>,
     /// Where PEX and shiv are that run in it, if they do.
     pub shippers: Option<PathBuf>,
+    /// Where packages are that read what is written for other tools, if they run in it.
+    pub readers: Option<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }

@@ -6,9 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::firefox_profile::{self, Thread};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool;
+use awaitwhat_tests::trace_events::{self, Slice};
 use awaitwhat_tests::trials::{self, skipped, trial};
+use flate2::read::GzDecoder;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -25,10 +28,29 @@ fn main() -> anyhow::Result<()> {
 fn list() -> anyhow::Result<Vec<Trial>> {
     let mut list = Vec::new();
     let is_wanted = |python: &Python| VERSIONS.contains(&python.version);
-    for python in environment::release_pythons()?.into_iter().filter(is_wanted) {
+    let pythons = environment::release_pythons()?;
+    let reader = pythons.iter().find(|it| it.readers.is_some()).cloned();
+    for python in pythons.into_iter().filter(is_wanted) {
         let label = python.label.clone();
-        let (one, other, third) = (python.clone(), python.clone(), python);
+        let (one, other, third) = (python.clone(), python.clone(), python.clone());
+        list.push(trial(format!("{label}::chrome"), move || chrome(&python)));
         list.push(trial(format!("{label}::speedscope"), move || speedscope(&one)));
+        let target = third.clone();
+        list.push(trial(format!("{label}::firefox"), move || firefox(&target)));
+        let (name, target) = (format!("{label}::otlp"), third.clone());
+        list.push(match reader.clone() {
+            Some(reader) => trial(name, move || otlp(&target, &reader)),
+            None => skipped(
+                name,
+                "no CPython 3.11 with opentelemetry-proto, which could read the file",
+            ),
+        });
+        let name = format!("{label}::parquet");
+        let target = third.clone();
+        list.push(match reader.clone() {
+            Some(reader) => trial(name, move || parquet(&target, &reader)),
+            None => skipped(name, "no CPython 3.11 with DuckDB, which could read the file"),
+        });
         let name = format!("{label}::pprof");
         list.push(if has_go() {
             trial(name, move || pprof(&other))
@@ -101,6 +123,206 @@ fn speedscope(python: &Python) -> anyhow::Result<()> {
             "no {function}"
         );
     }
+    Ok(())
+}
+
+/// OpenTelemetry's own messages read the file, and sums are those of the summary, of each process for itself.
+fn otlp(python: &Python, reader: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.otlp")?;
+    let read = read_by(reader, "otlp.py", &[&traced.file])?;
+    let resources = read.as_array().context("no resources")?;
+    ensure!(resources.len() == 2, "{read}");
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let resource = resources.iter().find(|it| it["pid"] == *pid);
+        let resource = resource.with_context(|| format!("no process {pid} in {read}"))?;
+        let attributes = &resource["attributes"];
+        ensure!(attributes["process.runtime.name"] == "cpython", "{attributes}");
+        let first = &resource["profiles"][0];
+        ensure!(
+            first["type"] == "waiting" && first["unit"] == "nanoseconds",
+            "{first}"
+        );
+        let seconds = first["seconds"].as_f64().context("no seconds")?;
+        ensure!(
+            (seconds - waited).abs() <= 0.0051,
+            "{pid}: {seconds}, not {waited}"
+        );
+    }
+    for function in ["innermost", "fetches"] {
+        ensure!(
+            read.to_string().contains(&format!("\"{function}\"")),
+            "no {function}"
+        );
+    }
+    Ok(())
+}
+
+/// DuckDB says which await point grew most between two recordings on each of two hosts.
+fn parquet(python: &Python, reader: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let hosts = ["db-1", "db-2"];
+    let one = Target::start::<&str>(python, "coroutines.py", &[])?;
+    let many = Target::start::<&str>(python, "equal_workers.py", &[])?;
+    for (name, target) in [("before", &one), ("after", &many)] {
+        for host in hosts {
+            let path = |ending: &str| {
+                folder
+                    .path()
+                    .join(format!("{name}-{host}.{ending}"))
+                    .display()
+                    .to_string()
+            };
+            record_on(host, target.pid, &path("await"))?;
+            written(&["report", &path("await"), "-o", &path("parquet")])?;
+        }
+    }
+    let files = ["before", "after"].map(|name| folder.path().join(format!("{name}-*.parquet")));
+    let read = read_by(reader, "grown.py", &[&files[0], &files[1]])?;
+    let most = &read["grown"][0];
+    ensure!(most["function"] == "fetches" && most["before"] == 0.0, "{most}");
+    let after = most["after"].as_f64().context("no tasks after")?;
+    let expected = WORKERS * hosts.len() as f64;
+    ensure!((after - expected).abs() < 0.05 * expected, "{most}");
+    let rows = read["after"].as_array().context("no rows")?;
+    let of_host = |host: &str| rows.iter().filter(|row| row["host"] == host).count();
+    ensure!(
+        hosts.iter().all(|host| of_host(host) == 2) && rows.len() == 4,
+        "{read}"
+    );
+    ensure!(rows.iter().all(|row| row["pid"] == many.pid), "{read}");
+    Ok(())
+}
+
+/// Records a process for a second, on a machine of this name.
+fn record_on(host: &str, pid: u32, file: &str) -> anyhow::Result<()> {
+    let output = Command::new("unshare")
+        .args(["--uts", "sh", "-c"])
+        .arg("echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"")
+        .arg(host)
+        .arg(environment::program()?)
+        .args(["record", "-d", "1", "-o", file, "-p", &pid.to_string()])
+        .stdin(Stdio::null())
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "no recording on {host}: {errors}");
+    Ok(())
+}
+
+/// What a program of `tests/readers` makes of files.
+fn read_by(reader: &Python, program: &str, files: &[&Path]) -> anyhow::Result<Value> {
+    let packages = reader.readers.as_ref().context("it has no readers")?;
+    let (command, arguments) = reader.command.split_first().context("no command")?;
+    let output = Command::new(command)
+        .args(arguments)
+        .arg(environment::repository().join("tests/readers").join(program))
+        .args(files)
+        .env("PYTHONPATH", packages)
+        .stdin(Stdio::null())
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program}: {errors}");
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{program} tells no JSON"))
+}
+
+/// Each process has its tasks, and the slices of what waited come to the time that the summary has: that credits tasks which the first pass has met with the time
+/// from its beginning on, and the timeline begins when each was met.
+fn chrome(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.trace.json")?;
+    let slices = trace_events::slices(&serde_json::from_str(&fs::read_to_string(&traced.file)?)?)?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let of = |category: &'static str| {
+            let is_it = move |it: &&Slice| it.pid == u64::from(*pid) && it.category == category;
+            slices.iter().filter(is_it)
+        };
+        let first = of("task").map(|it| it.begin).fold(f64::INFINITY, f64::min);
+        let before: f64 = of("task").map(|it| (it.begin - first) / 1e6).sum();
+        let seconds: f64 = of("waiting").map(|it| it.duration / 1e6).sum();
+        ensure!(
+            (before + seconds - waited).abs() <= 0.01 * waited + 0.01,
+            "{pid}: {seconds} and {before} before, not {waited}"
+        );
+    }
+    let tasks = slices.iter().filter(|slice| slice.category == "task").count();
+    ensure!(tasks as f64 > WORKERS, "{tasks} tasks");
+    same_when_recorded(python, folder.path())
+}
+
+/// A track has what tasks that begin alike did, and its waiting comes to the summary's, as in [`chrome`].
+fn firefox(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let traced = traced(python, folder.path(), "two.firefox.json.gz")?;
+    let profile = serde_json::from_reader(GzDecoder::new(fs::File::open(&traced.file)?))?;
+    let threads = firefox_profile::threads(&profile)?;
+    for (pid, waited) in traced.pids.iter().zip(traced.waited) {
+        let own = |it: &&Thread| it.pid.split('.').next() == Some(&pid.to_string());
+        let threads = || threads.iter().filter(own);
+        let weights = threads().flat_map(|it| &it.weights);
+        let waiting: f64 = weights
+            .filter(|(category, _)| category == "Waiting")
+            .map(|(_, weight)| weight / 1000.0)
+            .sum();
+        let begins = || threads().flat_map(|it| it.markers.iter().map(|(begin, _)| *begin));
+        let first = begins().fold(f64::INFINITY, f64::min);
+        let before: f64 = begins().map(|begin| (begin - first) / 1000.0).sum();
+        ensure!(
+            (before + waiting - waited).abs() <= 0.01 * waited + 0.01,
+            "{pid}: {waiting} and {before} before, not {waited}"
+        );
+    }
+    let workers = threads
+        .iter()
+        .find(|it| it.name == "worker")
+        .context("no workers")?;
+    ensure!(
+        workers.markers.len() as f64 >= WORKERS,
+        "{} waits",
+        workers.markers.len()
+    );
+    Ok(())
+}
+
+/// A recording of tasks that come, go, wait and run gives the timeline that the live trace gave.
+fn same_when_recorded(python: &Python, folder: &Path) -> anyhow::Result<()> {
+    let server = Target::start(python, "paced_server.py", &["30"])?;
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (recording, timeline) = (path("x.await"), path("x.trace.json"));
+    let pid = server.pid.to_string();
+    written(&[
+        "record",
+        "-p",
+        &pid,
+        "-d",
+        "2",
+        "-o",
+        &recording,
+        "--profile",
+        &timeline,
+    ])?;
+    let live = fs::read_to_string(&timeline)?;
+    ensure!(
+        written(&["report", &recording, "-f", "chrome"])? == live,
+        "a recording tells something else"
+    );
+    let slices = trace_events::slices(&serde_json::from_str(&live)?)?;
+    for state in ["waiting", "running", "task"] {
+        ensure!(slices.iter().any(|it| it.category == state), "nothing is {state}");
+    }
+    // A part has what went on when it began, and nothing of what came after it, however long the looks at its ends took.
+    let part = |format| written(&["report", &recording, "-f", format, "--from", "0.5", "--to", "1"]);
+    let slices = trace_events::slices(&serde_json::from_str(&part("chrome")?)?)?;
+    let profile: Value = serde_json::from_str(&part("json")?)?;
+    let duration = profile["duration_seconds"].as_f64().context("no duration")? * 1e6;
+    let end = slices.iter().map(|it| it.begin + it.duration).fold(0.0, f64::max);
+    ensure!(
+        end > 0.0 && end <= duration + 1.0,
+        "it ends at {end} us of {duration}"
+    );
+    ensure!(
+        slices.iter().any(|it| it.begin == 0.0),
+        "nothing went on at its beginning"
+    );
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::{debian, repo, servers};
 
 mod cython;
 mod packages;
+mod readers;
 pub mod root;
 mod shippers;
 
@@ -45,6 +46,8 @@ pub struct Python {
     pub cython: Vec<PathBuf>,
     /// Where PEX and shiv are that run in it, if they do.
     pub shippers: Option<PathBuf>,
+    /// Where packages are that read what is written for other tools, if they run in it.
+    pub readers: Option<PathBuf>,
     /// Whether awaitwhat supports it; others have to be refused.
     pub supported: bool,
 }
@@ -115,6 +118,7 @@ pub fn provide() -> Result<Provided> {
     packages::add(&mut provided);
     cython::add(&mut provided);
     shippers::add(&mut provided);
+    readers::add(&mut provided);
     servers::add(&mut provided);
     note_missing(&mut provided);
     provided
@@ -208,6 +212,7 @@ fn add_installed(provided: &mut Provided, path: &Path) -> Result<()> {
         installed: Vec::new(),
         cython: Vec::new(),
         shippers: None,
+        readers: None,
         supported: is_supported,
     });
     Ok(())
@@ -256,6 +261,7 @@ fn in_root(root: &Path, minor: u32, build: &str) -> Python {
         installed: Vec::new(),
         cython: Vec::new(),
         shippers: None,
+        readers: None,
         supported: SUPPORTED.contains(&minor),
     }
 }

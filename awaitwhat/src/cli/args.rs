@@ -362,7 +362,7 @@ pub struct FormArgs {
     pub merge: bool,
     /// Where to write the result; the summary then still goes to standard output.
     ///
-    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .json, .txt (summary).
+    /// Without a format, the file's ending tells it: .svg, .folded, .pb.gz, .speedscope.json, .html, .trace.json (chrome), .firefox.json.gz, .otlp, .parquet, .json, .txt (summary).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What to write [default: by the ending of FILE, or summary].
@@ -533,6 +533,14 @@ pub enum Format {
     Speedscope,
     /// A report in one HTML file, with the flame graph in it: opens from disk, and asks the network for nothing.
     Html,
+    /// A timeline for ui.perfetto.dev and chrome://tracing (JSON trace event format): what each task did, and when.
+    Chrome,
+    /// For the Firefox Profiler (gzip of a processed profile): a track for tasks that begin alike, with samples of their chains and markers for waits.
+    Firefox,
+    /// OpenTelemetry's profiles (OTLP `ProfilesData`, v1development): a resource for each process, a profile for each state.
+    Otlp,
+    /// A table for DuckDB and what else reads Parquet: a row for each process, await point and thing that was waited for.
+    Parquet,
     /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
     Json,
 }

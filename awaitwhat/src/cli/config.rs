@@ -34,12 +34,16 @@ const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Files' endings and the formats they stand for. One that ends in another comes before it.
-const ENDINGS: [(&str, Format); 7] = [
+const ENDINGS: [(&str, Format); 11] = [
     (".svg", Format::Flamegraph),
     (".folded", Format::Folded),
     (".pb.gz", Format::Pprof),
     (".speedscope.json", Format::Speedscope),
     (".html", Format::Html),
+    (".trace.json", Format::Chrome),
+    (".firefox.json.gz", Format::Firefox),
+    (".otlp", Format::Otlp),
+    (".parquet", Format::Parquet),
     (".json", Format::Json),
     (".txt", Format::Summary),
 ];
@@ -86,12 +90,14 @@ pub enum Error {
         .0.display(), endings()
     )]
     Ending(PathBuf),
-    #[error(
-        "this format is no text, and standard output is a terminal: say where to write it, -o FILE.pb.gz"
-    )]
+    #[error("this format is no text, and standard output is a terminal: say where to write it, -o FILE")]
     Binary,
     #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
     Reverse,
+    #[error(
+        "--merge adds processes up, and this format shows each for itself: leave it out, or choose another format"
+    )]
+    Merge,
     #[error("{option} {pattern} is no regular expression: {source}")]
     Pattern {
         option: &'static str,
@@ -142,11 +148,14 @@ impl Form {
     /// Checks what was typed.
     ///
     /// # Errors
-    /// [`Error::Ending`], [`Error::Reverse`].
+    /// [`Error::Ending`], [`Error::Reverse`], [`Error::Merge`].
     pub fn new(args: FormArgs, max_frames: usize) -> Result<Self, Error> {
         let format = format(args.format, args.output.as_deref())?;
         if args.reverse && !matches!(format, Format::Flamegraph | Format::Html) {
             return Err(Error::Reverse);
+        }
+        if args.merge && is_timeline(format) {
+            return Err(Error::Merge);
         }
         Ok(Self {
             merge: args.merge,
@@ -161,6 +170,17 @@ impl Form {
             max_frames,
         })
     }
+
+    /// Whether it shows what each task did, and when.
+    #[must_use]
+    pub fn keeps_timeline(&self) -> bool {
+        is_timeline(self.format)
+    }
+}
+
+/// Whether a format shows what each task did, and when.
+fn is_timeline(format: Format) -> bool {
+    matches!(format, Format::Chrome | Format::Firefox)
 }
 
 impl TraceConfig {
@@ -174,13 +194,17 @@ impl TraceConfig {
         if args.duration.is_none() && !options.just_started {
             options.duration = Some(DEFAULT_DURATION);
         }
+        let form = Form::new(args.form, options.reading.max_frames)?;
         Ok(Self {
             interval: args
                 .interval
                 .map(|seconds| within(&INTERVALS, seconds, Error::Interval))
                 .transpose()?,
-            form: Form::new(args.form, options.reading.max_frames)?,
-            options,
+            options: TraceOptions {
+                keeps_timeline: form.keeps_timeline(),
+                ..options
+            },
+            form,
             target,
         })
     }
@@ -199,10 +223,14 @@ impl TraceConfig {
             format: None,
             by: By::AwaitPoint,
         };
+        let form = Form::new(form, options.reading.max_frames)?;
         Ok(Self {
             interval: None,
-            form: Form::new(form, options.reading.max_frames)?,
-            options,
+            options: TraceOptions {
+                keeps_timeline: form.keeps_timeline(),
+                ..options
+            },
+            form,
             target,
         })
     }
@@ -223,6 +251,7 @@ fn options(
         rate_hz,
         duration: seconds.map(duration).transpose()?,
         just_started: matches!(target, Target::Program { .. }),
+        keeps_timeline: false,
     })
 }
 
@@ -497,6 +526,10 @@ mod tests {
             ("-o a.b.speedscope.json", Format::Speedscope),
             ("-o speedscope.json", Format::Json),
             ("-o x.html", Format::Html),
+            ("-o x.trace.json", Format::Chrome),
+            ("-o x.firefox.json.gz", Format::Firefox),
+            ("-o x.otlp", Format::Otlp),
+            ("-o x.parquet", Format::Parquet),
             ("-o x.txt", Format::Summary),
             ("-o x.svg -f json", Format::Json),
             ("-o x -f tree", Format::Tree),
@@ -542,6 +575,8 @@ mod tests {
         for (line, error) in [
             ("--reverse", Error::Reverse),
             ("--reverse -o x.json", Error::Reverse),
+            ("--merge -f chrome", Error::Merge),
+            ("--merge -f firefox", Error::Merge),
             ("-r 0", Error::Rate(0)),
             ("-r 1001", Error::Rate(1001)),
             ("-d 0", Error::Duration(0.0)),
@@ -560,6 +595,6 @@ mod tests {
     #[test]
     fn messages_name_the_choices() {
         insta::assert_snapshot!(config("-p 1 -r 0").unwrap_err(), @"--rate 0 is out of range: choose 1 to 1000 samples per second");
-        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .json or .txt (summary), or say --format");
+        insta::assert_snapshot!(config("-p 1 -o x.doc").unwrap_err(), @"the ending of x.doc tells no format: end it in .svg (flamegraph), .folded, .pb.gz (pprof), .speedscope.json (speedscope), .html, .trace.json (chrome), .firefox.json.gz (firefox), .otlp, .parquet, .json or .txt (summary), or say --format");
     }
 }

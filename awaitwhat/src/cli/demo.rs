@@ -78,6 +78,7 @@ async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)>
         rate_hz: 99,
         duration: Some(DURATION),
         just_started: false,
+        keeps_timeline: false,
     };
     let trace = trace::trace(&selection, &options, None, None, pending::<()>()).await?;
     let profile = trace.survey.targets.into_iter().next();

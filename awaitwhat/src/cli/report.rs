@@ -40,11 +40,17 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
         from: args.from.map(|from| since(header, from)),
         to: args.to.map(|to| since(header, to)),
     };
-    let recording = recording::read(BufReader::new(recording), window)
-        .with_context(|| format!("{shown} cannot be reported"))?;
+    let input = BufReader::new(recording);
+    let recording = if form.keeps_timeline() {
+        recording::read_with_timelines(input, window)
+    } else {
+        recording::read(input, window)
+    };
+    let recording = recording.with_context(|| format!("{shown} cannot be reported"))?;
     let ending = recording.ending.clone();
     let shape = Shape::new(recording.header.is_single, &form);
-    let result = Outcome::new(trace_of(recording), shape);
+    let host = recording.header.host.clone();
+    let result = Outcome::new(trace_of(recording), shape).of_host(host);
     write(&result, &form, file)?;
     complain(result.refused());
     Ok(tell_ending(&ending, result.seconds()))

@@ -24,10 +24,12 @@ use super::program::{Ending, PATIENCE, Program, SIGTERM};
 use super::record::{self, ToRecord};
 use super::signals::Signals;
 use super::{family, machine_stdout, people_stdout, stdout_width};
-use crate::export::{flamegraph, folded, html, pprof, profile_json, speedscope, survey_json};
+use crate::export::{
+    chrome, firefox, flamegraph, folded, html, otlp, parquet, pprof, profile_json, speedscope, survey_json,
+};
 use crate::privileges::{self, Set};
-use crate::profile::Profile;
-use crate::recording::{self, Written};
+use crate::profile::{MAX_CHANGES, Profile};
+use crate::recording::{self, Written, own_host};
 use crate::selection::Selection;
 use crate::session::{self, Interim, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
@@ -112,7 +114,12 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
 
 /// Nobody can read on a terminal what is no text.
 pub(super) fn refuse_binary(form: &Form) -> Result<(), config::Error> {
-    if form.format == Format::Pprof && form.output.is_none() && io::stdout().is_terminal() {
+    if matches!(
+        form.format,
+        Format::Pprof | Format::Firefox | Format::Otlp | Format::Parquet
+    ) && form.output.is_none()
+        && io::stdout().is_terminal()
+    {
         return Err(config::Error::Binary);
     }
     Ok(())
@@ -163,6 +170,8 @@ pub(super) struct Outcome {
     /// All of them as one; the one where there is but one.
     whole: Profile,
     refused: Refusals,
+    /// The machine that was looked at, by its name.
+    host: String,
 }
 
 impl Outcome {
@@ -177,7 +186,13 @@ impl Outcome {
             profiles: targets,
             whole,
             refused,
+            host: own_host(),
         }
+    }
+
+    /// It comes from another machine, or may.
+    pub(super) fn of_host(self, host: String) -> Self {
+        Self { host, ..self }
     }
 
     /// Who is not shown.
@@ -188,6 +203,21 @@ impl Outcome {
     /// How long it took, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         self.whole.duration_seconds
+    }
+
+    /// Says how many changes a timeline had no room for.
+    fn tell_left_out(&self) {
+        let timelines = self.profiles.iter().filter_map(|it| it.timeline.as_ref());
+        let cuts = timelines.filter_map(|it| it.cut.map(|cut| (cut, it.began)));
+        let left_out: u64 = cuts.clone().map(|(cut, _)| cut.left_out).sum();
+        let first = cuts.map(|(cut, began)| cut.at.saturating_sub(began)).min();
+        if let Some(first) = first {
+            tell(format_args!(
+                "A timeline has room for {MAX_CHANGES} changes: {left_out} that came after {:.1} s are not in it. Trace for a shorter time, or \
+                 record, and report parts (--from, --to).",
+                first as f64 / 1e9
+            ));
+        }
     }
 
     fn exit(&self) -> Exit {
@@ -338,6 +368,7 @@ fn write_all(
             source,
         })?;
         tell(format_args!("Wrote {}.", path.display()));
+        result.tell_left_out();
     }
     let told = record::tell_written(&place, &written, result.whole.duration_seconds);
     if told.is_err() {
@@ -349,7 +380,9 @@ fn write_all(
 
 pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> anyhow::Result<()> {
     let (Some(file), Some(path)) = (file, &form.output) else {
-        return write_stdout(result, form.format, form);
+        write_stdout(result, form.format, form)?;
+        result.tell_left_out();
+        return Ok(());
     };
     let written = write_file(result, form, file);
     // What cannot be put where it was asked for is not lost altogether.
@@ -363,6 +396,7 @@ pub(super) fn write(result: &Outcome, form: &Form, file: Option<OutputFile>) -> 
         source,
     })?;
     tell(format_args!("Wrote {}.", path.display()));
+    result.tell_left_out();
     shown
 }
 
@@ -408,8 +442,13 @@ fn render(
         profiles,
         whole,
         refused,
+        host,
     } = result;
     let max_frames = form.max_frames;
+    let parts = match shape {
+        Shape::Each => profiles.as_slice(),
+        Shape::Single | Shape::Merged => std::slice::from_ref(whole),
+    };
     match (format, shape) {
         (Format::Summary | Format::Tree, Shape::Each) => {
             survey::write_profiles(profiles, refused, width, output)?;
@@ -433,10 +472,6 @@ fn render(
         (Format::Speedscope, Shape::Each) => speedscope::write_each(profiles, whole, max_frames, output),
         (Format::Speedscope, _) => speedscope::write(whole, max_frames, output),
         (Format::Html, _) => {
-            let parts = match shape {
-                Shape::Each => profiles.as_slice(),
-                Shape::Single | Shape::Merged => std::slice::from_ref(whole),
-            };
             let report = html::Report {
                 whole,
                 parts,
@@ -446,6 +481,10 @@ fn render(
             };
             html::write(&report, output)
         }
+        (Format::Chrome, _) => chrome::write(profiles, max_frames, output),
+        (Format::Firefox, _) => firefox::write(profiles, max_frames, output),
+        (Format::Otlp, _) => otlp::write(parts, host, max_frames, output),
+        (Format::Parquet, _) => parquet::write(parts, host, max_frames, output),
         (Format::Json, Shape::Single) => profile_json::write(whole, output),
         (Format::Json, Shape::Each) => survey_json::write_profiles(profiles, refused, output),
         (Format::Json, Shape::Merged) => survey_json::write_merged(whole, refused, output),

@@ -16,8 +16,16 @@ use crate::view::escape::is_safe;
 /// # Errors
 /// When `output` fails.
 pub(super) fn write_line(value: &impl Serialize, output: &mut impl Write) -> io::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(&mut *output, Safe))?;
+    write(value, output)?;
     output.write_all(b"\n")
+}
+
+/// Writes `value` as JSON, without an end of line.
+///
+/// # Errors
+/// When `output` fails.
+pub(super) fn write(value: &impl Serialize, output: &mut impl Write) -> io::Result<()> {
+    Ok(value.serialize(&mut Serializer::with_formatter(&mut *output, Safe))?)
 }
 
 struct Safe;

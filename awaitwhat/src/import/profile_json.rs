@@ -218,6 +218,7 @@ impl ProfileDocument<'_> {
             holds: Vec::new(),
             losses: self.lost,
             target_exited: self.target_exited,
+            timeline: None,
         })
     }
 }

@@ -30,7 +30,7 @@ use crate::memory::Address;
 ///
 /// That one task is taken for two costs nothing: each is credited with half of the time between two looks. So a task that is
 /// given another name may count as another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TaskId {
     pub address: Address,
     pub coroutine: Address,

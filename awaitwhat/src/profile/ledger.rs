@@ -200,6 +200,11 @@ pub(crate) fn other_chains() -> Stack {
     Arc::from([Frame::in_place_of(OTHERS)])
 }
 
+/// What a chain looks like whose names were not known to be right before its code was gone.
+pub(super) fn gone_chain(state: ChainState) -> Look {
+    look_in_place_of(GONE, state)
+}
+
 /// What waiting chains look like that are added up.
 pub(super) fn others() -> Look {
     look_in_place_of(OTHERS, ChainState::Waiting)

@@ -22,6 +22,7 @@ impl Profile {
             holds: merged_holds(profiles),
             losses: Default::default(),
             target_exited: !profiles.is_empty(),
+            timeline: None,
         };
         for profile in profiles {
             merged.processes.extend(profile.processes.iter().cloned());

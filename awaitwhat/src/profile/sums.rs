@@ -390,6 +390,7 @@ impl Sums {
             holds: self.holds.into_sorted(),
             losses,
             target_exited,
+            timeline: None,
         }
     }
 }

@@ -21,7 +21,7 @@ mod write;
 
 pub use entry::Target;
 pub use moments::{At, Kept, kept};
-pub use read::{Ending, Error, Recording, Window, read};
+pub use read::{Ending, Error, Recording, Window, read, read_with_timelines};
 pub use snapshots::{Moment, NotPacked, Packed, pack};
 pub use write::{Next, Options, Recorder, Snapshots, Tape, Why, Written, begins_like_one};
 
@@ -48,10 +48,9 @@ impl Header {
     /// That of a recording which begins here and now.
     #[must_use]
     pub fn new(rate_hz: u32, max_frames: usize, is_single: bool) -> Self {
-        let host = rustix::system::uname();
         Self {
             awaitwhat: env!("CARGO_PKG_VERSION").to_owned(),
-            host: host.nodename().to_string_lossy().into_owned(),
+            host: own_host(),
             architecture: std::env::consts::ARCH.to_owned(),
             started_at: jiff::Timestamp::now(),
             rate_hz,
@@ -59,6 +58,13 @@ impl Header {
             is_single,
         }
     }
+}
+
+/// The name of this machine.
+#[must_use]
+pub fn own_host() -> String {
+    let host = rustix::system::uname();
+    host.nodename().to_string_lossy().into_owned()
 }
 
 /// What a recording says in the end, where it came to one.

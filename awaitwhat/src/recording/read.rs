@@ -8,7 +8,7 @@ use super::decode::{Decoder, Told};
 use super::{Header, Target, Trailer, VERSION};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::file_kinds;
-use crate::profile::{Observation, Profile, Sums};
+use crate::profile::{Changes, MAX_CHANGES, Observation, Profile, Sums};
 use crate::survey::Refusals;
 
 /// Bytes of text that sums may stand for: a trace adds them up long before.
@@ -82,6 +82,8 @@ pub struct Recording {
 struct Replayed {
     target: Target,
     sums: Sums,
+    /// What each task did, where that is asked for.
+    changes: Option<Changes>,
     /// Whether the period has begun, and is over.
     has_begun: bool,
     is_over: bool,
@@ -94,10 +96,30 @@ struct Replayed {
 /// # Errors
 /// When nothing of it does, or it tells of nothing: see [`Error`].
 pub fn read(input: impl Read, window: impl FnOnce(&Header) -> Window) -> Result<Recording, Error> {
+    read_keeping(input, window, None)
+}
+
+/// The same, with what each task did: see [`Profile::timeline`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_timelines(
+    input: impl Read,
+    window: impl FnOnce(&Header) -> Window,
+) -> Result<Recording, Error> {
+    read_keeping(input, window, Some(Budget::new(MAX_CHANGES)))
+}
+
+fn read_keeping(
+    input: impl Read,
+    window: impl FnOnce(&Header) -> Window,
+    changes: Option<Budget>,
+) -> Result<Recording, Error> {
     let (header, mut blocks) = begin(input)?;
     let mut replay = Replay {
         window: window(&header),
         budget: Budget::new(usize::MAX),
+        changes,
         targets: Vec::new(),
     };
     let mut decoder = Decoder::default();
@@ -166,6 +188,8 @@ fn preface(input: &mut impl Read) -> Result<(), Error> {
 struct Replay {
     window: Window,
     budget: Budget,
+    /// What timelines may take, where they are kept.
+    changes: Option<Budget>,
     targets: Vec<Replayed>,
 }
 
@@ -176,6 +200,7 @@ impl Replay {
                 let is_over = self.window.to.is_some_and(|to| target.began >= to);
                 self.targets.push(Replayed {
                     sums: Sums::new(&self.budget),
+                    changes: self.changes.as_ref().map(Changes::new),
                     has_begun: self.window.from.is_none_or(|from| from <= target.began),
                     is_over,
                     late: 0,
@@ -249,6 +274,9 @@ impl Replayed {
             if !self.has_begun && window.from.is_some_and(|from| at >= from) {
                 self.has_begun = true;
                 self.sums.begin_period();
+                if let Some(changes) = &mut self.changes {
+                    changes.begin_period();
+                }
                 let since = self.sums.latest();
                 self.target.started_at = later(self.target.started_at, since);
             }
@@ -257,6 +285,9 @@ impl Replayed {
                 self.sums.settle_as_seen();
                 return;
             }
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.take(&observation);
         }
         self.sums.take(observation);
     }
@@ -284,7 +315,10 @@ impl Replayed {
             is_shown_empty,
             ..
         } = self.target;
-        let profile = self.sums.into_profile(process, started_at);
+        let profile = Profile {
+            timeline: self.changes.map(Changes::into_timeline),
+            ..self.sums.into_profile(process, started_at)
+        };
         (is_within && (is_shown_empty || profile.has_tasks())).then_some(profile)
     }
 }

@@ -97,6 +97,8 @@ pub struct TraceOptions {
     pub duration: Option<Duration>,
     /// What was named was only just started: it may take a while until it is a Python with an event loop.
     pub just_started: bool,
+    /// Whether it is kept what each task did, and when: see [`Profile::timeline`].
+    pub keeps_timeline: bool,
 }
 
 /// How far a trace has come.

@@ -2,21 +2,24 @@
 
 use std::time::Instant;
 
-use crate::profile::{End, Observation, Sums};
+use crate::profile::{Changes, End, Observation, Process, Profile, Sums};
 use crate::recording::Tape;
 
 /// What a target comes to, and the clock that observations have their moments from.
 pub(super) struct Room {
     pub(super) sums: Sums,
+    /// What each task does, where that is asked for.
+    changes: Option<Changes>,
     /// The recording that all goes into besides.
     tape: Option<Tape>,
     began: Instant,
 }
 
 impl Room {
-    pub(super) fn new(sums: Sums) -> Self {
+    pub(super) fn new(sums: Sums, changes: Option<Changes>) -> Self {
         Self {
             sums,
+            changes,
             tape: None,
             began: Instant::now(),
         }
@@ -62,6 +65,17 @@ impl Room {
         if let Some(tape) = &self.tape {
             tape.write(&observation);
         }
+        if let Some(changes) = &mut self.changes {
+            changes.take(&observation);
+        }
         self.sums.take(observation);
+    }
+
+    /// The profile of `process`, whose trace began at `started_at`.
+    pub(super) fn into_profile(self, process: Process, started_at: jiff::Timestamp) -> Profile {
+        Profile {
+            timeline: self.changes.map(Changes::into_timeline),
+            ..self.sums.into_profile(process, started_at)
+        }
     }
 }

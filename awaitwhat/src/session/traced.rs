@@ -23,7 +23,7 @@ use crate::chains::{Chain, ChainId, Parked};
 use crate::decode::{Origin, SliceRecord};
 use crate::memory::Fault;
 use crate::origin;
-use crate::profile::{ChainState, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
+use crate::profile::{ChainState, Changes, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
 use crate::recording::Tape;
 use crate::snapshot::{Losses, Stack};
 
@@ -89,7 +89,7 @@ impl Traced {
         observer: Observer,
         capture: &mut Capture,
         options: &TraceOptions,
-        sums: &Budget,
+        (sums, changes): (&Budget, Option<&Budget>),
         record: impl FnOnce(&Process, jiff::Timestamp) -> Option<Tape>,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
@@ -101,7 +101,7 @@ impl Traced {
             is_still: false,
             long_turns: LongTurns::new(observer.pid),
             observer,
-            room: Room::new(Sums::new(sums)),
+            room: Room::new(Sums::new(sums), changes.map(Changes::new)),
             told: Losses::default(),
             kept_bytes: 0,
             started_at: jiff::Timestamp::now(),
@@ -545,7 +545,7 @@ impl Finished {
     }
 
     pub(super) fn into_profile(self) -> Profile {
-        self.room.sums.into_profile(self.process, self.started_at)
+        self.room.into_profile(self.process, self.started_at)
     }
 }
 

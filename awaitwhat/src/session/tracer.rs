@@ -15,7 +15,7 @@ use super::{Error, Interim, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
-use crate::profile::{Observation, Process, Profile};
+use crate::profile::{MAX_CHANGES, Observation, Process, Profile};
 use crate::recording::{self, Recorder};
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::{Refusals, Survey};
@@ -53,6 +53,7 @@ pub(super) fn trace(
         targets: BTreeMap::new(),
         finished: Vec::new(),
         sums: Budget::new(SUMS_BYTES),
+        changes: options.keeps_timeline.then(|| Budget::new(MAX_CHANGES)),
         options,
         recorder: recording.map(Recorder::begin),
         keeper: None,
@@ -87,6 +88,8 @@ struct Tracer<'a, P, S> {
     finished: Vec<(Reason, Finished)>,
     /// What sums of all targets may take.
     sums: Budget,
+    /// What timelines of all targets may take, where they are kept.
+    changes: Option<Budget>,
     options: &'a TraceOptions,
     recorder: Option<Recorder>,
     keeper: Option<Keeper>,
@@ -144,7 +147,13 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
                 let is_shown_empty = selection.is_shown(reason, false);
                 recorder.map(|it| it.target(process, started_at, is_shown_empty))
             };
-            match Traced::begin(observer, capture, self.options, &self.sums, record) {
+            match Traced::begin(
+                observer,
+                capture,
+                self.options,
+                (&self.sums, self.changes.as_ref()),
+                record,
+            ) {
                 Ok(traced) => {
                     self.targets.insert(pid, (reason, traced));
                 }

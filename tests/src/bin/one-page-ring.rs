@@ -65,6 +65,7 @@ async fn traced(selection: &Selection) -> Result<Profile> {
         rate_hz: 99,
         duration: Some(DURATION),
         just_started: false,
+        keeps_timeline: false,
     };
     let so_far = (session::Interim::default(), |_| {});
     let trace = session::trace(selection, &options, None, pending::<()>(), |_| {}, so_far, |_| {}).await?;

@@ -1,0 +1,90 @@
+use bytes::Bytes;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+use crate::profile::Profile;
+use crate::resource::ResourceKind;
+use crate::snapshot::Losses;
+use crate::testing::{HOSTILE, chain, frame, named, profile, ready, running, small_profile};
+
+fn written(profiles: &[Profile]) -> SerializedFileReader<Bytes> {
+    let mut output = Vec::new();
+    super::write(profiles, "db-1", 512, &mut output).unwrap();
+    SerializedFileReader::new(Bytes::from(output)).unwrap()
+}
+
+fn rows(file: &SerializedFileReader<Bytes>) -> Vec<String> {
+    let rows = file.get_row_iter(None).unwrap();
+    rows.map(|row| row.unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_row_for_each_place_and_thing() {
+    let at = [
+        frame("sleep", "/usr/lib/python3.14/asyncio/tasks.py", 704),
+        frame("worker", "/srv/app.py", 7),
+    ];
+    let lock = |seconds| {
+        named(
+            ResourceKind::Lock,
+            "self.lock",
+            chain(&at, Some("Future"), seconds),
+        )
+    };
+    let one = profile(vec![
+        lock(1.5),
+        chain(&at, Some("Future"), 2.0),
+        ready(&at, Some("Future"), 0.25),
+        running(&at[1..], 0.5),
+        chain(&[], None, 0.125),
+        chain(&at, None, -1.0),
+    ]);
+    let shown = rows(&written(&[one])).join("\n");
+    insta::assert_snapshot!(shown, @r#"
+    {host: "db-1", pid: 4711, command: "python3", python: "3.14.10", started_at: 2026-01-02 03:04:05.678901 +00:00, duration_seconds: 10.0, function: "", file: "", line: null, awaits: "", resource: null, waiting_seconds: 0.125, ready_seconds: 0E0, running_seconds: 0E0}
+    {host: "db-1", pid: 4711, command: "python3", python: "3.14.10", started_at: 2026-01-02 03:04:05.678901 +00:00, duration_seconds: 10.0, function: "worker", file: "/srv/app.py", line: 7, awaits: "", resource: null, waiting_seconds: 0E0, ready_seconds: 0E0, running_seconds: 0.5}
+    {host: "db-1", pid: 4711, command: "python3", python: "3.14.10", started_at: 2026-01-02 03:04:05.678901 +00:00, duration_seconds: 10.0, function: "worker", file: "/srv/app.py", line: 7, awaits: "sleep", resource: null, waiting_seconds: 2.0, ready_seconds: 0.25, running_seconds: 0E0}
+    {host: "db-1", pid: 4711, command: "python3", python: "3.14.10", started_at: 2026-01-02 03:04:05.678901 +00:00, duration_seconds: 10.0, function: "worker", file: "/srv/app.py", line: 7, awaits: "sleep", resource: "lock self.lock", waiting_seconds: 1.5, ready_seconds: 0E0, running_seconds: 0E0}
+    "#);
+}
+
+#[test]
+fn several_together_have_no_process() {
+    let merged = Profile::merged(
+        &[small_profile(), small_profile()],
+        small_profile().started_at,
+        10.0,
+    );
+    let rows = rows(&written(&[merged]));
+    assert!(
+        !rows.is_empty() && rows.iter().all(|row| row.contains("pid: null")),
+        "{rows:?}"
+    );
+}
+
+#[test]
+fn losses_are_told_and_hostile_names_do_not_deceive() {
+    let mut hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
+    hostile.processes[0].command = HOSTILE.to_owned();
+    hostile.losses = Losses {
+        torn: 3,
+        ..Losses::default()
+    };
+    let file = written(&[hostile]);
+    let told = file.metadata().file_metadata().key_value_metadata().unwrap();
+    assert_eq!(
+        (told[0].key.as_str(), told[0].value.as_deref()),
+        (
+            "awaitwhat.not_shown",
+            Some("process 4711: 3 of 9903 task visits left out (changed while it was read)")
+        )
+    );
+    let text = rows(&file).join("");
+    assert!(text.chars().all(crate::view::escape::is_safe), "{text:?}");
+}
+
+#[test]
+fn nothing_is_a_table_without_rows() {
+    for profiles in [&[][..], &[profile(Vec::new())]] {
+        assert_eq!(rows(&written(profiles)).len(), 0);
+    }
+}
