@@ -765,11 +765,15 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_of_the_readme_are_understood() {
-        let readme = include_str!("../../../README.md");
-        let commands = readme.lines().map(|line| line.trim_start_matches("$ "));
+    fn the_commands_of_readme_and_manual_are_understood() {
+        let pages = [
+            include_str!("../../../README.md"),
+            include_str!("../../../docs/manual.md"),
+        ];
+        let lines = pages.into_iter().flat_map(str::lines);
+        let commands = lines.map(|line| line.trim_start_matches("$ "));
         let commands: Vec<&str> = commands.filter(|line| line.starts_with("awaitwhat ")).collect();
-        assert!(commands.len() > 6, "{commands:?}");
+        assert!(commands.len() > 40, "{commands:?}");
         for command in commands {
             let words = command.split('#').next().unwrap_or_default().split_whitespace();
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));

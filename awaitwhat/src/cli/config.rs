@@ -565,8 +565,8 @@ mod tests {
         let help = trace.render_long_help().to_string();
         for (ending, _) in super::ENDINGS {
             assert!(help.contains(ending), "{ending}");
-            let readme = include_str!("../../../README.md");
-            assert!(readme.contains(&format!("| `{ending}` |")), "{ending}");
+            let manual = include_str!("../../../docs/manual.md");
+            assert!(manual.contains(&format!("| `{ending}` |")), "{ending}");
         }
     }
 

@@ -178,8 +178,8 @@ mod tests {
             Exit::NotWritten,
         ] {
             assert!(HELP.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
-            let readme = include_str!("../../../README.md");
-            assert!(readme.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
+            let manual = include_str!("../../../docs/manual.md");
+            assert!(manual.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
         }
     }
 }

@@ -466,14 +466,14 @@ fn the_schemas_refuse_what_is_wrong() {
 }
 
 #[test]
-fn the_readme_explains_every_loss() {
-    let readme = include_str!("../../../README.md");
+fn the_manual_explains_every_loss() {
+    let manual = include_str!("../../../docs/manual.md");
     for key in serde_json::to_value(Losses::default())
         .unwrap()
         .as_object()
         .unwrap()
         .keys()
     {
-        assert!(readme.contains(&format!("\n| `{key}` | ")), "{key}");
+        assert!(manual.contains(&format!("\n| `{key}` | ")), "{key}");
     }
 }
