@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BasicPalette, Color, Palette, PaletteMap};
-use inferno::flamegraph::{Options, from_lines};
+use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
 use super::folded;
 use crate::origin::Rank;
@@ -154,6 +154,8 @@ fn options<'a>(profile: &Profile) -> Options<'a> {
         several => format!("What the tasks of {} processes await", several.len()),
     };
     options.subtitle = Some(subtitle(profile));
+    // The function comes first, and matters more than where it is.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     "us of task time".clone_into(&mut options.count_name);
     "Frame:".clone_into(&mut options.name_type);
     // By convention blue is for time spent waiting.

@@ -310,12 +310,11 @@ fn ask_one(
 ) -> Result<Answer, Fault> {
     let waiting = waiting(observer, task, None);
     let may_match = reader.may_match(&waiting);
-    if may_match && let Some(resource) = readable(reader.resource(&waiting))? {
-        if resource.is_some() {
-            return Ok(Answer::For(in_common(resource)));
-        }
-    } else if may_match {
-        return Ok(Answer::Changed);
+    // By the rule for the function, or for the future.
+    match readable(reader.resource(&waiting))? {
+        Some(Some(resource)) => return Ok(Answer::For(in_common(Some(resource)))),
+        Some(None) => {}
+        None => return Ok(Answer::Changed),
     }
     let job = readable(job_behind(observer, task, layout, &mut Chained::default()))?;
     let future = bare_future(observer, reader, task, layout)?;
