@@ -331,7 +331,7 @@ impl Losses {
 pub struct LoopState {
     /// Thread that runs it, in the initial PID namespace.
     pub tid: u32,
-    /// For how long its turn had lasted, in seconds: 0 where it polled, `None` where it does not tell.
+    /// For how long its turn had lasted, in seconds: 0 where it polled, `None` where it does not tell. Of a loop that did not turn meanwhile, as it was seen last.
     pub turn_seconds: Option<f64>,
     /// How much CPU time the thread has had since it began, in seconds; `None` where the kernel does not count.
     pub cpu_seconds: Option<f64>,

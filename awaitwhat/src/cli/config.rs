@@ -75,6 +75,8 @@ pub enum Error {
     Stack,
     #[error("{} is the recording itself, which would be lost: choose another file for the result", .0.display())]
     Recording(PathBuf),
+    #[error("--from is not before --to: nothing lies between them")]
+    Reversed,
     #[error("--exe and --sysroot are about a core file: name it by --core FILE")]
     NoCore,
     #[error("--at is about a recording: name it by --recording FILE")]
@@ -425,7 +427,9 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format, Error>
     let name = name.to_string_lossy().to_ascii_lowercase();
     // What is called by nothing but an ending is a hidden file.
     let has = |ending: &str| name.len() > ending.len() && name.ends_with(ending);
-    let known = ENDINGS.iter().find(|(ending, _)| has(ending));
+    // It would be another format than it says.
+    let is_cut = has(".firefox.json");
+    let known = ENDINGS.iter().find(|(ending, _)| has(ending) && !is_cut);
     known
         .map(|(_, format)| *format)
         .ok_or_else(|| Error::Ending(path.to_owned()))
@@ -541,7 +545,15 @@ mod tests {
                 "{line}"
             );
         }
-        for file in ["x", "x.doc", ".svg", "x.svg.gz", ".pb.gz", "svg"] {
+        for file in [
+            "x",
+            "x.doc",
+            ".svg",
+            "x.svg.gz",
+            ".pb.gz",
+            "svg",
+            "x.firefox.json",
+        ] {
             assert_eq!(
                 config(&format!("-p 1 -o {file}")).unwrap_err(),
                 Error::Ending(file.into())

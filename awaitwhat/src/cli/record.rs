@@ -20,6 +20,8 @@ use crate::recording::{self, Header, Next, Snapshots, Why, Written, begins_like_
 use crate::selection::Selection;
 use crate::view::escape::Escaped;
 
+/// What one of several files should hold at least, in seconds: a pass over very many tasks takes some of that.
+const LEAST_SECONDS: f64 = 5.0;
 /// What a recording begins with at most, as far as it is needed to know it.
 const BEGINNING: u64 = 16;
 
@@ -173,6 +175,12 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
             "Wrote {place}: {seconds:.1} s, {size}. It ended there, as it may become no larger (--max-size)."
         )),
         _ => tell(format_args!("Wrote {place}: {seconds:.1} s, {size}.")),
+    }
+    let each = seconds / (*files).max(1) as f64;
+    if *files > 1 && each < LEAST_SECONDS {
+        tell(format_args!(
+            "A file holds {each:.1} s on average: in each, a task counts from its first visit there, so that numbers are too low. Choose a larger --max-size."
+        ));
     }
     if let (1.., Some(why)) = (snapshots.missing, &snapshots.why) {
         let what = plural(snapshots.missing, "snapshot is", "snapshots are");

@@ -32,12 +32,14 @@ pub(super) struct Recorded {
     pub(super) is_single: bool,
     /// Frames of a chain that were read at most.
     pub(super) max_frames: usize,
+    /// The processes that it has of that moment, in words.
+    there: String,
 }
 
 /// The recording has no such process, or several where one is needed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WrongProcess {
-    #[error("at that moment the recording has no process {pid}: it has {there}")]
+    #[error("at that moment the recording has no process {pid} that could be looked at: it has {there}")]
     Missing { pid: u32, there: String },
     #[error("say which process is meant: at that moment the recording has {there}")]
     Several { there: String },
@@ -65,13 +67,13 @@ pub(super) fn snapshots(
     let Kept { header, moment, .. } = kept;
     let mut found = moment.found;
     let is_single = header.is_single || pids.len() == 1;
+    let there = named(&found.targets);
     if !pids.is_empty() {
         let is_there = |pid: &u32| {
             let mut ids = found.targets.iter().map(|it| it.pid);
             ids.any(|it| it == *pid) || found.refused.each.iter().any(|it| it.pid == *pid)
         };
         if let Some(&pid) = pids.iter().find(|pid| !is_there(pid)) {
-            let there = named(&found.targets);
             return Err(WrongProcess::Missing { pid, there }.into());
         }
         found.targets.retain(|it| pids.contains(&it.pid));
@@ -85,6 +87,7 @@ pub(super) fn snapshots(
         found,
         is_single,
         max_frames: header.max_frames,
+        there,
     }))
 }
 
@@ -99,7 +102,7 @@ pub(super) fn of_one(one: &OneArgs, options: &Options) -> anyhow::Result<Option<
         return Err(WrongProcess::Several { there }.into());
     }
     let pid = one.process.unwrap_or_default();
-    let there = named(&[]);
+    let there = recorded.there;
     let missing = || WrongProcess::Missing { pid, there };
     targets.pop().ok_or_else(missing).map(Some).map_err(Into::into)
 }
@@ -131,10 +134,12 @@ fn read(path: &Path, at: Option<Moment>) -> anyhow::Result<Kept> {
     let kept = recording::kept(BufReader::new(file), wanted)
         .with_context(|| format!("{shown} has nothing to show"))?;
     tell(head(&kept, at));
-    if let Ending::Damaged { at, why } = &kept.ending {
-        tell(format_args!(
+    match &kept.ending {
+        Ending::Whole => {}
+        Ending::Cut => tell("The recording ends without its last block: of later moments it tells nothing."),
+        Ending::Damaged { at, why } => tell(format_args!(
             "The recording is damaged from byte {at} on ({why}): this is what is before it."
-        ));
+        )),
     }
     Ok(kept)
 }
@@ -182,7 +187,7 @@ fn tell_slow_waits(snapshot: &mut Snapshot, slow: Duration) {
 
 fn named(targets: &[Snapshot]) -> String {
     if targets.is_empty() {
-        return "none that could be looked at".to_owned();
+        return "none".to_owned();
     }
     let first = targets.iter().take(MAX_NAMED);
     let first = first.map(|it| format!("{} ({})", it.pid, fitted(&it.command, COMMAND_WIDTH)));
@@ -272,6 +277,6 @@ mod tests {
         );
         many.truncate(1);
         assert_eq!(named(&many), "1 (python3)");
-        assert_eq!(named(&[]), "none that could be looked at");
+        assert_eq!(named(&[]), "none");
     }
 }

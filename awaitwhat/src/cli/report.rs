@@ -28,6 +28,9 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
     {
         return Err(config::Error::Recording(output.to_owned()).into());
     }
+    if is_reversed(args.from, args.to) {
+        return Err(config::Error::Reversed.into());
+    }
     let file = form.output.as_deref().map(OutputFile::prepare).transpose()?;
     let shown = args.recording.display();
     let (recording, _) =
@@ -54,6 +57,16 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
     write(&result, &form, file)?;
     complain(result.refused());
     Ok(tell_ending(&ending, result.seconds()))
+}
+
+/// Whether nothing can lie between two moments. Of one that is a time and another that is not, the recording decides.
+fn is_reversed(from: Option<Moment>, to: Option<Moment>) -> bool {
+    match (from, to) {
+        (Some(Moment::Seconds(from)), Some(Moment::Seconds(to))) => from >= to,
+        (Some(Moment::At(from)), Some(Moment::At(to))) => from >= to,
+        (None, Some(Moment::Seconds(to))) => to <= 0.0,
+        _ => false,
+    }
 }
 
 /// The moment in ns since the recording began.
@@ -95,6 +108,30 @@ fn tell_ending(ending: &Ending, seconds: f64) -> Exit {
                 "The recording is damaged from byte {at} on ({why}): the {seconds:.1} s before it are there."
             ));
             Exit::Failure
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lies_between_a_moment_and_an_earlier_one() {
+        let at = |text: &str| Moment::At(text.parse().unwrap());
+        let (early, late) = (at("2026-01-31T03:04:05Z"), at("2026-01-31T03:04:06Z"));
+        for (from, to, expected) in [
+            (None, None, false),
+            (Some(Moment::Seconds(5.0)), None, false),
+            (Some(Moment::Seconds(2.0)), Some(Moment::Seconds(5.0)), false),
+            (Some(Moment::Seconds(5.0)), Some(Moment::Seconds(2.0)), true),
+            (Some(Moment::Seconds(5.0)), Some(Moment::Seconds(5.0)), true),
+            (None, Some(Moment::Seconds(0.0)), true),
+            (Some(early), Some(late), false),
+            (Some(late), Some(early), true),
+            (Some(late), Some(Moment::Seconds(1.0)), false),
+        ] {
+            assert_eq!(is_reversed(from, to), expected, "{from:?} {to:?}");
         }
     }
 }

@@ -364,9 +364,9 @@ mod tests {
         <tr><td class="number">10.00</td><td class="number">10.1 %</td><td class="number">1.00</td><td class="number">0.00</td><td>main</td><td>/srv/app.py:61</td><td>_GatheringFuture</td></tr>
         <tr><td class="number">0.25</td><td class="number">0.3 %</td><td class="number">0.03</td><td class="number">0.00</td><td>rare</td><td>/srv/app.py:99</td><td>Future</td></tr>
         </table>
-        <h3>Waits: how long each took that was seen, in seconds (within ±, and 1 %)</h3>
-        <p>Waits shorter than the time between two looks are mostly missed; of a task that
-        is back by the next look, several may count as one.</p>
+        <h3>Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)</h3>
+        <p>Waits shorter than the time between two looks are mostly missed. A task that goes on and
+        is back in the same await by the next look passes for one that has waited on.</p>
         <p>IN PART: begun before the first look, or not over by the last one.</p>
         <table>
         <tr><th class="number">waits</th><th class="number">p50</th><th class="number">p90</th><th class="number">p99</th><th class="number">longest</th><th class="number">±</th><th class="number">in part</th><th class="number">at least</th><th>function</th><th>where</th><th>awaits</th></tr>

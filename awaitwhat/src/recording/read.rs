@@ -29,14 +29,16 @@ pub enum Error {
     Cut,
     #[error("it is damaged at its beginning, so that nothing can be shown: copy it anew, as binary")]
     Damaged,
-    #[error("it tells of no process that has tasks between these moments; it goes from 0 to {seconds:.1} s")]
+    #[error(
+        "it tells of no process that has tasks between these moments: before the later one it goes from 0 to {seconds:.1} s"
+    )]
     Nothing { seconds: f64 },
     #[error(
         "it has no snapshots: `awaitwhat record` keeps some unless --snapshots is 0, and `awaitwhat report` shows what was traced"
     )]
     NoSnapshots,
     #[error(
-        "its first snapshot is of {seconds:.1} s after it began, and it tells of no moment before: choose a later one for --at"
+        "its first snapshot is of {seconds:.2} s after it began, and it tells of no moment before: choose a later one for --at"
     )]
     TooEarly { seconds: f64 },
     #[error("it is damaged from byte {at} on, and has no snapshots before that")]

@@ -16,6 +16,7 @@ use super::turns::Turns;
 use super::{Error, Options, jobs, waits};
 use crate::capture::{Capture, CaptureError};
 use crate::decode::{Record, SliceRecord, decode, loop_of};
+use crate::findings::Finding;
 use crate::selection::Selection;
 use crate::snapshot::{LoopState, Losses, Snapshot};
 use crate::survey::Survey;
@@ -113,6 +114,15 @@ impl Gathered {
             self.blocked,
         )?;
         snapshot.loops = self.loops;
+        for finding in &snapshot.findings {
+            if let Finding::BlockedLoop(blocked) = finding {
+                let its = |state: &&mut LoopState| state.tid == blocked.tid;
+                // It was seen later than the loops were, in the same turn.
+                if let Some(state) = snapshot.loops.iter_mut().find(its) {
+                    state.turn_seconds = Some(blocked.seconds);
+                }
+            }
+        }
         let found = never_woken(observer.pid, &self.polling, &snapshot.tasks).await;
         snapshot.findings.extend(found);
         Ok(snapshot)

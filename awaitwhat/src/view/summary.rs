@@ -359,11 +359,11 @@ mod tests {
          10.00  10.1 %        1.00  main         /srv/app.py:61  _GatheringFuture
           0.25   0.3 %        0.03  rare         /srv/app.py:99  Future
 
-        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
-        Waits shorter than the time between two looks are mostly missed; of a task that
-        is back by the next look, several may count as one.
+        Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
+        Waits shorter than the time between two looks are mostly missed. A task that goes on and
+        is back in the same await by the next look passes for one that has waited on.
         IN PART: begun before the first look, or not over by the last one.
-        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE           AWAITS
+        WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE           AWAITS
           100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app.py:20  sleep
             3  <0.03  27.96  27.96  27.96  0.01        -         -  /srv/app.py:22  Lock.acquire
             0      -      -      -      -     -        1     10.00  /srv/app.py:61  _GatheringFuture

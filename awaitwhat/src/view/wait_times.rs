@@ -9,7 +9,8 @@ use super::{summary, table};
 use crate::profile::{Point, WaitTimes};
 
 /// What the table is headed by.
-pub(crate) const HEADING: &str = "Waits: how long each took that was seen, in seconds (within ±, and 1 %)";
+pub(crate) const HEADING: &str =
+    "Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)";
 
 const NOTHING: &str = "-";
 /// Columns of waits that were seen in part.
@@ -28,7 +29,7 @@ pub(super) fn write(points: &[Point], width: Option<usize>, output: &mut impl Wr
     for note in notes(&shown) {
         writeln!(output, "{}", styled(FAINT, note))?;
     }
-    let mut heads = vec!["WAITS", "P50", "P90", "P99", "MAX", "±", "IN PART", "AT LEAST"];
+    let mut heads = vec!["WAITS", "P50", "P90", "P99", "MAX", "±", "IN PART", "SEEN FOR"];
     let left_out = if has_parts(&shown) { 0 } else { PARTS };
     let numbers: Vec<usize> = (0..heads.len() - left_out).collect();
     heads.truncate(numbers.len());
@@ -52,7 +53,7 @@ pub(crate) fn shown(points: &[Point], most: usize) -> Vec<&Point> {
 /// What has to be said of such a table.
 pub(crate) fn notes(shown: &[&Point]) -> impl Iterator<Item = &'static str> {
     let has_returns = shown.iter().any(|point| point.waits.returns > 0);
-    let always = "Waits shorter than the time between two looks are mostly missed; of a task that\nis back by the next look, several may count as one.";
+    let always = "Waits shorter than the time between two looks are mostly missed. A task that goes on and\nis back in the same await by the next look passes for one that has waited on.";
     let returns = "~: tasks were back so soon that some of these may be several waits.";
     let parts = "IN PART: begun before the first look, or not over by the last one.";
     let returns = has_returns.then_some(returns);
@@ -118,11 +119,11 @@ mod tests {
     #[test]
     fn long_waits_and_short_ones() {
         insta::assert_snapshot!(drawn(&small_profile(), Some(80)), @"
-        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
-        Waits shorter than the time between two looks are mostly missed; of a task that
-        is back by the next look, several may count as one.
+        Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
+        Waits shorter than the time between two looks are mostly missed. A task that goes on and
+        is back in the same await by the next look passes for one that has waited on.
         IN PART: begun before the first look, or not over by the last one.
-        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE     AWAITS
+        WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE     AWAITS
           100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app  sleep
                                                                     .py:20
             3  <0.03  27.96  27.96  27.96  0.01        -         -  /srv/app  Lock.acq
@@ -138,12 +139,12 @@ mod tests {
         let mut profile = profile(vec![point.clone()]);
         profile.waits = vec![PointWaits::of(&point, &[(1000, 1020), (0, 20)], &[2000]).with_returns(3)];
         insta::assert_snapshot!(drawn(&profile, None), @"
-        Waits: how long each took that was seen, in seconds (within ±, and 1 %)
-        Waits shorter than the time between two looks are mostly missed; of a task that
-        is back by the next look, several may count as one.
+        Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
+        Waits shorter than the time between two looks are mostly missed. A task that goes on and
+        is back in the same await by the next look passes for one that has waited on.
         ~: tasks were back so soon that some of these may be several waits.
         IN PART: begun before the first look, or not over by the last one.
-        WAITS    P50    P90    P99    MAX     ±  IN PART  AT LEAST  WHERE          AWAITS
+        WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE          AWAITS
             2  <0.03  ~1.01  ~1.01  ~1.01  0.01        1     ~2.00  /srv/app.py:7  Future
         ");
     }
