@@ -438,7 +438,7 @@ pub struct RecordArgs {
         allow_negative_numbers = true
     )]
     pub snapshots: f64,
-    /// Also write what `trace` would have told, to this file. Its ending tells the format: .svg, .folded, .json, .txt (summary).
+    /// Also write what `trace` would have told, to this file. Its ending tells the format: .svg, .folded, .pb.gz, .speedscope.json, .html, .trace.json (chrome), .firefox.json.gz, .otlp, .parquet, .json, .txt (summary).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// A program to start and record. When the time is over before it ends, it is terminated (SIGTERM).
