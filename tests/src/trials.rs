@@ -22,6 +22,7 @@ const OTHERS: &[&str] = &[
     "several_awaited.py",
     "labels.py",
     "blocked_loop.py",
+    "never_woken.py",
     "churning.py",
     "executor_jobs.py",
     "family.py",
