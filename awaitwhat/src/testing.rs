@@ -184,6 +184,14 @@ pub fn profile(chains: Vec<Chain>) -> Profile {
     }
 }
 
+/// A process whose names could deceive, and of which some visits were lost.
+pub fn hostile_profile() -> Profile {
+    let mut hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
+    hostile.processes[0].command = HOSTILE.to_owned();
+    hostile.losses.torn = 3;
+    hostile
+}
+
 /// A little server: a root with a gather of two equal workers, a shared task, and one that runs.
 pub fn small_service() -> Snapshot {
     let sleep = || frame("sleep", "/usr/lib/python3.14/asyncio/tasks.py", 704);

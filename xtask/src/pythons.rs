@@ -13,9 +13,8 @@ use crate::{debian, repo, servers};
 
 mod cython;
 mod packages;
-mod readers;
 pub mod root;
-mod shippers;
+mod tools;
 
 /// Minor versions of CPython 3 that awaitwhat supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
@@ -117,8 +116,7 @@ pub fn provide() -> Result<Provided> {
     }
     packages::add(&mut provided);
     cython::add(&mut provided);
-    shippers::add(&mut provided);
-    readers::add(&mut provided);
+    tools::add(&mut provided);
     servers::add(&mut provided);
     note_missing(&mut provided);
     provided

@@ -15,7 +15,7 @@ use self::message::{
 };
 use super::folded;
 use crate::profile::{Chain, ChainState, Profile};
-use crate::snapshot::{Frame, FrameKind};
+use crate::snapshot::Frame;
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 
@@ -203,11 +203,7 @@ impl Tables {
     }
 
     fn frame(&mut self, frame: &Frame) -> i32 {
-        let function = match frame.kind {
-            FrameKind::LeftOut => &*frame.function,
-            _ => named(&frame.function),
-        };
-        self.location(function, &frame.file, frame.line)
+        self.location(named(&frame.function), &frame.file, frame.line)
     }
 
     /// A place in code; what has no file is none, and stands for something else.

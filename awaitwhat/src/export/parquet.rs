@@ -14,7 +14,6 @@ use parquet::schema::parser::parse_message_type;
 
 use crate::origin;
 use crate::profile::{Chain, ChainState, Process, Profile};
-use crate::snapshot::{Frame, FrameKind};
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 
@@ -104,13 +103,13 @@ fn place_of(chain: &Chain) -> Place {
     let index = origin::await_point(&chain.stack);
     let inner = index.checked_sub(1).and_then(|inner| chain.stack.get(inner));
     let awaits = match (inner, &chain.terminal) {
-        (Some(inner), _) => function(inner),
+        (Some(inner), _) => named(&inner.function),
         (None, Some(terminal)) => named(terminal),
         (None, None) => "",
     };
     let frame = chain.stack.get(index);
     Place {
-        function: escaped(frame.map_or("", function)),
+        function: escaped(frame.map_or("", |frame| named(&frame.function))),
         file: escaped(frame.map_or("", |frame| &frame.file)),
         line: frame
             .and_then(|frame| i32::try_from(frame.line).ok())
@@ -120,13 +119,6 @@ fn place_of(chain: &Chain) -> Place {
             .resource
             .as_ref()
             .map(|resource| escaped(&resource.called())),
-    }
-}
-
-fn function(frame: &Frame) -> &str {
-    match frame.kind {
-        FrameKind::LeftOut => &frame.function,
-        _ => named(&frame.function),
     }
 }
 

@@ -13,7 +13,7 @@ use prost::Message as _;
 use self::message::{Function, Label, Line, Location, Sample, ValueType};
 use super::folded;
 use crate::profile::{Chain, ChainState, Process, Profile};
-use crate::snapshot::{Frame, FrameKind};
+use crate::snapshot::Frame;
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 
@@ -192,11 +192,7 @@ impl Tables {
     }
 
     fn frame(&mut self, frame: &Frame) -> u64 {
-        let function = match frame.kind {
-            FrameKind::LeftOut => &*frame.function,
-            _ => named(&frame.function),
-        };
-        self.location(function, &frame.file, frame.line)
+        self.location(named(&frame.function), &frame.file, frame.line)
     }
 
     fn location(&mut self, function: &str, file: &str, line: u32) -> u64 {

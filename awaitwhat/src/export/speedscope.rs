@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::folded;
 use super::json::write_line;
 use crate::profile::{Chain, ChainState, Profile};
-use crate::snapshot::FrameKind;
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 
@@ -179,12 +178,8 @@ impl Frames {
     }
 
     fn frame(&mut self, frame: &crate::snapshot::Frame) -> usize {
-        let function = match frame.kind {
-            FrameKind::LeftOut => &*frame.function,
-            _ => named(&frame.function),
-        };
         self.place(Frame {
-            name: Escaped(function).to_string(),
+            name: Escaped(named(&frame.function)).to_string(),
             file: (!frame.file.is_empty()).then(|| Escaped(&frame.file).to_string()),
             line: (frame.line > 0).then_some(frame.line),
         })

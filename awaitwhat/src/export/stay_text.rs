@@ -2,7 +2,7 @@
 
 use crate::origin;
 use crate::profile::{ChainState, SeenChain, Timeline};
-use crate::snapshot::{Frame, FrameKind};
+use crate::snapshot::Frame;
 use crate::view::escape::{Escaped, named};
 
 /// What is told of the stays in one chain. Escaped.
@@ -71,12 +71,12 @@ fn waiting(seen: &SeenChain, index: usize) -> String {
     let inner = index.checked_sub(1).and_then(|inner| look.stack.get(inner));
     let awaits = match (seen.resource(), inner, &look.terminal) {
         (Some(resource), ..) => resource.called(),
-        (None, Some(inner), _) => function(inner).to_owned(),
+        (None, Some(inner), _) => named(&inner.function).to_owned(),
         (None, None, Some(terminal)) => named(terminal).to_owned(),
         (None, None, None) => "?".to_owned(),
     };
     let text = match look.stack.get(index) {
-        Some(frame) => format!("{}: {awaits}", function(frame)),
+        Some(frame) => format!("{}: {awaits}", named(&frame.function)),
         None => awaits,
     };
     Escaped(&text).to_string()
@@ -85,16 +85,9 @@ fn waiting(seen: &SeenChain, index: usize) -> String {
 /// A frame in words: `function (file:line)`.
 fn frame_text(frame: &Frame) -> String {
     let text = match (frame.file.is_empty(), frame.line) {
-        (true, _) => function(frame).to_owned(),
-        (false, 0) => format!("{} ({})", function(frame), frame.file),
-        (false, line) => format!("{} ({}:{line})", function(frame), frame.file),
+        (true, _) => named(&frame.function).to_owned(),
+        (false, 0) => format!("{} ({})", named(&frame.function), frame.file),
+        (false, line) => format!("{} ({}:{line})", named(&frame.function), frame.file),
     };
     Escaped(&text).to_string()
-}
-
-fn function(frame: &Frame) -> &str {
-    match frame.kind {
-        FrameKind::LeftOut => &frame.function,
-        _ => named(&frame.function),
-    }
 }

@@ -93,12 +93,7 @@ pub(super) struct SeenWaits {
 impl SeenWaits {
     /// A task was met, in the chain that was read.
     pub(super) fn met(&mut self, origin: &Origin, id: TaskId, met: Met) {
-        let (of_loop, manner) = self.of_loop(origin);
-        let visit = Visit {
-            at: origin.time,
-            manner,
-            serial: of_loop.passes[manner].serial,
-        };
+        let (of_loop, visit) = self.visit(origin);
         let (unchanged, absent) = (of_loop.unchanged, of_loop.absent());
         let over = match of_loop.tasks.entry(id.address) {
             Entry::Occupied(mut known) => known.get_mut().met(id, met, visit, unchanged, absent),
@@ -112,12 +107,7 @@ impl SeenWaits {
 
     /// A task was met that could not be read: it is there.
     pub(super) fn met_unread(&mut self, origin: &Origin, id: TaskId) {
-        let (of_loop, manner) = self.of_loop(origin);
-        let visit = Visit {
-            at: origin.time,
-            manner,
-            serial: of_loop.passes[manner].serial,
-        };
+        let (of_loop, visit) = self.visit(origin);
         let (unchanged, absent) = (of_loop.unchanged, of_loop.absent());
         let over = match of_loop.tasks.entry(id.address) {
             Entry::Occupied(mut known) if known.get().id == id => {
@@ -221,6 +211,16 @@ impl SeenWaits {
     }
 
     /// The loop that a record is about, and in which manner it was looked at. A pass may begin with that.
+    fn visit(&mut self, origin: &Origin) -> (&mut OfLoop, Visit) {
+        let (of_loop, manner) = self.of_loop(origin);
+        let visit = Visit {
+            at: origin.time,
+            manner,
+            serial: of_loop.passes[manner].serial,
+        };
+        (of_loop, visit)
+    }
+
     fn of_loop(&mut self, origin: &Origin) -> (&mut OfLoop, usize) {
         let of_loop = self.loops.entry(origin.event_loop).or_default();
         let manner = usize::from(origin.in_context);

@@ -7,14 +7,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::runtime;
-
 use super::passes::cpu_seconds;
-use super::{Error, Options, Watcher};
+use super::{Options, Watcher, nanoseconds};
 use crate::recording::{self, Moment, Packed, Recorder};
 use crate::selection::Selection;
-use crate::snapshot::Snapshot;
-use crate::survey::Survey;
 
 /// From one look to the next it takes as many times of the processor's time that the last one took: of a target with very many tasks there are fewer
 /// snapshots.
@@ -150,7 +146,9 @@ fn take<'a>(
     let began = Instant::now();
     let taken_at = this_millisecond();
     let before = cpu_seconds();
-    let found = loaded.and_then(look).map_err(|error| told(&error));
+    let found = loaded
+        .and_then(Watcher::look_and_wait)
+        .map_err(|error| told(&error));
     let packed = found.and_then(|found| {
         let moment = Moment {
             since: nanoseconds(began.saturating_duration_since(start)),
@@ -169,16 +167,6 @@ fn take<'a>(
     }
 }
 
-fn look(watcher: &mut Watcher<'_>) -> Result<Survey<Snapshot>, Error> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|source| Error::NotBegun {
-            source: source.into(),
-        })?;
-    runtime.block_on(watcher.look())
-}
-
 /// The moment, as exactly as it is shown: who asks for what is shown gets the same snapshot.
 fn this_millisecond() -> jiff::Timestamp {
     let now = jiff::Timestamp::now();
@@ -194,8 +182,4 @@ fn told(error: &dyn StdError) -> String {
         source = error.source();
     }
     text
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,6 @@ use std::sync::mpsc::{self as requests, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::runtime;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{Error, Options, Watcher};
@@ -41,13 +40,7 @@ impl Looks {
             privileges::only_read(Set::empty());
             let look = |watcher: &mut Watcher<'_>| {
                 let begun = Instant::now();
-                let runtime = runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .build()
-                    .map_err(|source| Error::NotBegun {
-                        source: source.into(),
-                    })?;
-                let survey = runtime.block_on(watcher.look())?;
+                let survey = watcher.look_and_wait()?;
                 let took = begun.elapsed();
                 Ok(Look { survey, took })
             };

@@ -304,3 +304,8 @@ impl AttachError {
         }
     }
 }
+
+/// A duration in ns; as long as can be said where it is longer.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

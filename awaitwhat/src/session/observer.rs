@@ -9,6 +9,7 @@ use awaitwhat_common::status::TaskStatus;
 use super::Options;
 use super::attach_error::AttachError;
 use super::names::{Names, TaskType};
+use super::nanoseconds;
 use super::process::{Process, own_thread_ids};
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError, LiveMemory};
@@ -519,8 +520,4 @@ fn leave_unknown_loops(loops: &mut EventLoops) {
             plan.foreign_loops = Default::default();
         }
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::nanoseconds;
 use crate::profile::{Changes, End, Observation, Process, Profile, Sums};
 use crate::recording::Tape;
 
@@ -57,7 +58,7 @@ impl Room {
 
     /// The moment, in ns since the target was first looked at.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanoseconds(self.began.elapsed())
     }
 
     /// Takes what was seen.

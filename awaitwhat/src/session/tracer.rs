@@ -11,7 +11,7 @@ use super::keeper::Keeper;
 use super::observer::Manner;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Finished, Traced};
-use super::{Error, Interim, Progress, Trace, TraceOptions};
+use super::{Error, Interim, Progress, Trace, TraceOptions, nanoseconds};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
@@ -470,7 +470,7 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         let profiles = finished.map(|(reason, it)| (reason, it.into_profile())).collect();
         let profiles = self.shown(profiles);
         let refused = self.roster.refused(profiles.is_empty())?;
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = nanoseconds(duration);
         let recorder = self.recorder.as_ref();
         let written = recorder.map(|it| it.finish(self.started_at, nanoseconds, &refused));
         Ok(Trace {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use tokio::runtime;
+
 use super::attach_error::AttachError;
 use super::observer::{Manner, Observer};
 use super::once::{gather, has_tasks, manner};
@@ -72,6 +74,17 @@ impl<'a> Watcher<'a> {
         }
         let refused = self.roster.refused(targets.is_empty())?;
         Ok(Survey { targets, refused })
+    }
+
+    /// The same in a thread that does nothing else meanwhile.
+    pub(super) fn look_and_wait(&mut self) -> Result<Survey<Snapshot>, Error> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::NotBegun {
+                source: source.into(),
+            })?;
+        runtime.block_on(self.look())
     }
 
     /// Looks at one process; `None` where that cannot be done, which the roster knows of.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::export::stay_text::StayText;
 use crate::profile::{ChainState, SeenChain};
-use crate::snapshot::FrameKind;
 use crate::view::escape::{Escaped, named};
 
 /// Places of categories.
@@ -78,11 +77,7 @@ impl Tables {
     pub(super) fn stack(&mut self, seen: &SeenChain, text: &StayText) -> usize {
         let mut stack = None;
         for frame in seen.look.stack.iter().rev() {
-            let function = match frame.kind {
-                FrameKind::LeftOut => &*frame.function,
-                _ => named(&frame.function),
-            };
-            let function = self.function(&Escaped(function).to_string(), &frame.file);
+            let function = self.function(&Escaped(named(&frame.function)).to_string(), &frame.file);
             let line = (frame.line > 0).then_some(frame.line);
             stack = Some(self.on(stack, (function, line, OTHER)));
         }

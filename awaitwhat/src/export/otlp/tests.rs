@@ -3,8 +3,7 @@ use prost::Message as _;
 use super::message::{Dictionary, ProfilesData, Value};
 use crate::profile::Profile;
 use crate::resource::ResourceKind;
-use crate::snapshot::Losses;
-use crate::testing::{HOSTILE, chain, frame, named, profile, ready, running, small_profile};
+use crate::testing::{chain, frame, hostile_profile, named, profile, ready, running, small_profile};
 
 fn written(profiles: &[Profile]) -> ProfilesData {
     let mut output = Vec::new();
@@ -114,13 +113,7 @@ fn tables_begin_with_nothing_and_have_everything_once() {
 
 #[test]
 fn losses_are_told_and_hostile_names_do_not_deceive() {
-    let mut hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
-    hostile.processes[0].command = HOSTILE.to_owned();
-    hostile.losses = Losses {
-        torn: 3,
-        ..Losses::default()
-    };
-    let data = written(&[hostile]);
+    let data = written(&[hostile_profile()]);
     let dictionary = data.dictionary.as_ref().unwrap();
     let profile = &data.resource_profiles[0].scope_profiles[0].profiles[0];
     assert_eq!(

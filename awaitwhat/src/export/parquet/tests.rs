@@ -3,8 +3,7 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use crate::profile::Profile;
 use crate::resource::ResourceKind;
-use crate::snapshot::Losses;
-use crate::testing::{HOSTILE, chain, frame, named, profile, ready, running, small_profile};
+use crate::testing::{chain, frame, hostile_profile, named, profile, ready, running, small_profile};
 
 fn written(profiles: &[Profile]) -> SerializedFileReader<Bytes> {
     let mut output = Vec::new();
@@ -63,13 +62,7 @@ fn several_together_have_no_process() {
 
 #[test]
 fn losses_are_told_and_hostile_names_do_not_deceive() {
-    let mut hostile = profile(vec![chain(&[frame(HOSTILE, HOSTILE, 1)], Some(HOSTILE), 1.0)]);
-    hostile.processes[0].command = HOSTILE.to_owned();
-    hostile.losses = Losses {
-        torn: 3,
-        ..Losses::default()
-    };
-    let file = written(&[hostile]);
+    let file = written(&[hostile_profile()]);
     let told = file.metadata().file_metadata().key_value_metadata().unwrap();
     assert_eq!(
         (told[0].key.as_str(), told[0].value.as_deref()),
