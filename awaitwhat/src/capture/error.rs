@@ -3,9 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use aya::EbpfError;
 use aya::maps::MapError;
-use aya::programs::ProgramError;
 
 /// Lines of a verifier's log that are worth showing: the reason is at its end.
 const LOG_LINES: usize = 12;
@@ -66,6 +64,9 @@ pub enum CaptureError {
         "the embedded eBPF object has no `{0}`: it does not belong to this build, rebuild it with `cargo xtask build-ebpf`"
     )]
     Object(&'static str),
+    /// The embedded object cannot be read.
+    #[error("the embedded eBPF object is malformed ({0}): rebuild it with `cargo xtask build-ebpf`")]
+    MalformedObject(String),
     /// A map operation failed: most likely, there is no room in it.
     #[error(
         "an eBPF map refused an operation: {0}\n\
@@ -89,27 +90,32 @@ impl CaptureError {
         }
     }
 
-    /// What loading a program, or making its maps, failed with. (EACCES is what the verifier says to a bad program.)
-    pub(super) fn load<E: StdError + 'static>(program: &'static str, error: &E) -> Self {
-        errno(error)
+    /// What loading programs failed with, where the number says it. (EACCES does not: it is what the verifier says to a bad program.)
+    pub(super) fn of_refusal(error: &io::Error) -> Option<Self> {
+        Self::of_errno("loading eBPF programs", error.raw_os_error()?)
+    }
+
+    /// What loading a program failed with, and the verifier's words.
+    pub(super) fn load(program: &'static str, error: &io::Error, words: &str) -> Self {
+        Self::of_refusal(error).unwrap_or_else(|| Self::Load {
+            program,
+            reason: reason(error, words),
+        })
+    }
+
+    /// What making a map failed with.
+    pub(super) fn make(error: MapError) -> Self {
+        errno(&error)
             .and_then(|errno| Self::of_errno("loading eBPF programs", errno))
             .unwrap_or_else(|| Self::Load {
-                program,
-                reason: reason(error),
+                program: "maps",
+                reason: chain(&error),
             })
     }
 
     /// What attaching a perf event failed with.
-    pub(super) fn attach(error: ProgramError) -> Self {
-        match error {
-            ProgramError::SyscallError(failed) => {
-                Self::from_call("perf events", failed.call, failed.io_error)
-            }
-            other => Self::Load {
-                program: "sample_thread",
-                reason: reason(&other),
-            },
-        }
+    pub(super) fn attach(call: &'static str, error: io::Error) -> Self {
+        Self::from_call("perf events", call, error)
     }
 
     pub(super) fn map(error: MapError) -> Self {
@@ -123,10 +129,6 @@ impl CaptureError {
         errno(error)
             .and_then(|errno| Self::of_errno("the buffer of an eBPF map", errno))
             .unwrap_or(Self::Object(name))
-    }
-
-    pub(super) fn call(call: &'static str) -> Self {
-        Self::from_io(call, io::Error::last_os_error())
     }
 
     pub(super) fn from_io(call: &'static str, error: io::Error) -> Self {
@@ -171,11 +173,13 @@ impl CaptureError {
     }
 }
 
-/// The end of a message that can have the length of a verifier's log.
-fn reason<E: StdError + 'static>(error: &E) -> String {
-    let text = chain(error);
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+/// An error, and the end of what the verifier says, which can be very long.
+fn reason(error: &io::Error, words: &str) -> String {
+    let lines: Vec<_> = words.lines().filter(|line| !line.trim().is_empty()).collect();
+    let end = lines.len().saturating_sub(LOG_LINES);
+    let lines = lines.into_iter().skip(end).map(str::to_owned);
+    let all: Vec<_> = std::iter::once(error.to_string()).chain(lines).collect();
+    all.join("\n")
 }
 
 /// An error and its causes in one line each.
@@ -192,41 +196,11 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// The number of the system call's error that caused all.
-fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An error that hands on another one's message is not followed by that in the chain of causes.
-        let io_error = error
-            .downcast_ref::<io::Error>()
-            .or_else(|| error.downcast_ref().and_then(of_program))
-            .or_else(|| error.downcast_ref().and_then(of_map))
-            .or_else(|| match error.downcast_ref()? {
-                EbpfError::MapError(error) => of_map(error),
-                EbpfError::ProgramError(error) => of_program(error),
-                _ => None,
-            });
-        if let Some(errno) = io_error.and_then(io::Error::raw_os_error) {
-            return Some(errno);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn of_program(error: &ProgramError) -> Option<&io::Error> {
+/// The number of the system call's error that caused it.
+fn errno(error: &MapError) -> Option<i32> {
     match error {
-        ProgramError::LoadError { io_error, .. } | ProgramError::IOError(io_error) => Some(io_error),
-        ProgramError::SyscallError(call) => Some(&call.io_error),
-        ProgramError::MapError(error) => of_map(error),
-        _ => None,
-    }
-}
-
-fn of_map(error: &MapError) -> Option<&io::Error> {
-    match error {
-        MapError::CreateError { io_error, .. } | MapError::IoError(io_error) => Some(io_error),
-        MapError::SyscallError(call) => Some(&call.io_error),
+        MapError::CreateError { io_error, .. } | MapError::IoError(io_error) => io_error.raw_os_error(),
+        MapError::SyscallError(call) => call.io_error.raw_os_error(),
         _ => None,
     }
 }
@@ -235,9 +209,7 @@ fn of_map(error: &MapError) -> Option<&io::Error> {
 mod tests {
     use std::io;
 
-    use aya::EbpfError;
     use aya::maps::MapError;
-    use aya::programs::ProgramError;
     use aya::sys::SyscallError;
 
     use super::CaptureError;
@@ -246,11 +218,11 @@ mod tests {
         io::Error::from_raw_os_error(errno)
     }
 
-    fn failed(errno: i32) -> SyscallError {
-        SyscallError {
-            call: "perf_event_open",
+    fn failed(errno: i32) -> MapError {
+        MapError::SyscallError(SyscallError {
+            call: "bpf_map_update_elem",
             io_error: os(errno),
-        }
+        })
     }
 
     fn not_made(errno: i32) -> MapError {
@@ -263,17 +235,12 @@ mod tests {
     /// Every way in which a system call's error comes here.
     fn all_ways(errno: i32) -> Vec<CaptureError> {
         vec![
-            CaptureError::load("maps", &EbpfError::MapError(not_made(errno))),
-            CaptureError::load("walk_thread", &ProgramError::SyscallError(failed(errno))),
-            CaptureError::load("walk_thread", &ProgramError::IOError(os(errno))),
-            CaptureError::load(
-                "walk_thread",
-                &EbpfError::ProgramError(ProgramError::MapError(not_made(errno))),
-            ),
-            CaptureError::attach(ProgramError::SyscallError(failed(errno))),
-            CaptureError::map(MapError::SyscallError(failed(errno))),
+            CaptureError::make(not_made(errno)),
+            CaptureError::load("walk_thread", &os(errno), ""),
+            CaptureError::attach("perf_event_open", os(errno)),
+            CaptureError::map(failed(errno)),
             CaptureError::map(MapError::IoError(os(errno))),
-            CaptureError::take("RECORDS", &MapError::SyscallError(failed(errno))),
+            CaptureError::take("RECORDS", &failed(errno)),
             CaptureError::from_io("bpf(BPF_LINK_CREATE)", os(errno)),
         ]
     }
@@ -305,22 +272,27 @@ mod tests {
 
     #[test]
     fn a_verifiers_rejection_is_no_want_of_permission() {
-        let error = CaptureError::load("walk_thread", &ProgramError::SyscallError(failed(libc::EACCES)));
+        let words = (0..100).map(|line| format!("{line}: a word\n")).collect::<String>();
+        let error = CaptureError::load("walk_thread", &os(libc::EACCES), &words);
         assert!(matches!(error, CaptureError::Load { .. }), "{error}");
-        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::EACCES)));
+        // The reason is at the end of what the verifier says.
+        let text = error.to_string();
+        assert!(text.contains("Permission denied") && text.ends_with("99: a word"), "{text}");
+        assert!(!text.contains("87: a word"), "{text}");
+        let error = CaptureError::attach("perf_event_open", os(libc::EACCES));
         assert!(matches!(error, CaptureError::Permission { .. }), "{error}");
     }
 
     #[test]
     fn what_has_ended_is_gone() {
-        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::ESRCH)));
+        let error = CaptureError::attach("perf_event_open", os(libc::ESRCH));
         assert!(matches!(error, CaptureError::Gone), "{error}");
         for errno in [libc::ESRCH, libc::ENOENT] {
             let error = CaptureError::from_io("bpf(BPF_LINK_CREATE)", os(errno));
             assert!(matches!(error, CaptureError::Gone), "{error}");
         }
         // No such event, which is nothing that a thread has.
-        let error = CaptureError::attach(ProgramError::SyscallError(failed(libc::ENOENT)));
+        let error = CaptureError::attach("perf_event_open", os(libc::ENOENT));
         assert_eq!(
             error.to_string(),
             "perf_event_open failed: No such file or directory (os error 2)"
@@ -331,7 +303,7 @@ mod tests {
     fn what_has_no_number_is_the_objects_fault() {
         let error = CaptureError::take("RECORDS", &MapError::InvalidMapType { map_type: 1 });
         assert!(error.to_string().contains("`RECORDS`"), "{error}");
-        let error = CaptureError::map(MapError::SyscallError(failed(libc::E2BIG)));
+        let error = CaptureError::map(failed(libc::E2BIG));
         assert!(error.to_string().contains("fewer processes"), "{error}");
     }
 }

@@ -93,9 +93,7 @@ const FEATURES: [Feature; 8] = [
 /// When the kernel has no type information.
 pub fn features() -> Result<Vec<(Feature, bool)>, CaptureError> {
     let bytes = kernel_types::read()?;
-    let types = Types::parse(&bytes)
-        .ok_or_else(|| CaptureError::Btf("its type information is malformed".to_owned()))?;
-    Ok(found_in(&types))
+    Ok(found_in(&Types::parse(&bytes)?))
 }
 
 fn found_in(types: &Types<'_>) -> Vec<(Feature, bool)> {

@@ -2,15 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use super::error::CaptureError;
-
-/// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
-const LINK_CREATE: libc::c_int = 28;
-const ITER_CREATE: libc::c_int = 33;
-/// `BPF_TRACE_ITER` of `enum bpf_attach_type`.
-const TRACE_ITER: u32 = 28;
+use super::program::TRACE_ITER;
+use super::system_calls::{Attributes, Command, bpf};
 
 /// Size of the kernel's buffer for an iterator's output, in bytes (`kernel/bpf/bpf_iter.c`).
 const PIECE_BYTES: usize = 32 << 10;
@@ -27,6 +23,9 @@ struct LinkCreate {
     padding: u32,
 }
 
+// SAFETY: the padding is a field, and `of_thread` fills in the address of a live structure with its length.
+unsafe impl Attributes for LinkCreate {}
+
 /// `bpf_iter_link_info.task`.
 #[repr(C)]
 struct TaskInfo {
@@ -42,6 +41,9 @@ struct IterCreate {
     link: u32,
     flags: u32,
 }
+
+// SAFETY: there is no padding, and no address.
+unsafe impl Attributes for IterCreate {}
 
 /// An iterator program bound to one thread or to one process.
 pub(super) struct TaskIterator {
@@ -67,7 +69,7 @@ impl TaskIterator {
             padding: 0,
         };
         Ok(Self {
-            link: bpf("bpf(BPF_LINK_CREATE)", LINK_CREATE, &mut attributes)?,
+            link: made(Command::LinkCreate, &mut attributes)?,
         })
     }
 
@@ -77,7 +79,7 @@ impl TaskIterator {
             link: self.link.as_raw_fd().cast_unsigned(),
             flags: 0,
         };
-        let mut file = File::from(bpf("bpf(BPF_ITER_CREATE)", ITER_CREATE, &mut attributes)?);
+        let mut file = File::from(made(Command::IteratorCreate, &mut attributes)?);
         let mut filled = 0;
         while filled < output.len() {
             match file.read(&mut output[filled..]) {
@@ -101,7 +103,7 @@ impl TaskIterator {
             link: self.link.as_raw_fd().cast_unsigned(),
             flags: 0,
         };
-        let mut file = File::from(bpf("bpf(BPF_ITER_CREATE)", ITER_CREATE, &mut attributes)?);
+        let mut file = File::from(made(Command::IteratorCreate, &mut attributes)?);
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             match file.read(&mut piece) {
@@ -115,14 +117,6 @@ impl TaskIterator {
     }
 }
 
-/// The `bpf` system call, for commands that return a file descriptor.
-fn bpf<T>(name: &'static str, command: libc::c_int, attributes: &mut T) -> Result<OwnedFd, CaptureError> {
-    // SAFETY: `attributes` is a live structure of the given size, of the layout that the command takes.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if result < 0 {
-        return Err(CaptureError::call(name));
-    }
-    let fd = i32::try_from(result).map_err(|_| CaptureError::call(name))?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+fn made<T: Attributes>(command: Command, attributes: &mut T) -> Result<OwnedFd, CaptureError> {
+    bpf(command, attributes).map_err(|error| CaptureError::from_io(command.name(), error))
 }

@@ -1,13 +1,14 @@
 //! Where the running kernel keeps what the eBPF programs read of it, from its own type information (BTF).
 //!
-//! aya keeps its BTF types to itself, and the libraries that do not take ten times as long to read them all; this looks at the
-//! few types that matter. Format: `Documentation/bpf/btf.rst`.
+//! aya keeps its BTF types to itself, and the libraries that do not take ten times as long to read them all; this notes where each of
+//! them is, and looks at the few that matter. Format: `Documentation/bpf/btf.rst`.
 
 use std::collections::HashMap;
 use std::fs;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use bytes::Buf as _;
+use foldhash::fast::RandomState;
 
 use super::error::CaptureError;
 
@@ -38,6 +39,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -60,9 +62,11 @@ struct Type<'a> {
 
 /// The kernel's types.
 pub(super) struct Types<'a> {
-    types: Vec<Type<'a>>,
+    types: &'a [u8],
+    /// Where in `types` each one is, by number; type 0 is `void`, which is nowhere.
+    places: Vec<u32>,
     strings: &'a [u8],
-    structures: HashMap<&'a [u8], u32>,
+    structures: HashMap<&'a [u8], u32, RandomState>,
 }
 
 /// Reads the running kernel's type information.
@@ -79,12 +83,11 @@ pub(super) fn read() -> Result<Vec<u8>, CaptureError> {
     })
 }
 
-/// Finds the offsets in the kernel's type information.
+/// Finds the offsets that the programs need.
 ///
 /// # Errors
-/// When it is malformed, or lacks one of the fields.
-pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
-    let types = Types::parse(bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))?;
+/// When one of the fields is not there.
+pub(super) fn offsets(types: &Types<'_>) -> Result<KernelOffsets, CaptureError> {
     let find = |structure: &'static str, path: &[&str], sizes: &[u32], whole: &'static str| {
         let (offset, size) = types.field(structure, path).ok_or(CaptureError::KernelType {
             name: whole,
@@ -153,7 +156,13 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<KernelOffsets, CaptureError> {
 }
 
 impl<'a> Types<'a> {
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    /// # Errors
+    /// When `bytes` are no type information.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, CaptureError> {
+        Self::parsed(bytes).ok_or_else(|| CaptureError::Btf(format!("{BTF_FILE} is malformed")))
+    }
+
+    fn parsed(bytes: &'a [u8]) -> Option<Self> {
         let mut header = bytes.get(..24)?;
         if header.get_u16_le() != MAGIC {
             return None;
@@ -164,30 +173,51 @@ impl<'a> Types<'a> {
         let (strings_at, strings_length) = (header.get_u32_le() as usize, header.get_u32_le() as usize);
         let body = bytes.get(header_length..)?;
         let strings = body.get(strings_at..)?.get(..strings_length)?;
-        let mut rest = body.get(types_at..)?.get(..types_length)?;
-        // Type 0 is `void`.
-        let void = Type {
-            name: 0,
-            kind: 0,
-            refers_to: 0,
-            has_bit_fields: false,
-            members: &[],
-        };
+        let types = body.get(types_at..)?.get(..types_length)?;
         let mut this = Self {
-            types: vec![void],
+            types,
+            places: vec![u32::MAX],
             strings,
-            structures: HashMap::new(),
+            structures: HashMap::default(),
         };
+        let mut rest = types;
         while !rest.is_empty() {
             let (found, behind) = parse_type(rest)?;
             if matches!(found.kind, kind::STRUCT | kind::UNION) {
-                let id = this.types.len() as u32;
+                let id = this.places.len() as u32;
                 this.structures.entry(this.name(found.name)).or_insert(id);
             }
-            this.types.push(found);
+            this.places.push((types.len() - rest.len()) as u32);
             rest = behind;
         }
         Some(this)
+    }
+
+    /// The type with this number, unless it is `void`.
+    fn get(&self, id: u32) -> Option<Type<'a>> {
+        let place = *self.places.get(id as usize)?;
+        Some(parse_type(self.types.get(place as usize..)?)?.0)
+    }
+
+    fn all(&self) -> impl Iterator<Item = Type<'a>> {
+        let places = self.places.iter();
+        places.filter_map(|place| Some(parse_type(self.types.get(*place as usize..)?)?.0))
+    }
+
+    /// The number of a function.
+    ///
+    /// # Errors
+    /// When the kernel has none of this name.
+    pub(super) fn function(&self, name: &'static str) -> Result<u32, CaptureError> {
+        let is_it = |it: &Type<'_>| it.kind == kind::FUNC && self.name(it.name) == name.as_bytes();
+        // `void` is left out.
+        let place = self.all().position(|it| is_it(&it)).map(|place| place + 1);
+        place
+            .and_then(|place| u32::try_from(place).ok())
+            .ok_or(CaptureError::KernelType {
+                name,
+                problem: "is missing",
+            })
     }
 
     fn name(&self, at: u32) -> &'a [u8] {
@@ -237,7 +267,7 @@ impl<'a> Types<'a> {
 
     /// Those of `names` that are values of some enumeration.
     pub(super) fn enumerators<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
-        let enumerations = self.types.iter().filter_map(|it| match it.kind {
+        let enumerations = self.all().filter_map(|it| match it.kind {
             // The name of a value, and 4 or 8 bytes of it.
             kind::ENUM => Some(it.members.chunks_exact(8)),
             kind::ENUM64 => Some(it.members.chunks_exact(12)),
@@ -253,7 +283,7 @@ impl<'a> Types<'a> {
 
     /// The value of an enumeration that is called `name`.
     fn enumerator(&self, name: &str) -> Option<u32> {
-        let enumerations = self.types.iter().filter(|it| it.kind == kind::ENUM);
+        let enumerations = self.all().filter(|it| it.kind == kind::ENUM);
         enumerations
             .flat_map(|it| it.members.chunks_exact(8))
             .find_map(|mut value| {
@@ -292,7 +322,7 @@ impl<'a> Types<'a> {
     /// The type behind typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Type<'a>> {
         for _ in 0..MAX_DEPTH {
-            let found = *self.types.get(id as usize)?;
+            let found = self.get(id)?;
             match found.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
                     id = found.refers_to

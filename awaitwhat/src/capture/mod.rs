@@ -8,34 +8,33 @@ mod features;
 mod iterator;
 mod kernel_types;
 mod memory;
+mod object;
 mod plain;
+mod program;
+mod system_calls;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap as Table};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use awaitwhat_common::layout::Layout;
 use awaitwhat_common::plan::{IN_CONTEXT, LoopId, ThreadPlan, layout_key, loop_key};
 use awaitwhat_walker::Walk;
-use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
-use aya::programs::perf_event::{
-    PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
-};
-use aya::programs::{Iter, PerfEvent};
-use aya::{Btf, Ebpf, EbpfLoader, Endianness};
+use aya::maps::{Array, HashMap, MapData, RingBuf};
 
 pub use error::CaptureError;
 pub use features::{Feature, features};
 use iterator::TaskIterator;
+use kernel_types::Types;
 pub use memory::LiveMemory;
 use memory::PageReader;
+use object::Object;
 use plain::Plain;
+use program::Kind;
+use system_calls::cpu_clock_event;
 pub use waiting::report_waits;
-
-/// The compiled programs: `cargo xtask build-ebpf` makes them, and `--check` proves it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/awaitwhat.bpf.o");
 
 /// A thread that is walked.
 struct Thread {
@@ -48,7 +47,11 @@ struct Thread {
 
 /// The loaded programs.
 pub struct Capture {
-    ebpf: Ebpf,
+    /// Holds the maps that only programs use, too: the sampler, which is loaded when it is first needed, refers to them.
+    object: Object,
+    walker: OwnedFd,
+    mappings: OwnedFd,
+    sampler: Option<OwnedFd>,
     layouts: HashMap<MapData, u64, Plain<Layout>>,
     plans: HashMap<MapData, u64, Plain<ThreadPlan>>,
     walks: HashMap<MapData, u64, Plain<Walk>>,
@@ -58,7 +61,8 @@ pub struct Capture {
     records: RingBuf<MapData>,
     pages: Rc<PageReader>,
     threads: Table<u32, Thread>,
-    samplers: Table<u32, PerfEventLinkId>,
+    /// Their perf events, by thread: they sample until they are closed.
+    samplers: Table<u32, OwnedFd>,
 }
 
 impl Capture {
@@ -68,33 +72,38 @@ impl Capture {
     /// # Errors
     /// When a privilege or a feature of the kernel is missing.
     pub fn load(ring_bytes: u32, loops: u32) -> Result<Self, CaptureError> {
-        // aya's loader reads the kernel's types for relocations, of which the object has none: they are given back before the next
-        // step needs them, as they are the most memory that is ever used.
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .map_max_entries("RECORDS", ring_bytes)
-            .map_max_entries("PLANS", loops)
-            .map_max_entries("WALKS", 2 * loops)
-            .load(OBJECT)
-            .map_err(|error| CaptureError::load("maps", &error))?;
-        let offsets = load_iterators(&mut ebpf)?;
-
-        // This map stays with `ebpf`: the sampler, which is loaded later, refers to it.
-        let kernel = ebpf.map_mut("KERNEL").ok_or(CaptureError::Object("KERNEL"))?;
-        let mut kernel: Array<&mut MapData, Plain<KernelOffsets>> =
-            kernel.try_into().map_err(|_| CaptureError::Object("KERNEL"))?;
-        kernel.set(0, Plain(offsets), 0).map_err(CaptureError::map)?;
-        let request = take(&mut ebpf, "REQUEST")?;
-        let pages = Rc::new(PageReader::new(request, program_fd(&mut ebpf, "read_memory")?));
+        let types = kernel_types::read()?;
+        let types = Types::parse(&types)?;
+        let mut object = Object::new(&[
+            ("RECORDS", ring_bytes),
+            ("PLANS", loops),
+            ("WALKS", 2 * loops),
+        ])?;
+        let mut kernel: Array<&mut MapData, Plain<KernelOffsets>> = object.map_mut("KERNEL")?;
+        kernel
+            .set(0, Plain(kernel_types::offsets(&types)?), 0)
+            .map_err(CaptureError::map)?;
+        let iterator = |over: &'static str, is_sleepable| {
+            let function = types.function(over)?;
+            Ok::<_, CaptureError>(Kind::Iterator {
+                function,
+                is_sleepable,
+            })
+        };
+        let over_tasks = iterator("bpf_iter_task", true)?;
+        let reader = object.load("read_memory", over_tasks)?;
         Ok(Self {
-            layouts: take(&mut ebpf, "LAYOUTS")?,
-            plans: take(&mut ebpf, "PLANS")?,
-            walks: take(&mut ebpf, "WALKS")?,
-            slot: take(&mut ebpf, "SLOT")?,
+            pages: Rc::new(PageReader::new(object.take_map("REQUEST")?, reader)),
+            mappings: object.load("list_mappings", iterator("bpf_iter_task_vma", false)?)?,
+            walker: object.load("walk_thread", over_tasks)?,
+            sampler: None,
+            layouts: object.take_map("LAYOUTS")?,
+            plans: object.take_map("PLANS")?,
+            walks: object.take_map("WALKS")?,
+            slot: object.take_map("SLOT")?,
             walked_slot: 0,
-            records: take(&mut ebpf, "RECORDS")?,
-            ebpf,
-            pages,
+            records: object.take_map("RECORDS")?,
+            object,
             threads: Table::new(),
             samplers: Table::new(),
         })
@@ -104,9 +113,8 @@ impl Capture {
     ///
     /// # Errors
     /// When there is no such process.
-    pub fn memory(&mut self, pid: u32) -> Result<LiveMemory, CaptureError> {
-        let mappings = program_fd(&mut self.ebpf, "list_mappings")?;
-        LiveMemory::new(Rc::clone(&self.pages), &mappings, pid)
+    pub fn memory(&self, pid: u32) -> Result<LiveMemory, CaptureError> {
+        LiveMemory::new(Rc::clone(&self.pages), &self.mappings, pid)
     }
 
     /// Says how process `pid` is laid out: `number` is what plans refer to this layout by.
@@ -136,8 +144,7 @@ impl Capture {
                 thread.kernel_id
             }
             None => {
-                let walker = program_fd(&mut self.ebpf, "walk_thread")?;
-                let thread = Thread::introduce(&walker, plan)?;
+                let thread = Thread::introduce(&self.walker, plan)?;
                 self.threads.entry(plan.tid).insert_entry(thread).get().kernel_id
             }
         };
@@ -189,22 +196,15 @@ impl Capture {
     /// When the thread has ended, or the kernel refuses perf events.
     pub fn start_sampling(&mut self, tid: u32, period: u64) -> Result<(), CaptureError> {
         self.stop_sampling(tid);
-        let sampler: &mut PerfEvent = program(&mut self.ebpf, "sample_thread")?;
-        // Verifying it takes a good part of a command's time, and a snapshot of a program that rests does without it.
-        if sampler.fd().is_err() {
-            sampler
-                .load()
-                .map_err(|error| CaptureError::load("sample_thread", &error))?;
-        }
-        let link = sampler
-            .attach(
-                PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                PerfEventScope::OneProcess { pid: tid, cpu: None },
-                SamplePolicy::Period(period),
-                false,
-            )
-            .map_err(CaptureError::attach)?;
-        self.samplers.insert(tid, link);
+        let sampler = match self.sampler.take() {
+            Some(sampler) => sampler,
+            // Verifying it takes a good part of a command's time, and a snapshot of a program that rests does without it.
+            None => self.object.load("sample_thread", Kind::PerfEvent)?,
+        };
+        let sampler = self.sampler.insert(sampler);
+        let event = cpu_clock_event(tid, period, sampler.as_fd())
+            .map_err(|error| CaptureError::attach("perf_event_open", error))?;
+        self.samplers.insert(tid, event);
         Ok(())
     }
 
@@ -215,12 +215,7 @@ impl Capture {
 
     /// Stops what [`Capture::start_sampling`] began.
     pub fn stop_sampling(&mut self, tid: u32) {
-        if let Some(link) = self.samplers.remove(&tid)
-            && let Ok(sampler) = program::<PerfEvent>(&mut self.ebpf, "sample_thread")
-        {
-            // An error only means that the link is gone already.
-            let _ = sampler.detach(link);
-        }
+        self.samplers.remove(&tid);
     }
 
     /// Walks one slice of a loop whose thread rests; its records wait in the ring buffer then.
@@ -265,52 +260,4 @@ fn visit(iterator: &TaskIterator) -> Result<u32, CaptureError> {
         return Err(CaptureError::Gone);
     }
     Ok(u32::from_ne_bytes(answer))
-}
-
-/// Loads the iterators, and returns the offsets inside the kernel's structures: both are found in the kernel's types.
-fn load_iterators(ebpf: &mut Ebpf) -> Result<KernelOffsets, CaptureError> {
-    // Read once: sysfs hands out a page at a time.
-    let types = kernel_types::read()?;
-    let offsets = kernel_types::offsets(&types)?;
-    let btf =
-        Btf::parse(&types, Endianness::default()).map_err(|error| CaptureError::Btf(error.to_string()))?;
-    drop(types);
-    for (name, kind) in [
-        ("walk_thread", "task"),
-        ("read_memory", "task"),
-        ("list_mappings", "task_vma"),
-    ] {
-        let program: &mut Iter = program(ebpf, name)?;
-        program
-            .load(kind, &btf)
-            .map_err(|error| CaptureError::load(name, &error))?;
-    }
-    Ok(offsets)
-}
-
-/// The program with this name.
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
-{
-    let program = ebpf.program_mut(name).ok_or(CaptureError::Object(name))?;
-    program.try_into().map_err(|_| CaptureError::Object(name))
-}
-
-fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, CaptureError> {
-    use std::os::fd::AsFd as _;
-    let program: &mut Iter = program(ebpf, name)?;
-    let fd = program.fd().map_err(|error| CaptureError::load(name, &error))?;
-    fd.as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| CaptureError::from_io("duplicating a file descriptor", error))
-}
-
-/// Takes the map with this name out of the object.
-fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, CaptureError> {
-    let map = ebpf.take_map(name).ok_or(CaptureError::Object(name))?;
-    M::try_from(map).map_err(|error| CaptureError::take(name, &error))
 }
