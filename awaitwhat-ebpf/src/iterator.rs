@@ -2,15 +2,16 @@
 
 use awaitwhat_common::kernel::PAGE_BYTES;
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
-use awaitwhat_common::plan::loop_key;
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::plan::{ThreadPlan, loop_key};
 use awaitwhat_common::status::SliceStatus;
-use awaitwhat_walker::{Host, Record};
+use awaitwhat_walker::{Host, Record, Walk};
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 
 use crate::kernel::{Activity, TaskContext, address_space, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, FAILURE, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
 use crate::reads::{BUSY, Reader};
-use crate::slice::{deadline, now, run, send_record, send_slice};
+use crate::slice::{deadline, now, rare_step, run, send_record, send_slice};
 
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
 const AVAILABLE_DATA: u64 = 0;
@@ -153,25 +154,17 @@ fn word_in_page(address: u64) -> usize {
 
 impl Host for AtRest {
     #[inline(always)]
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
-        let Some(page) = self.page(address) else {
-            return false;
-        };
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
+        let page = self.page(address)?;
+        // The index is masked to the page.
         let first = word_in_page(address);
         // SAFETY: the words of a page go on for the length of a window behind its last word.
         unsafe {
             let source = page.words.as_ptr().add(first);
-            core::ptr::copy_nonoverlapping(source, window.as_mut_ptr(), WINDOW_BYTES as usize / 8);
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn read_word(&mut self, address: u64) -> u64 {
-        match self.page(address) {
-            // SAFETY: the index is masked to the page.
-            Some(page) => unsafe { *page.words.as_ptr().add(word_in_page(address)) },
-            None => 0,
+            if let Some(window) = window {
+                core::ptr::copy_nonoverlapping(source, window.as_mut_ptr(), WINDOW_BYTES as usize / 8);
+            }
+            Some(*source)
         }
     }
 
@@ -203,6 +196,11 @@ impl Host for AtRest {
             )
         };
         (now() >= self.deadline) | (used > size / 4 * 3)
+    }
+
+    #[inline(always)]
+    fn rare_step(walk: &mut Walk, layout: &Layout, plan: &ThreadPlan) {
+        rare_step(walk, layout, plan);
     }
 
     #[inline(always)]

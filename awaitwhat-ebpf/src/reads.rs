@@ -22,7 +22,7 @@ const NOWHERE: u64 = 0xffff_8000_0000_0000;
 
 /// Bits of an index that one node of an `xarray` decides (`XA_CHUNK_SHIFT`), and nodes from its root to an entry at most.
 const NODE_BITS: u64 = 6;
-const MAX_NODES: usize = 8;
+const MAX_NODES: usize = 6;
 
 /// Whose page is read. Two words, as it lies on a stack that is short.
 pub struct Reader {
@@ -201,7 +201,8 @@ fn entry_of(offsets: &KernelOffsets, mapping: u64, index: u64) -> u64 {
             entry = slot(offsets, node, entry >> 2);
         }
     }
-    entry
+    // A file of more than 2^48 bytes: what is not looked up is not there.
+    if is_node(entry) { 0 } else { entry }
 }
 
 #[inline(always)]

@@ -2,8 +2,9 @@
 
 use awaitwhat_common::kernel::PAGE_BYTES;
 use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
-use awaitwhat_common::plan::{IN_CONTEXT, loop_key};
-use awaitwhat_walker::{Host, Record};
+use awaitwhat_common::layout::Layout;
+use awaitwhat_common::plan::{IN_CONTEXT, ThreadPlan, loop_key};
+use awaitwhat_walker::{Host, Record, Walk};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32, bpf_probe_read_user};
 use aya_ebpf::macros::perf_event;
@@ -11,7 +12,7 @@ use aya_ebpf::programs::PerfEventContext;
 
 use crate::kernel::{Activity, address_space, offsets};
 use crate::maps::{LAYOUTS, PLANS, WALKS};
-use crate::slice::{deadline, now, run, send_record};
+use crate::slice::{deadline, now, rare_step, run, send_record};
 
 /// Walks an event loop of the current thread, if there is one to walk.
 #[perf_event]
@@ -72,27 +73,28 @@ struct InContext {
 
 impl Host for InContext {
     #[inline(always)]
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
+        let Some(window) = window else {
+            let mut word = 0u64;
+            // SAFETY: the word is as long as the read; the helper checks the address.
+            let status = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
+            return if status == 0 { Some(word) } else { None };
+        };
         let destination = window.as_mut_ptr().cast();
         // SAFETY: the window is as long as the read; the helper checks the address.
         let status = unsafe { bpf_probe_read_user(destination, WINDOW_BYTES as u32, address as *const _) };
         if status == 0 {
-            return true;
+            return Some(window[0]);
         }
         // The object may lie at the end of the last page.
         let page = PAGE_BYTES as u64;
         let length = (page - (address & (page - 1))) & (WINDOW_BYTES - 1);
         *window = [0; WINDOW_WORDS];
         // SAFETY: as above, with a shorter read.
-        length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0
-    }
-
-    #[inline(always)]
-    fn read_word(&mut self, address: u64) -> u64 {
-        let mut word = 0u64;
-        // SAFETY: the word is as long as the read; the helper checks the address.
-        let status = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
-        if status == 0 { word } else { 0 }
+        if length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0 {
+            return Some(window[0]);
+        }
+        None
     }
 
     #[inline(always)]
@@ -103,6 +105,11 @@ impl Host for InContext {
     #[inline(always)]
     fn is_over_budget(&mut self) -> bool {
         now() >= self.deadline
+    }
+
+    #[inline(always)]
+    fn rare_step(walk: &mut Walk, layout: &Layout, plan: &ThreadPlan) {
+        rare_step(walk, layout, plan);
     }
 
     #[inline(always)]

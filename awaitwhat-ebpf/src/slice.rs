@@ -106,3 +106,16 @@ pub fn send_slice(walk: &mut Walk, status: SliceStatus, duration: u64) {
         walk.count_lost(1);
     }
 }
+
+/// A step in a phase that is rare, as a function of its own with what the verifier can check by types: it looks at it once, and not for each path
+/// that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rare_step(walk: *mut Walk, layout: *const Layout, plan: *const ThreadPlan) -> u64 {
+    // SAFETY: `call_rare_step` passes pointers to map values, and nobody else uses the walk meanwhile.
+    let (walk, layout, plan) = unsafe { (walk.as_mut(), layout.as_ref(), plan.as_ref()) };
+    if let (Some(walk), Some(layout), Some(plan)) = (walk, layout, plan) {
+        walk.rare_step(layout, plan);
+    }
+    0
+}

@@ -218,11 +218,7 @@ impl Walk {
         self.phase = phase::NEXT_CALLBACK;
         let window = self.window();
         let type_address = window.word(u64::from(layout.object_type));
-        let mut is_future = false;
-        for at in 0..MAX_FUTURE_TYPES {
-            is_future |= type_address != 0 && layout.links.futures[at] == type_address;
-        }
-        if is_future && self.is_loaded() {
+        if is_future(layout, type_address) && self.is_loaded() {
             let first = window.word(u64::from(layout.links.callback0));
             let others = window.word(u64::from(layout.links.callbacks));
             self.callback0 = first;
@@ -270,10 +266,11 @@ impl Walk {
     pub(crate) fn send_links(&mut self) -> Flow {
         for _ in 0..LINK_STEP_WORDS {
             let at = self.record.links();
-            if at < self.link_count {
-                let link = self.links[at as usize & (MAX_LINKS - 1)];
-                self.record.push_link(link);
+            if at >= self.link_count {
+                break;
             }
+            let link = self.links[at as usize & (MAX_LINKS - 1)];
+            self.record.push_link(link);
         }
         if self.record.links() >= self.link_count {
             self.record.cut_links(self.links_cut);
@@ -281,4 +278,18 @@ impl Walk {
         }
         Flow::Continue
     }
+}
+
+/// Whether this is the type of futures that are not written in Python. It leaves at the first one, as the verifier follows each way through.
+#[inline(always)]
+fn is_future(layout: &Layout, type_address: u64) -> bool {
+    if type_address == 0 {
+        return false;
+    }
+    for at in 0..MAX_FUTURE_TYPES {
+        if layout.links.futures[at] == type_address {
+            return true;
+        }
+    }
+    false
 }

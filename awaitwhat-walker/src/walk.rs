@@ -441,19 +441,7 @@ impl Walk {
     /// That there is only one place that reads keeps the program small that the kernel has to verify at every start.
     #[inline(always)]
     pub fn step<H: Host>(&mut self, layout: &Layout, plan: &ThreadPlan, host: &mut H) -> Flow {
-        if self.wanted != 0 {
-            let window = &mut self.windows[self.wanted_window as usize & 1];
-            self.is_loaded = u32::from(window.load(host, self.wanted));
-            self.wanted = 0;
-        } else if self.wanted_word != 0 {
-            let address = self.wanted_word;
-            self.word = if is_object_address(address) {
-                host.read_word(address)
-            } else {
-                0
-            };
-            self.wanted_word = 0;
-        }
+        self.read(host);
         self.steps = self.steps.wrapping_add(1);
         if self.steps.is_multiple_of(STEPS_PER_CHECK) && host.is_over_budget() {
             self.is_over_budget = 1;
@@ -461,7 +449,6 @@ impl Walk {
         match self.phase {
             phase::ROOT => self.begin_root(layout, plan, host),
             phase::RESUME_LIST => self.resume_list(host),
-            phase::RESUME_BEHIND => self.resume_behind(),
             phase::RESUME_SET => self.resume_set(layout, host),
             phase::NODE => self.visit_node(layout, plan),
             phase::SLOT => self.visit_slot(plan),
@@ -469,14 +456,68 @@ impl Walk {
             phase::WEAK_REFERENCE => self.follow_weak_reference(layout, host),
             phase::TASK => self.begin_task(layout, plan, host),
             phase::CHAIN => self.visit_object(layout, plan),
-            phase::OPCODE => self.check_opcode(layout),
             phase::STACK => self.find_awaited(layout),
             phase::AWAITED => self.take_awaited(layout),
             phase::TERMINAL => self.visit_terminal(layout),
+            phase::FINISH => self.finish_record(host),
+            phase::OPCODE => self.check_opcode(layout),
+            phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
+            phase::CODE => self.find_instruction(layout),
+            phase::NAME => self.visit_name(layout, plan),
+            phase::NAME_WORDS => self.take_name_words(layout, plan),
+            phase::LINKS => self.begin_links(),
+            phase::NEXT_CALLBACK => self.choose_callback(layout),
+            phase::CALLBACK => self.visit_callback(layout),
+            phase::CELLS => self.visit_cells(layout),
+            phase::CELL => self.take_cell(layout),
+            phase::LINK => self.visit_link(layout),
+            phase::LINK_WORDS => self.send_links(),
+            phase::ATTRIBUTES => self.take_attributes(layout, plan, host),
+            phase::ASIDE => self.begin_aside(layout, plan),
+            phase::NEXT_ROOT => self.choose_root(plan, host),
+            _ => {
+                H::rare_step(self, layout, plan);
+                Flow::Continue
+            }
+        }
+    }
+
+    /// Reads what the last step wanted: a window, or a word. From one place, as the verifier follows whatever reads from each place that it is
+    /// called from.
+    #[inline(always)]
+    fn read<H: Host>(&mut self, host: &mut H) {
+        let is_window = self.wanted != 0;
+        let address = if is_window { self.wanted } else { self.wanted_word };
+        if address == 0 {
+            return;
+        }
+        let window = if is_window {
+            Some(self.windows[self.wanted_window as usize & 1].move_to(address))
+        } else {
+            None
+        };
+        let word = if is_object_address(address) {
+            host.read(address, window)
+        } else {
+            None
+        };
+        if is_window {
+            self.is_loaded = u32::from(word.is_some());
+            self.wanted = 0;
+        } else {
+            self.word = word.unwrap_or(0);
+            self.wanted_word = 0;
+        }
+    }
+
+    /// Does what is left of a step in a phase that needs no host, and that is none of those that each task goes through.
+    #[inline(always)]
+    pub fn rare_step(&mut self, layout: &Layout, plan: &ThreadPlan) {
+        let _: Flow = match self.phase {
+            phase::RESUME_BEHIND => self.resume_behind(),
             phase::CFRAME => self.follow_cframe(layout),
             phase::CURRENT_FRAME => self.take_current_frame(layout),
             phase::FRAME => self.visit_frame(layout, plan),
-            phase::FINISH => self.finish_record(host),
             phase::INSTANCE => self.begin_instance(layout),
             phase::VALUES_POINTER => self.follow_values_pointer(layout),
             phase::DICT_POINTER => self.follow_dict_pointer(),
@@ -486,30 +527,17 @@ impl Walk {
             phase::KEYS => self.find_entries(layout),
             phase::ENTRY => self.visit_entry(layout),
             phase::ENTRY_VALUE => self.take_entry_value(),
-            phase::ATTRIBUTES => self.take_attributes(layout, plan, host),
-            phase::HEAP_FRAME => self.visit_heap_frame(layout, plan),
-            phase::CODE => self.find_instruction(layout),
             phase::FRAME_SLOT => self.visit_frame_slot(layout),
             phase::FRAME_SLOTS => self.take_frame_slots(layout),
             phase::SLOT_OBJECT => self.visit_slot_object(layout),
             phase::SLOT_FRAME => self.visit_slot_frame(layout),
-            phase::ASIDE => self.begin_aside(layout, plan),
             phase::FUT_WAITER => self.visit_fut_waiter(layout, plan),
-            phase::NAME => self.visit_name(layout, plan),
-            phase::NAME_WORDS => self.take_name_words(layout, plan),
             phase::FIRST_VARIABLE => self.take_first_variable(plan),
-            phase::LINKS => self.begin_links(),
-            phase::NEXT_CALLBACK => self.choose_callback(layout),
             phase::CALLBACKS => self.visit_callbacks(layout),
             phase::CALLBACK_PAIR => self.follow_pair(layout),
             phase::CALLBACK_OF_PAIR => self.follow_callback(),
-            phase::CALLBACK => self.visit_callback(layout),
-            phase::CELLS => self.visit_cells(layout),
-            phase::CELL => self.take_cell(layout),
-            phase::LINK => self.visit_link(layout),
-            phase::LINK_WORDS => self.send_links(),
-            _ => self.choose_root(plan, host),
-        }
+            _ => Flow::Continue,
+        };
     }
 
     /// Whether the slice's budget is used up.

@@ -2,8 +2,6 @@
 
 use awaitwhat_common::limits::{USER_ADDRESSES, WINDOW_BYTES, WINDOW_WORDS};
 
-use crate::host::Host;
-
 /// The memory from an object's address on, as far as the walker looks.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -18,11 +16,11 @@ impl Window {
         words: [0; WINDOW_WORDS],
     };
 
-    /// Moves the window to `address`. False if that is no address of an object, or cannot be read.
+    /// Moves the window to `address`, from where on its words are to be filled.
     #[inline(always)]
-    pub(crate) fn load<H: Host>(&mut self, host: &mut H, address: u64) -> bool {
+    pub(crate) fn move_to(&mut self, address: u64) -> &mut [u64; WINDOW_WORDS] {
         self.base = address;
-        is_object_address(address) && host.read_window(address, &mut self.words)
+        &mut self.words
     }
 
     /// Whether the window is at `address`, with what was read there.

@@ -163,15 +163,14 @@ impl Process {
 }
 
 impl Host for Process {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
+        let Some(window) = window else {
+            return self.words.get(&address).copied();
+        };
         for (word, at) in window.iter_mut().zip((address..).step_by(8)) {
             *word = self.words.get(&at).copied().unwrap_or(0);
         }
-        true
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.words.get(&address).copied().unwrap_or(0)
+        Some(window[0])
     }
 
     fn is_undisturbed(&mut self) -> bool {

@@ -121,25 +121,18 @@ impl<'run> Hostile<'run> {
 }
 
 impl Host for Hostile<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
         self.count();
-        let Some(rest) = self.from(address) else {
-            return false;
+        let rest = self.from(address)?;
+        let Some(window) = window else {
+            return rest.first().copied();
         };
         window.fill(0);
         window
             .iter_mut()
             .zip(rest)
             .for_each(|(word, value)| *word = *value);
-        true
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.count();
-        self.from(address)
-            .and_then(|words| words.first())
-            .copied()
-            .unwrap_or_default()
+        Some(window[0])
     }
 
     fn is_undisturbed(&mut self) -> bool {

@@ -272,12 +272,17 @@ mod tests {
 
     #[test]
     fn a_verifiers_rejection_is_no_want_of_permission() {
-        let words = (0..100).map(|line| format!("{line}: a word\n")).collect::<String>();
+        let words = (0..100)
+            .map(|line| format!("{line}: a word\n"))
+            .collect::<String>();
         let error = CaptureError::load("walk_thread", &os(libc::EACCES), &words);
         assert!(matches!(error, CaptureError::Load { .. }), "{error}");
         // The reason is at the end of what the verifier says.
         let text = error.to_string();
-        assert!(text.contains("Permission denied") && text.ends_with("99: a word"), "{text}");
+        assert!(
+            text.contains("Permission denied") && text.ends_with("99: a word"),
+            "{text}"
+        );
         assert!(!text.contains("87: a word"), "{text}");
         let error = CaptureError::attach("perf_event_open", os(libc::EACCES));
         assert!(matches!(error, CaptureError::Permission { .. }), "{error}");

@@ -4,16 +4,21 @@
 //! them is, and looks at the few that matter. Format: `Documentation/bpf/btf.rst`.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Deref;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use bytes::Buf as _;
 use foldhash::fast::RandomState;
 
 use super::error::CaptureError;
+use super::system_calls::FileMapping;
 
 const BTF_FILE: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
+/// What functions are called by that iterator programs are called for (`DEFINE_BPF_ITER_FUNC` of `include/linux/bpf.h`).
+const ITERATOR: &str = "bpf_iter_";
 /// Modifiers and nested unnamed structures that a look-up goes through at most.
 const MAX_DEPTH: usize = 16;
 
@@ -67,20 +72,49 @@ pub(super) struct Types<'a> {
     places: Vec<u32>,
     strings: &'a [u8],
     structures: HashMap<&'a [u8], u32, RandomState>,
+    /// The functions that iterator programs are called for: of all functions, of which there are many, these alone are looked for.
+    iterators: Vec<u32>,
 }
 
-/// Reads the running kernel's type information.
+/// The running kernel's type information: mapped where the kernel can do that (from 6.16 on), else read, a page at a time.
+pub(super) enum Blob {
+    Mapped(FileMapping),
+    Read(Vec<u8>),
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(mapping) => mapping.bytes(),
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// The running kernel's type information.
 ///
 /// # Errors
 /// When the kernel has none.
-pub(super) fn read() -> Result<Vec<u8>, CaptureError> {
-    fs::read(BTF_FILE).map_err(|error| {
+pub(super) fn read() -> Result<Blob, CaptureError> {
+    open().map_err(|error| {
         let limit = error
             .raw_os_error()
             .filter(|&errno| errno != libc::EPERM)
             .and_then(|errno| CaptureError::of_errno("the kernel's type information", errno));
         limit.unwrap_or_else(|| CaptureError::Btf(format!("{BTF_FILE}: {error}")))
     })
+}
+
+fn open() -> io::Result<Blob> {
+    let mut file = File::open(BTF_FILE)?;
+    if let Ok(mapping) = FileMapping::new(&file) {
+        return Ok(Blob::Mapped(mapping));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Blob::Read(bytes))
 }
 
 /// Finds the offsets that the programs need.
@@ -179,13 +213,20 @@ impl<'a> Types<'a> {
             places: vec![u32::MAX],
             strings,
             structures: HashMap::default(),
+            iterators: Vec::new(),
         };
         let mut rest = types;
         while !rest.is_empty() {
             let (found, behind) = parse_type(rest)?;
-            if matches!(found.kind, kind::STRUCT | kind::UNION) {
-                let id = this.places.len() as u32;
-                this.structures.entry(this.name(found.name)).or_insert(id);
+            let id = this.places.len() as u32;
+            match found.kind {
+                kind::STRUCT | kind::UNION => {
+                    this.structures.entry(this.name(found.name)).or_insert(id);
+                }
+                kind::FUNC if this.text(found.name).starts_with(ITERATOR.as_bytes()) => {
+                    this.iterators.push(id);
+                }
+                _ => {}
             }
             this.places.push((types.len() - rest.len()) as u32);
             rest = behind;
@@ -204,25 +245,30 @@ impl<'a> Types<'a> {
         places.filter_map(|place| Some(parse_type(self.types.get(*place as usize..)?)?.0))
     }
 
-    /// The number of a function.
+    /// The number of the function that iterator programs over `objects` are called for.
     ///
     /// # Errors
-    /// When the kernel has none of this name.
-    pub(super) fn function(&self, name: &'static str) -> Result<u32, CaptureError> {
-        let is_it = |it: &Type<'_>| it.kind == kind::FUNC && self.name(it.name) == name.as_bytes();
-        // `void` is left out.
-        let place = self.all().position(|it| is_it(&it)).map(|place| place + 1);
-        place
-            .and_then(|place| u32::try_from(place).ok())
-            .ok_or(CaptureError::KernelType {
-                name,
-                problem: "is missing",
-            })
+    /// When the kernel has none.
+    pub(super) fn iterator(&self, objects: &'static str) -> Result<u32, CaptureError> {
+        let is_it = |id: &u32| {
+            let name = self.get(*id).map(|found| self.name(found.name));
+            name.and_then(|name| name.strip_prefix(ITERATOR.as_bytes())) == Some(objects.as_bytes())
+        };
+        let found = self.iterators.iter().copied().find(is_it);
+        found.ok_or(CaptureError::KernelType {
+            name: objects,
+            problem: "has no iterator",
+        })
+    }
+
+    /// The strings from the one at `at` on.
+    fn text(&self, at: u32) -> &'a [u8] {
+        self.strings.get(at as usize..).unwrap_or_default()
     }
 
     fn name(&self, at: u32) -> &'a [u8] {
-        let from = self.strings.get(at as usize..).unwrap_or_default();
-        from.split(|&byte| byte == 0).next().unwrap_or_default()
+        let mut names = self.text(at).split(|&byte| byte == 0);
+        names.next().unwrap_or_default()
     }
 
     /// Byte offset and size of the field that `path` leads to, from the beginning of `structure`.
@@ -375,8 +421,8 @@ mod tests {
     /// A BTF blob with an enumeration and one structure `task_struct` of two fields: `on_cpu`, of a typedef of an integer of `on_cpu_size` bytes, and
     /// behind it the pointer `stack`, in an unnamed union.
     fn blob(on_cpu_size: u32) -> Vec<u8> {
-        let strings = b"\0u8\0task_struct\0on_cpu\0stack\0";
-        let (task_struct, on_cpu, stack) = (4, 16, 23);
+        let strings = b"\0u8\0task_struct\0on_cpu\0stack\0bpf_iter_task\0";
+        let (task_struct, on_cpu, stack, iterator) = (4, 16, 23, 29);
         let mut types = Vec::new();
         let mut put = |words: &[u32]| words.iter().for_each(|&word| types.put_u32_le(word));
         put(&[1, kind::INT << 24, on_cpu_size, 0]);
@@ -385,6 +431,7 @@ mod tests {
         put(&[0, (kind::UNION << 24) | 1, 8, stack, 3, 0]);
         put(&[task_struct, (kind::STRUCT << 24) | 2, 16, on_cpu, 2, 0, 0, 4, 64]);
         put(&[0, (kind::ENUM << 24) | 2, 4, stack, 0, on_cpu, 1]);
+        put(&[iterator, kind::FUNC << 24, 0]);
         let mut blob = Vec::new();
         blob.put_u16_le(super::MAGIC);
         blob.put_u16_le(1);
@@ -409,6 +456,17 @@ mod tests {
     }
 
     #[test]
+    fn iterators_have_numbers() {
+        let blob = blob(4);
+        let types = Types::parse(&blob).unwrap();
+        assert_eq!(types.iterator("task").unwrap(), 7);
+        for objects in ["task_vma", "tas", "on_cpu"] {
+            let error = types.iterator(objects).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{objects}` has no iterator")), "{error}");
+        }
+    }
+
+    #[test]
     fn what_the_kernel_declares() {
         let blob = blob(4);
         let types = Types::parse(&blob).unwrap();
@@ -421,7 +479,7 @@ mod tests {
     fn a_blob_that_is_cut_short_is_no_type_information() {
         let blob = blob(4);
         for length in 0..blob.len() {
-            assert!(Types::parse(&blob[..length]).is_none(), "{length}");
+            assert!(Types::parse(&blob[..length]).is_err(), "{length}");
         }
     }
 
@@ -440,6 +498,8 @@ mod tests {
                 ("has field", 0),
                 ("has field", 1),
                 ("offsets", 0),
+                ("iterator", 0),
+                ("iterator", 1),
                 ("values", 0),
                 ("values", 1),
             ],
@@ -459,10 +519,11 @@ mod tests {
             if choices.once_in(16) {
                 blob.truncate(choices.below(blob.len()));
             }
-            reached.note_result("offsets", &super::offsets(&blob));
             let types = Types::parse(&blob);
-            reached.note_option("parsed", &types);
-            let Some(types) = types else { return };
+            reached.note_result("parsed", &types);
+            let Ok(types) = types else { return };
+            reached.note_result("offsets", &super::offsets(&types));
+            reached.note_result("iterator", &types.iterator("task"));
             for field in ["on_cpu", "stack", "gone"] {
                 reached.note_option(
                     "field",

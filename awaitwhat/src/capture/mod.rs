@@ -17,6 +17,7 @@ mod waiting;
 use std::collections::{BTreeSet, HashMap as Table};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use awaitwhat_common::kernel::KernelOffsets;
 use awaitwhat_common::layout::Layout;
@@ -30,7 +31,7 @@ use iterator::TaskIterator;
 use kernel_types::Types;
 pub use memory::LiveMemory;
 use memory::PageReader;
-use object::Object;
+use object::{Loading, Object};
 use plain::Plain;
 use program::Kind;
 use system_calls::cpu_clock_event;
@@ -48,8 +49,8 @@ struct Thread {
 /// The loaded programs.
 pub struct Capture {
     /// Holds the maps that only programs use, too: the sampler, which is loaded when it is first needed, refers to them.
-    object: Object,
-    walker: OwnedFd,
+    object: Arc<Object>,
+    walker: Loading,
     mappings: OwnedFd,
     sampler: Option<OwnedFd>,
     layouts: HashMap<MapData, u64, Plain<Layout>>,
@@ -74,39 +75,52 @@ impl Capture {
     pub fn load(ring_bytes: u32, loops: u32) -> Result<Self, CaptureError> {
         let types = kernel_types::read()?;
         let types = Types::parse(&types)?;
-        let mut object = Object::new(&[
-            ("RECORDS", ring_bytes),
-            ("PLANS", loops),
-            ("WALKS", 2 * loops),
-        ])?;
+        let mut object = Object::new(&[("RECORDS", ring_bytes), ("PLANS", loops), ("WALKS", 2 * loops)])?;
         let mut kernel: Array<&mut MapData, Plain<KernelOffsets>> = object.map_mut("KERNEL")?;
         kernel
             .set(0, Plain(kernel_types::offsets(&types)?), 0)
             .map_err(CaptureError::map)?;
-        let iterator = |over: &'static str, is_sleepable| {
-            let function = types.function(over)?;
+        let iterator = |objects, is_sleepable| {
+            let function = types.iterator(objects)?;
             Ok::<_, CaptureError>(Kind::Iterator {
                 function,
                 is_sleepable,
             })
         };
-        let over_tasks = iterator("bpf_iter_task", true)?;
-        let reader = object.load("read_memory", over_tasks)?;
+        let over_tasks = iterator("task", true)?;
+        let over_mappings = iterator("task_vma", false)?;
+        let request = object.take_map("REQUEST")?;
+        let layouts = object.take_map("LAYOUTS")?;
+        let plans = object.take_map("PLANS")?;
+        let walks = object.take_map("WALKS")?;
+        let slot = object.take_map("SLOT")?;
+        let records = object.take_map("RECORDS")?;
+        let object = Arc::new(object);
+        // The kernel verifies the largest program while the target is looked at.
+        let walker = Loading::begin(&object, "walk_thread", over_tasks);
         Ok(Self {
-            pages: Rc::new(PageReader::new(object.take_map("REQUEST")?, reader)),
-            mappings: object.load("list_mappings", iterator("bpf_iter_task_vma", false)?)?,
-            walker: object.load("walk_thread", over_tasks)?,
+            pages: Rc::new(PageReader::new(request, object.load("read_memory", over_tasks)?)),
+            mappings: object.load("list_mappings", over_mappings)?,
+            walker,
             sampler: None,
-            layouts: object.take_map("LAYOUTS")?,
-            plans: object.take_map("PLANS")?,
-            walks: object.take_map("WALKS")?,
-            slot: object.take_map("SLOT")?,
+            layouts,
+            plans,
+            walks,
+            slot,
             walked_slot: 0,
-            records: object.take_map("RECORDS")?,
+            records,
             object,
             threads: Table::new(),
             samplers: Table::new(),
         })
+    }
+
+    /// Waits until every program is loaded that a snapshot needs, which [`Capture::set_plan`] does otherwise.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn finish_loading(&mut self) -> Result<(), CaptureError> {
+        self.walker.program().map(|_| ())
     }
 
     /// The memory of process `pid`.
@@ -144,7 +158,7 @@ impl Capture {
                 thread.kernel_id
             }
             None => {
-                let thread = Thread::introduce(&self.walker, plan)?;
+                let thread = Thread::introduce(self.walker.program()?, plan)?;
                 self.threads.entry(plan.tid).insert_entry(thread).get().kernel_id
             }
         };

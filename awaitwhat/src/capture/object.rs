@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::Function;
@@ -55,7 +57,9 @@ impl Object {
         object
             .relocate_maps(places, &sections)
             .map_err(|error| malformed(&error))?;
-        object.relocate_calls(&sections).map_err(|error| malformed(&error))?;
+        object
+            .relocate_calls(&sections)
+            .map_err(|error| malformed(&error))?;
         let functions = &mut object.functions;
         let programs = object.programs.iter().filter_map(|(name, program)| {
             let function = functions.remove(&program.function_key())?;
@@ -102,6 +106,34 @@ impl Object {
             types: &self.types,
         };
         program::load(&code, kind)
+    }
+}
+
+/// A program that is loaded by a thread of its own, as the kernel takes its time to verify it.
+pub(super) enum Loading {
+    Begun(Option<JoinHandle<Result<OwnedFd, CaptureError>>>),
+    Done(OwnedFd),
+}
+
+impl Loading {
+    pub(super) fn begin(object: &Arc<Object>, name: &'static str, kind: Kind) -> Self {
+        let object = Arc::clone(object);
+        Self::Begun(Some(thread::spawn(move || object.load(name, kind))))
+    }
+
+    /// The program, once it is loaded.
+    ///
+    /// # Errors
+    /// When the kernel refuses; a second time it is not asked.
+    pub(super) fn program(&mut self) -> Result<&OwnedFd, CaptureError> {
+        if let Self::Begun(thread) = self {
+            let result = thread.take().map(JoinHandle::join);
+            *self = Self::Done(result.and_then(Result::ok).ok_or(CaptureError::Gone)??);
+        }
+        match self {
+            Self::Done(program) => Ok(program),
+            Self::Begun(_) => Err(CaptureError::Gone),
+        }
     }
 }
 

@@ -127,7 +127,12 @@ fn attempt(code: &Code<'_>, kind: Kind, log: &mut [u8]) -> io::Result<OwnedFd> {
         Kind::Iterator {
             function,
             is_sleepable,
-        } => (TRACING, TRACE_ITER, function, if is_sleepable { SLEEPABLE } else { 0 }),
+        } => (
+            TRACING,
+            TRACE_ITER,
+            function,
+            if is_sleepable { SLEEPABLE } else { 0 },
+        ),
     };
     let instructions = &code.function.instructions;
     let functions = code.function.func_info.func_info_bytes();

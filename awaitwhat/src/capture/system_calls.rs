@@ -2,8 +2,10 @@
 //!
 //! Structures and numbers: `include/uapi/linux/{bpf,perf_event}.h`.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr::NonNull;
 
 /// Commands of the `bpf` system call that return a descriptor (`enum bpf_cmd`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,4 +118,46 @@ fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
     let fd = i32::try_from(result).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A file of the kernel's own, whose bytes never change, in this process's memory.
+pub(super) struct FileMapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl FileMapping {
+    /// Maps the whole file.
+    pub(super) fn new(file: &File) -> io::Result<Self> {
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let (anywhere, from) = (std::ptr::null_mut(), 0);
+        // SAFETY: a new mapping replaces none.
+        let start = unsafe {
+            libc::mmap(
+                anywhere,
+                length,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                from,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, length })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is as long, lives as long as `self`, and nobody can write to it.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for FileMapping {
+    fn drop(&mut self) {
+        // SAFETY: it is mapped, and nothing borrows it any more. An error would leave it mapped, which harms nobody.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
 }

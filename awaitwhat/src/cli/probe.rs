@@ -39,7 +39,9 @@ impl From<Check> for Probed {
 
 /// Loads the programs, opens a perf event, and looks at process `pid` if there is one to look at; `missing` is what is known to be missing.
 pub(super) fn probe(pid: Option<u32>, missing: &[String]) -> Probed {
-    let mut capture = match Capture::load(RING_BYTES, THREADS) {
+    let loaded =
+        Capture::load(RING_BYTES, THREADS).and_then(|mut capture| capture.finish_loading().map(|()| capture));
+    let mut capture = match loaded {
         Ok(capture) => capture,
         Err(error) => {
             let mut checks = vec![cannot_load(&error, missing)];

@@ -33,7 +33,10 @@ struct Still<'a> {
 }
 
 impl Host for Still<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
+        let Some(window) = window else {
+            return self.memory.read_u64(Address(address)).ok();
+        };
         let mut bytes = [0; WINDOW_WORDS * 8];
         // As much as there is before the memory ends.
         let is_readable = (1..=WINDOW_WORDS).rev().any(|words| {
@@ -45,11 +48,7 @@ impl Host for Still<'_> {
         for (word, bytes) in window.iter_mut().zip(words) {
             *word = u64::from_le_bytes(*bytes);
         }
-        is_readable
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.memory.read_u64(Address(address)).unwrap_or(0)
+        is_readable.then_some(window[0])
     }
 
     fn is_undisturbed(&mut self) -> bool {

@@ -30,7 +30,10 @@ struct Walked<'a> {
 }
 
 impl Host for Walked<'_> {
-    fn read_window(&mut self, address: u64, window: &mut [u64; WINDOW_WORDS]) -> bool {
+    fn read(&mut self, address: u64, window: Option<&mut [u64; WINDOW_WORDS]>) -> Option<u64> {
+        let Some(window) = window else {
+            return self.memory.read_u64(Address(address)).ok();
+        };
         window.fill(0);
         let mut is_readable = true;
         for (index, (word, at)) in window.iter_mut().zip((address..).step_by(8)).enumerate() {
@@ -40,11 +43,7 @@ impl Host for Walked<'_> {
                 Err(_) => break,
             }
         }
-        is_readable
-    }
-
-    fn read_word(&mut self, address: u64) -> u64 {
-        self.memory.read_u64(Address(address)).unwrap_or(0)
+        is_readable.then_some(window[0])
     }
 
     fn is_undisturbed(&mut self) -> bool {
