@@ -7,9 +7,7 @@ use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record};
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 
-use crate::kernel::{
-    Activity, Pause, TaskContext, address_space, context_word, offsets, read,
-};
+use crate::kernel::{Activity, Pause, TaskContext, address_space, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, FAILURE, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
 use crate::reads::{BUSY, Reader};
 use crate::slice::{deadline, now, run, send_record, send_slice};
