@@ -53,6 +53,9 @@ pub mod flags {
     /// The running task works on another stack than its coroutines: frames between the two are missing.
     pub const APART: u8 = 1 << 3;
 
+    /// The thread waited for a CPU when the slice began: it did not sleep. Of a look that has taken its CPU this is not said.
+    pub const WAITS_FOR_CPU: u8 = 1 << 4;
+
     /// The flags of a walk's records.
     #[inline(always)]
     pub const fn of_walk(in_context: bool, slot: u32) -> u8 {

@@ -21,6 +21,12 @@ pub struct KernelOffsets {
     pub task_nivcsw: u32,
     /// `task_struct.se.sum_exec_runtime`.
     pub task_runtime: u32,
+    /// `task_struct.sched_info.last_queued`: since when a thread that could run waits for a CPU; 0 of one that does not. The offset is 0, like the next
+    /// one, where a kernel does not keep that.
+    pub task_last_queued: u32,
+    /// `task_struct.sched_info.last_arrival`: when the thread got its CPU. If that was another thread's until then, which could have gone on, this is the same
+    /// moment as that one's `last_queued`.
+    pub task_last_arrival: u32,
     /// `vm_area_struct.vm_start`.
     pub vma_start: u32,
     /// `vm_area_struct.vm_end`.

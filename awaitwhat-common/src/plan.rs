@@ -75,8 +75,9 @@ pub struct ThreadPlan {
     pub loops_of_thread: u32,
     /// What is read of a task besides its chain: bits of [`wants`].
     pub wants: u32,
-    /// Always 0: what would otherwise be padding.
-    pub reserved: u32,
+    /// 1 where what is found stands for time, as in a trace: a thread from which the look itself has taken the CPU is then at work, and left to the
+    /// sampler. 0 where it may be walked all the same, as by a snapshot.
+    pub counts_time: u32,
     /// Number of the address space that the plan is about; in another one, nothing is walked.
     pub address_space: u64,
     /// Address of the thread's `PyThreadState`.
@@ -111,7 +112,7 @@ impl ThreadPlan {
             slot: 0,
             loops_of_thread: 1,
             wants: 0,
-            reserved: 0,
+            counts_time: 0,
             address_space: 0,
             thread_state: 0,
             event_loop: 0,

@@ -8,7 +8,7 @@ use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record, Walk};
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 
-use crate::kernel::{Activity, TaskContext, address_space, context_word, offsets, read};
+use crate::kernel::{Activity, Pause, TaskContext, address_space, context_word, offsets, read};
 use crate::maps::{CACHED_PAGES, FAILURE, LAYOUTS, PAGES, PLANS, Page, RECORDS, SLOT, WALKS};
 use crate::reads::{BUSY, Reader};
 use crate::slice::{deadline, now, rare_step, run, send_record, send_slice};
@@ -54,12 +54,14 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     let plan_of_thread = unsafe { &*plan };
     let layout = LAYOUTS.get_ptr(plan_of_thread.layout_key())?;
     let activity = Activity::of(address, offsets);
+    let pause = Pause::of(address, offsets);
+    let is_at_work = activity.is_on_cpu | ((plan_of_thread.counts_time != 0) & pause.is_by_look);
     let started = now();
     // SAFETY: only this program uses this walk, and user space runs it once at a time.
     let state = unsafe { &mut *walk };
     let reason_not_to = if plan_of_thread.address_space != address_space(address, offsets) {
         Some(SliceStatus::Replaced)
-    } else if activity.is_on_cpu {
+    } else if is_at_work {
         Some(SliceStatus::Running)
     } else if state.is_unchanged(activity.switches) {
         Some(SliceStatus::Unchanged)
@@ -68,6 +70,7 @@ fn walk(context: *mut TaskContext) -> Option<()> {
     };
     if let Some(status) = reason_not_to {
         state.begin_empty_slice(plan_of_thread, started, activity.runtime);
+        state.set_waits_for_cpu(pause.waits_for_cpu & !is_at_work);
         send_slice(state, status, 0);
         return Some(());
     }
@@ -80,6 +83,7 @@ fn walk(context: *mut TaskContext) -> Option<()> {
         activity.runtime,
         activity.switches,
     );
+    state.set_waits_for_cpu(pause.waits_for_cpu);
     let host = AtRest {
         reader: Reader { task, address },
         thread: u64::from(tid) | u64::from(plan_of_thread.tgid) << 32,

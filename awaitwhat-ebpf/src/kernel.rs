@@ -2,7 +2,7 @@
 
 use awaitwhat_common::kernel::KernelOffsets;
 use aya_ebpf::bindings::{seq_file, task_struct};
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 
 use crate::maps::KERNEL;
 
@@ -63,6 +63,32 @@ impl Activity {
             is_on_cpu: on_cpu != 0,
             switches: voluntary.wrapping_add(involuntary),
             runtime,
+        }
+    }
+}
+
+/// How a thread that is on no CPU came to that.
+#[derive(Clone, Copy)]
+pub struct Pause {
+    /// It could run, and waits for a CPU.
+    pub waits_for_cpu: bool,
+    /// It would be on a CPU if nobody looked: who looks has taken its own.
+    pub is_by_look: bool,
+}
+
+impl Pause {
+    /// That of the thread whose `task_struct` is at `task`.
+    #[inline(always)]
+    pub fn of(task: u64, offsets: &KernelOffsets) -> Self {
+        // SAFETY: the helper has no preconditions.
+        let own = unsafe { bpf_get_current_task() };
+        let queued: u64 = read(task.wrapping_add(u64::from(offsets.task_last_queued)));
+        let arrived: u64 = read(own.wrapping_add(u64::from(offsets.task_last_arrival)));
+        // Without a branch, as the verifier follows each one.
+        let waits_for_cpu = (offsets.task_last_queued != 0) & (queued != 0);
+        Self {
+            waits_for_cpu,
+            is_by_look: waits_for_cpu & (queued == arrived),
         }
     }
 }

@@ -436,6 +436,12 @@ impl Walk {
         self.record.set(task::RUNTIME, runtime);
     }
 
+    /// Says that the thread waits for a CPU, in a slice that has just begun.
+    #[inline(always)]
+    pub fn set_waits_for_cpu(&mut self, waits: bool) {
+        self.flags |= u32::from(waits) * u32::from(flags::WAITS_FOR_CPU);
+    }
+
     /// Does one bounded step: at most one read, then the phase that waits for it.
     ///
     /// That there is only one place that reads keeps the program small that the kernel has to verify at every start.

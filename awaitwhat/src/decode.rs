@@ -140,6 +140,13 @@ pub fn loop_of(bytes: &[u8]) -> Option<(u32, LoopId)> {
     Some((pid, origin(bytes, word(bytes, HEAD)).event_loop))
 }
 
+/// The event loop that a record is about, where its thread waited for a CPU when the slice began.
+pub fn waits_for_cpu(bytes: &[u8]) -> Option<LoopId> {
+    let head = word(bytes, HEAD);
+    let waits = (head >> 24) as u8 & flags::WAITS_FOR_CPU != 0;
+    waits.then(|| origin(bytes, head).event_loop)
+}
+
 /// The word with number `index`; 0 behind the end.
 fn word(bytes: &[u8], index: usize) -> u64 {
     bytes

@@ -148,11 +148,23 @@ pub fn snapshot(pid: u32) -> anyhow::Result<Snapshot> {
 /// # Errors
 /// When the command fails or its output is malformed.
 pub fn profile(pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
+    profile_by(awaitwhat()?, pid, seconds, rate)
+}
+
+/// The same by an `awaitwhat` that runs on one CPU only.
+///
+/// # Errors
+/// As [`profile`].
+pub fn profile_on_cpu(cpu: usize, pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
+    profile_by(on_cpu(cpu, &awaitwhat()?), pid, seconds, rate)
+}
+
+fn profile_by(mut command: Command, pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
     let (pid_text, seconds, rate) = (pid.to_string(), seconds.to_string(), rate.to_string());
-    let arguments = [
+    command.args([
         "trace", "--pid", &pid_text, "-d", &seconds, "-r", &rate, "-f", "json",
-    ];
-    let profile: Profile = json(&arguments)?;
+    ]);
+    let profile: Profile = json_of(command)?;
     ensure!(
         profile.schema == "awaitwhat.profile/1",
         "schema {:?}",
@@ -162,22 +174,42 @@ pub fn profile(pid: u32, seconds: u32, rate: u32) -> anyhow::Result<Profile> {
     Ok(profile)
 }
 
+/// The command, which may use one CPU only.
+pub fn on_cpu(cpu: usize, command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", &cpu.to_string()]);
+    pinned.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => pinned.env(name, value),
+            None => pinned.env_remove(name),
+        };
+    }
+    pinned
+}
+
 /// Runs `awaitwhat` with `arguments`, which ask for JSON, and reads that.
 ///
 /// # Errors
 /// When the command fails or its output is malformed.
 pub fn json<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
-    let outcome = run(arguments)?;
+    let mut command = awaitwhat()?;
+    command.args(arguments);
+    json_of(command)
+}
+
+fn json_of<T: DeserializeOwned>(command: Command) -> anyhow::Result<T> {
+    let words = format!("{command:?}");
+    let outcome = run_command(command)?;
     ensure!(
         outcome.status.success(),
-        "`awaitwhat {}` ended with {}: {}",
-        arguments.join(" "),
+        "{words} ended with {}: {}",
         outcome.status,
         outcome.stderr
     );
     serde_json::from_str(&outcome.stdout).with_context(|| {
         let start: String = outcome.stdout.chars().take(500).collect();
-        format!("`awaitwhat {}` wrote {start:?}", arguments.join(" "))
+        format!("{words} wrote {start:?}")
     })
 }
 

@@ -55,6 +55,7 @@ const OTHERS: &[&str] = &[
     "expressions.py",
     "opcodes.py",
     "wait_shares.py",
+    "shared_cpu.py",
     "wait_times.py",
 ];
 

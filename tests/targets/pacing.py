@@ -41,7 +41,7 @@ class Load:
     def __init__(self, share):
         self.share = share
         self.step_seconds = 0.0
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        self.at_work, self.wall = at_work_so_far(), time.perf_counter()
         self.steps = 0
 
     def step(self):
@@ -50,11 +50,11 @@ class Load:
 
     def control(self):
         """Corrects the share: to be called every `CONTROL_SECONDS`."""
-        cpu, wall = time.process_time(), time.perf_counter()
+        at_work, wall = at_work_so_far(), time.perf_counter()
         if self.steps:
-            missing = self.share * (wall - self.wall) - (cpu - self.cpu)
+            missing = self.share * (wall - self.wall) - (at_work - self.at_work)
             self.step_seconds = max(0.0, self.step_seconds + 0.5 * missing / self.steps)
-        self.cpu, self.wall, self.steps = cpu, wall, 0
+        self.at_work, self.wall, self.steps = at_work, wall, 0
 
 
 class Work:
@@ -64,13 +64,19 @@ class Work:
     cpu_seconds = 0.0
 
 
+def at_work_so_far():
+    """CPU time, and for how long something was computed without a CPU: where a machine has other work, steps that are to use more of a CPU than there is would
+    become ever longer."""
+    return time.process_time() + Work.seconds - Work.cpu_seconds
+
+
 def compute(seconds):
     begun, cpu = time.perf_counter(), time.thread_time()
-    now = begun
-    while now < begun + seconds:
-        now = time.perf_counter()
-    Work.seconds += now - begun
+    while time.perf_counter() < begun + seconds:
+        pass
     Work.cpu_seconds += time.thread_time() - cpu
+    # Last, as a thread loses its CPU above all at the end of a system call, which the clock above is.
+    Work.seconds += time.perf_counter() - begun
 
 
 class Server:

@@ -141,6 +141,11 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<KernelOffsets, CaptureError> 
         Some((offset, 8)) => offset,
         _ => task("mm", WORD, "task_struct.mm")?,
     };
+    // A kernel may be built to count neither delays nor what its scheduler does.
+    let of_queue = |field| match types.field("task_struct", &["sched_info", field]) {
+        Some((offset, 8)) => offset,
+        _ => 0,
+    };
     let mapping = |field, whole| find("vm_area_struct", &[field], WORD, whole);
     let inode = |field, sizes, whole| find("inode", &[field], sizes, whole);
     let uptodate = types.enumerator("PG_uptodate").ok_or(CaptureError::KernelType {
@@ -160,6 +165,8 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<KernelOffsets, CaptureError> 
             WORD,
             "task_struct.se.sum_exec_runtime",
         )?,
+        task_last_queued: of_queue("last_queued"),
+        task_last_arrival: of_queue("last_arrival"),
         vma_start: mapping("vm_start", "vm_area_struct.vm_start")?,
         vma_end: mapping("vm_end", "vm_area_struct.vm_end")?,
         vma_flags: mapping("vm_flags", "vm_area_struct.vm_flags")?,

@@ -82,6 +82,13 @@ impl Account {
         self.loops.values_mut().for_each(|it| it.clock.tick());
     }
 
+    /// What the look that comes finds in a loop, it finds while the thread waits for a CPU, as it has for so long (ns) until now.
+    pub fn waits(&mut self, event_loop: LoopId, waited: u64) {
+        if let Some(it) = self.loops.get_mut(&event_loop) {
+            it.clock.waits(waited);
+        }
+    }
+
     /// Takes one visit of a task that could not be read: it is there all the same.
     pub fn met_unread(&mut self, origin: &Origin, id: TaskId) {
         let (it, _) = Loop::of(&mut self.loops, origin, true);

@@ -50,6 +50,11 @@ fn deviations(setup: Setup) -> Vec<(String, Estimate)> {
         let of_point = estimate(&|shown, truth| share(shown) - share(truth));
         found.push((format!("{point:?}"), of_point));
     }
+    if setup.tells_waits {
+        let running = |times: &[f64]| times[Point::Running as usize] / setup.duration;
+        let at_work = estimate(&|shown, truth| running(shown) - running(truth));
+        found.push(("at work".to_owned(), at_work));
+    }
     found
 }
 
@@ -59,11 +64,11 @@ type Tasks = (f64, f64, usize);
 type Looks = (f64, f64, f64, usize);
 
 fn check(busy: f64, cases: &[(Tasks, Looks)]) {
-    check_without_cpu(busy, (0.1, 0.0), cases);
+    check_without_cpu(busy, (0.1, 0.0, false), cases);
 }
 
-/// A loop that waits for a CPU for this share of its work, and loses it to so many of the looks at it.
-fn check_without_cpu(busy: f64, (preempted, taken): (f64, f64), cases: &[(Tasks, Looks)]) {
+/// A loop that waits for a CPU for this share of its work, and loses it to so many of the looks at it; and whether the kernel tells of that.
+fn check_without_cpu(busy: f64, (preempted, taken, tells_waits): (f64, f64, bool), cases: &[(Tasks, Looks)]) {
     let mut wrong = Vec::new();
     for (number, &((life, requests, idlers), (rate, passes, duration, slice))) in cases.iter().enumerate() {
         let setup = Setup {
@@ -78,6 +83,7 @@ fn check_without_cpu(busy: f64, (preempted, taken): (f64, f64), cases: &[(Tasks,
             registry: [Registry::List, Registry::Set][number % 2],
             preempted,
             taken,
+            tells_waits,
         };
         let found = deviations(setup);
         let is_wrong = |it: &&(String, Estimate)| !it.1.is_within_bounds();
@@ -147,8 +153,8 @@ fn a_loop_that_waits_for_a_cpu_as_often_as_it_has_one() {
         (99.0, 0.02, 10.0, 20),
     ];
     let cases = looks.map(|looks| (MANY, looks));
-    check_without_cpu(1.0, (0.6, 0.0), &cases);
-    check_without_cpu(0.5, (0.6, 0.0), &cases);
+    check_without_cpu(1.0, (0.6, 0.0, false), &cases);
+    check_without_cpu(0.5, (0.6, 0.0, false), &cases);
 }
 
 /// Then looks find it at rest more often than it is.
@@ -159,6 +165,19 @@ fn a_loop_that_loses_its_cpu_to_who_looks() {
         (MIDDLE_AMONG_MANY, USUAL),
         (LONG, (99.0, 1.0, 10.0, 20)),
     ];
-    check_without_cpu(0.5, (0.3, 0.5), &cases);
-    check_without_cpu(0.3, (0.3, 0.8), &cases);
+    check_without_cpu(0.5, (0.3, 0.5, false), &cases);
+    check_without_cpu(0.3, (0.3, 0.8, false), &cases);
+}
+
+/// What it does then has no more than its time.
+#[test]
+fn a_loop_is_not_more_at_work_because_who_looks_takes_its_cpu() {
+    let cases = [
+        (MIDDLE, (99.0, 1.0, 20.0, 77)),
+        (MIDDLE_AMONG_MANY, (99.0, 1.0, 20.0, 77)),
+        (LONG, (99.0, 1.0, 20.0, 20)),
+    ];
+    check_without_cpu(0.4, (0.0, 0.5, true), &cases);
+    check_without_cpu(0.4, (0.3, 0.5, true), &cases);
+    check_without_cpu(0.3, (1.0, 0.2, true), &cases);
 }

@@ -123,6 +123,7 @@ impl Changes {
                 self.end();
             }
             Observation::Tick { .. }
+            | Observation::Waits { .. }
             | Observation::AskedInVain { .. }
             | Observation::Left { .. }
             | Observation::Lost(_)

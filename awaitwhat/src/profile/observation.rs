@@ -31,6 +31,8 @@ pub enum Observation {
         /// The future that wakes it, or null: where it is another one than before, the task has gone on.
         future: Address,
     },
+    /// In the look that comes the loop's thread waits for a CPU: it does not sleep. For how long (ns) it had done so since it began.
+    Waits { event_loop: LoopId, waited: u64 },
     /// A task was met that could not be read.
     Unread { origin: Origin, task: TaskId },
     /// A slice has ended.

@@ -59,6 +59,8 @@ pub struct Setup {
     pub preempted: f64,
     /// Share of the looks in its work that take the CPU from it: they find it at rest.
     pub taken: f64,
+    /// The kernel tells when the thread waits for a CPU, and for how long.
+    pub tells_waits: bool,
 }
 
 /// What tasks wait for, or do. Chains have these numbers.
@@ -159,6 +161,8 @@ pub struct Simulation {
     timers: BinaryHeap<Reverse<(u64, usize)>>,
     ready: VecDeque<usize>,
     running: Option<usize>,
+    /// How long (ns) the thread has waited for a CPU.
+    waited: u64,
     next_look: u64,
     next_sample: u64,
     /// When a pass at rest goes on that the loop has interrupted, and how often that was tried.
@@ -201,6 +205,7 @@ impl Simulation {
             timers: BinaryHeap::new(),
             ready: VecDeque::new(),
             running: None,
+            waited: 0,
             next_look: first_look,
             next_sample,
             retry: None,
@@ -435,6 +440,7 @@ impl Simulation {
     }
 
     fn rest(&mut self, end: u64) {
+        let begun = self.now;
         while self.next_look() < end {
             self.now = self.now.max(self.next_look());
             if !self.begins_look() {
@@ -449,6 +455,9 @@ impl Simulation {
             }
         }
         self.now = end.max(self.now);
+        if self.running.is_some() {
+            self.waited += self.now - begun;
+        }
     }
 
     /// When the loop is looked at next.
@@ -547,6 +556,9 @@ impl Simulation {
         };
         let undisturbed = usize::try_from(time / NANOSECONDS_PER_TASK).unwrap_or(usize::MAX);
         let origin = self.origin(in_context);
+        if self.running.is_some() && !in_context && self.setup.tells_waits {
+            self.account.waits(origin.event_loop, self.waited);
+        }
         if self.running.is_some() {
             self.account.announce(&origin, chain(Point::Running));
         }

@@ -109,6 +109,7 @@ impl Sums {
                 }
                 self.account.announce(&origin, chain);
             }
+            Observation::Waits { event_loop, waited } => self.account.waits(event_loop, waited),
             Observation::Unread { origin, task } => {
                 self.seen_waits.met_unread(&origin, task);
                 self.account.met_unread(&origin, task);

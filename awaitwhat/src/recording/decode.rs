@@ -442,6 +442,16 @@ impl Decoder {
                     at_ms: it.lane.tick.min(u64::MAX / 1_000_000),
                 }
             }
+            kind::WAITS => {
+                let place = cursor.count(MAX_LOOPS, "which loop it is about")?;
+                let event_loop = self.loop_at(place)?;
+                let (_, it) = self.current()?;
+                let of_loop = it.lane.loops.get_mut(place);
+                let of_loop = of_loop.ok_or(Malformed("which loop it is about"))?;
+                of_loop.waited = cursor.change(of_loop.waited)?;
+                let waited = of_loop.waited;
+                Observation::Waits { event_loop, waited }
+            }
             kind::RAN => {
                 let origin = self.origin()?;
                 let (chain, flags) = visited(cursor)?;

@@ -111,6 +111,16 @@ impl Encoder {
                 self.kind(kind::SLICE);
                 self.out.byte(*status as u8);
             }
+            Observation::Waits { event_loop, waited } => {
+                let place = self.place(*event_loop);
+                self.kind(kind::WAITS);
+                self.out.number(place);
+                let lane = self.lanes.get_mut(target);
+                if let Some(of_loop) = lane.and_then(|lane| lane.loops.get_mut(place as usize)) {
+                    self.out.change(of_loop.waited, *waited);
+                    of_loop.waited = *waited;
+                }
+            }
             Observation::Tick { at_ms } => {
                 self.kind(kind::TICK);
                 if let Some(lane) = self.lanes.get_mut(target) {
@@ -191,6 +201,7 @@ impl Encoder {
             | Observation::Unread { .. }
             | Observation::Ran { .. }
             | Observation::Slice { .. }
+            | Observation::Waits { .. }
             | Observation::Tick { .. } => {}
         }
     }

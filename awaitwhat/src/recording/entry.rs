@@ -43,6 +43,7 @@ pub(super) mod kind {
     pub(in super::super) const FOLD: u8 = 22;
     pub(in super::super) const DISOWNED: u8 = 23;
     pub(in super::super) const END: u8 = 24;
+    pub(in super::super) const WAITS: u8 = 25;
 }
 
 /// A process that is recorded.

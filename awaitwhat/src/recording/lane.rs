@@ -29,6 +29,8 @@ pub(super) struct Place {
     pub(super) id: LoopId,
     /// CPU time (ns) of its thread.
     pub(super) runtime: u64,
+    /// For how long (ns) it had waited for a CPU.
+    pub(super) waited: u64,
     /// Looks at rest, and samples in context.
     pub(super) manners: [Manner; 2],
 }

@@ -63,6 +63,7 @@ struct Live {
     now_ms: u64,
     pass: u64,
     runtime: u64,
+    waited: u64,
     /// Addresses that were given so far.
     made: u64,
     losses: Losses,
@@ -116,6 +117,7 @@ impl Live {
             now_ms: 0,
             pass: 0,
             runtime: 1_000_000,
+            waited: 0,
             made: 0,
             losses: Losses::default(),
         };
@@ -204,6 +206,13 @@ impl Live {
         let in_context = self.rng.u32(0..4) == 0;
         self.change_tasks();
         let origin = self.origin(in_context);
+        if !in_context && self.rng.u32(0..3) == 0 {
+            self.waited += self.rng.u64(0..2_000_000);
+            self.see(Observation::Waits {
+                event_loop: origin.event_loop,
+                waited: self.waited,
+            });
+        }
         if in_context {
             let running = self.chain(2);
             self.see(Observation::Ran {

@@ -48,6 +48,7 @@ impl Manner {
         } else {
             0
         };
+        plan.counts_time = u32::from(!self.is_snapshot());
         plan.max_frames = u32::try_from(self.reading.max_frames).unwrap_or(u32::MAX);
         plan.context_budget_ns = nanoseconds(self.reading.budget);
         plan.iterator_budget_ns = nanoseconds(self.iterator_budget);

@@ -27,6 +27,8 @@ struct Rest {
     before: Option<Runs>,
     /// What that look has found, if that was nothing new.
     found: Option<SliceRecord>,
+    /// The thread waited for a CPU then.
+    waits: bool,
     /// The thread may have run since a pass was complete.
     has_run: bool,
 }
@@ -55,10 +57,9 @@ impl Rests {
         };
         let before = std::mem::replace(&mut rest.before, Runs::read(&rest.schedstat));
         rest.has_run |= before.is_none() || before != rest.before;
-        let found = rest
-            .found
-            .take()
-            .filter(|_| before.is_some() && before == rest.before)?;
+        let is_as_before = before.is_some() && before == rest.before;
+        rest.waits &= is_as_before;
+        let found = rest.found.take().filter(|_| is_as_before)?;
         rest.found = Some(found);
         Some(SliceRecord {
             origin: Origin {
@@ -82,6 +83,20 @@ impl Rests {
     pub(super) fn is_as_looked_at(&self, event_loop: LoopId) -> bool {
         let rest = self.loops.get(&event_loop);
         rest.is_some_and(|rest| rest.before.is_some() && Runs::read(&rest.schedstat) == rest.before)
+    }
+
+    /// Notes that the last look has found the loop's thread waiting for a CPU: until it has run, it does.
+    pub(super) fn note_wait(&mut self, event_loop: LoopId) {
+        if let Some(rest) = self.loops.get_mut(&event_loop) {
+            rest.waits = true;
+        }
+    }
+
+    /// For how long (ns) the loop's thread had waited for a CPU since it began, before the last look; `None` where that did not find it waiting, or
+    /// the kernel does not count.
+    pub(super) fn waited(&self, event_loop: LoopId) -> Option<u64> {
+        let rest = self.loops.get(&event_loop).filter(|rest| rest.waits)?;
+        rest.before.as_ref()?.waited()
     }
 
     /// Whether the thread may have run since a pass over its tasks was complete, as [`Rests::instead_of_look`] found out.
@@ -116,6 +131,7 @@ impl Rest {
             schedstat: Runs::open(pid, tid)?,
             before: None,
             found: None,
+            waits: false,
             has_run: true,
         })
     }
@@ -129,9 +145,17 @@ impl Runs {
 
     /// For how long the thread has run, in seconds.
     pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        self.number(0).map(|nanoseconds| nanoseconds as f64 / 1e9)
+    }
+
+    /// For how long it has waited for a CPU, in ns.
+    fn waited(&self) -> Option<u64> {
+        self.number(1)
+    }
+
+    fn number(&self, index: usize) -> Option<u64> {
         let text = str::from_utf8(&self.0).ok()?;
-        let nanoseconds: u64 = text.split(' ').next()?.parse().ok()?;
-        Some(nanoseconds as f64 / 1e9)
+        text.split(' ').nth(index)?.parse().ok()
     }
 
     fn open(pid: u32, tid: u32) -> Option<File> {
@@ -266,6 +290,23 @@ mod tests {
             rests.note(&slice(event_loop, status));
             assert_eq!(rests.instead_of_look(event_loop), None, "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_cpu_does_so_until_it_has_run() {
+        let thread = Resting::begin();
+        let event_loop = thread.event_loop;
+        let mut rests = Rests::new(std::process::id());
+        assert_eq!(rests.instead_of_look(event_loop), None);
+        assert_eq!(rests.waited(event_loop), None, "nobody has found it so");
+        rests.note_wait(event_loop);
+        let waited = rests.waited(event_loop).expect("the kernel counts");
+        rests.note(&slice(event_loop, SliceStatus::Unchanged));
+        assert!(rests.instead_of_look(event_loop).is_some());
+        assert_eq!(rests.waited(event_loop), Some(waited));
+        thread.run();
+        assert_eq!(rests.instead_of_look(event_loop), None);
+        assert_eq!(rests.waited(event_loop), None);
     }
 
     #[test]

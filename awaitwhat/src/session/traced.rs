@@ -20,7 +20,7 @@ use super::room::Room;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
 use crate::chains::{Chain, ChainId, Parked};
-use crate::decode::{Origin, SliceRecord};
+use crate::decode::{Origin, SliceRecord, waits_for_cpu};
 use crate::memory::Fault;
 use crate::origin;
 use crate::profile::{ChainState, Changes, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
@@ -67,6 +67,8 @@ pub(super) struct Traced {
     lost: HashMap<(LoopId, bool), u64>,
     /// Loops whose last look began a pass, or went on with one, that is not complete.
     unfinished: HashSet<LoopId>,
+    /// Loops of which this look has told that their threads wait for a CPU.
+    waiting: HashSet<LoopId>,
     passes: Passes,
     rests: Rests,
     answers: Answers,
@@ -110,6 +112,7 @@ impl Traced {
             changed: None,
             lost: HashMap::new(),
             unfinished: HashSet::new(),
+            waiting: HashSet::new(),
             completed: Completed::default(),
             is_replaced: false,
             failures: 0,
@@ -152,10 +155,12 @@ impl Traced {
         self.tell_losses();
         let at_ms = self.room.now() / 1_000_000;
         self.room.take(Observation::Tick { at_ms });
+        self.waiting.clear();
         self.answers.begin_look(&self.room);
         self.is_still = !self.observer.loops.plans.is_empty();
         for plan in &self.observer.loops.plans {
             if let Some(unchanged) = self.rests.instead_of_look(plan.loop_id()) {
+                tell_wait(&self.rests, &mut self.room, plan.loop_id());
                 self.room.take(slice_of(&unchanged));
                 self.long_turns.note_run(plan.loop_id(), false);
                 continue;
@@ -187,6 +192,7 @@ impl Traced {
 
     /// Takes one record of this target.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), AttachError> {
+        self.take_wait(bytes);
         let rests = &self.rests;
         let is_as_seen = |event_loop| rests.is_as_looked_at(event_loop);
         let seen = match self.observer.take(bytes, &is_as_seen) {
@@ -216,6 +222,16 @@ impl Traced {
             Some(Seen::Slice(slice)) => self.take_slice(&slice),
         }
         Ok(())
+    }
+
+    /// Tells that the thread waits for a CPU that a record is about, before what was found meanwhile.
+    fn take_wait(&mut self, bytes: &[u8]) {
+        if let Some(event_loop) = waits_for_cpu(bytes)
+            && self.waiting.insert(event_loop)
+        {
+            self.rests.note_wait(event_loop);
+            tell_wait(&self.rests, &mut self.room, event_loop);
+        }
     }
 
     fn take_slice(&mut self, slice: &SliceRecord) {
@@ -576,6 +592,13 @@ fn without_traps(chain: &Chain) -> Option<(Stack, Arc<str>)> {
         Parked::NotFound(_) => &trap.function,
     };
     Some((shown.into(), Arc::clone(end)))
+}
+
+/// Tells that a loop's thread waits for a CPU, where the last look has found that, and the kernel counts for how long.
+fn tell_wait(rests: &Rests, room: &mut Room, event_loop: LoopId) {
+    if let Some(waited) = rests.waited(event_loop) {
+        room.take(Observation::Waits { event_loop, waited });
+    }
 }
 
 /// Has one loop be walked, and notes what that takes.
