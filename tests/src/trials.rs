@@ -56,6 +56,7 @@ const OTHERS: &[&str] = &[
     "opcodes.py",
     "wait_shares.py",
     "wait_times.py",
+    "on_demand.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.
