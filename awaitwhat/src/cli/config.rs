@@ -193,7 +193,7 @@ impl Form {
     /// Whether it shows what each task did, and when.
     #[must_use]
     pub fn keeps_timeline(&self) -> bool {
-        is_timeline(self.format)
+        is_timeline(self.format) || (self.format == Format::Html && !self.merge)
     }
 }
 
