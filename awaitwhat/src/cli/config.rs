@@ -109,6 +109,8 @@ pub enum Error {
         .0.display(), endings()
     )]
     Ending(PathBuf),
+    #[error("the ending of {} tells no format: end it in {}", .0.display(), endings())]
+    ProfileEnding(PathBuf),
     #[error("this format is no text, and standard output is a terminal: say where to write it, -o FILE")]
     Binary,
     #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
@@ -242,7 +244,11 @@ impl TraceConfig {
             format: None,
             by: By::AwaitPoint,
         };
-        let form = Form::new(form, options.reading.max_frames)?;
+        let form = Form::new(form, options.reading.max_frames).map_err(|error| match error {
+            // There is nothing else to say it by.
+            Error::Ending(path) => Error::ProfileEnding(path),
+            other => other,
+        })?;
         Ok(Self {
             interval: None,
             options: TraceOptions {
@@ -602,6 +608,18 @@ mod tests {
                 Error::Ending(file.into())
             );
         }
+    }
+
+    #[test]
+    fn a_recording_has_no_format_to_say() {
+        let line = "awaitwhat record -p 1 -o x.await --profile x.doc";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Record(args) = cli.command else {
+            panic!()
+        };
+        let error = TraceConfig::of_recording(args, &cli.global).unwrap_err();
+        assert_eq!(error, Error::ProfileEnding("x.doc".into()));
+        assert!(!error.to_string().contains("--format"), "{error}");
     }
 
     #[test]

@@ -234,8 +234,8 @@ fn what_each_task_did_is_drawn() {
     insta::assert_snapshot!(drawn.trim(), @r#"
     class="held" x="440.0" y="18" width="250.0" height="14.0"><title>event loop held for 0.500 s by worker (/srv/app.py:7)</title></rect>
     <text x="0" y="28.0">worker 1</text>
-    <rect class="waiting" x="190.0" y="18.0" width="500.0" height="12.0"><title>0x10, 1.000 s from 0.000 s on: worker: lock self.lock, in worker (/srv/app.py:7)</title></rect>
-    <rect class="running" x="690.0" y="18.0" width="500.0" height="12.0"><title>0x10, 1.000 s from 1.000 s on: running, in worker (/srv/app.py:7)</title></rect>
+    <rect class="waiting" x="190.0" y="18.0" width="499.0" height="12.0"><title>0x10, 1.000 s from 0.000 s on: worker: lock self.lock, in worker (/srv/app.py:7)</title></rect>
+    <rect class="running" x="690.0" y="18.0" width="499.0" height="12.0"><title>0x10, 1.000 s from 1.000 s on: running, in worker (/srv/app.py:7)</title></rect>
     "#);
     // No task is drawn where none was seen, or timelines were not kept.
     one.timeline = None;

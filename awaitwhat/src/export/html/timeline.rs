@@ -16,6 +16,8 @@ const NAMES: f64 = 190.0;
 const TIME: f64 = 1000.0;
 const ROW: f64 = 14.0;
 const HEAD: f64 = 18.0;
+/// Between two boxes, so that one wait after another is seen to be two.
+const GAP: f64 = 1.0;
 /// Columns of a name, and lines across the time.
 const NAME_WIDTH: usize = 28;
 const LINES: u32 = 10;
@@ -152,7 +154,7 @@ fn draw_track(
                 output,
                 "<rect class=\"{}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}, {:.3} s from {:.3} s on: {}, in {}</title></rect>",
                 text.state,
-                (end - x).max(0.5),
+                (end - x - GAP).max(0.5),
                 ROW - 2.0,
                 task.task.address,
                 stay.end.saturating_sub(stay.begin) as f64 / 1e9,
