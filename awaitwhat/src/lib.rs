@@ -10,6 +10,7 @@ pub mod capture;
 pub mod chains;
 pub mod check;
 pub mod cli;
+pub mod condition;
 pub mod core_file;
 pub mod decode;
 pub mod export;

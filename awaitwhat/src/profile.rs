@@ -16,6 +16,7 @@ mod diff;
 mod holds;
 mod ledger;
 mod lengths;
+mod long_wait;
 mod merged;
 mod observation;
 mod past;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use awaitwhat_common::event::{TASK_HEADER_WORDS, kind};
+use awaitwhat_common::plan::LoopId;
 
-use crate::decode::{Record, TaskRecord, decode};
+use crate::decode::{Origin, Record, TaskRecord, decode};
 use crate::memory::Address;
 use crate::origin::Places;
 use crate::profile::{Chain, ChainState, PointWaits, Process, Profile};
@@ -232,4 +233,16 @@ pub fn small_profile() -> Profile {
         PointWaits::of(&profile.chains[2], &[], &[10_000]),
     ];
     profile
+}
+
+/// The origin of a record of the first pass over the only loop of thread 7.
+pub fn origin(at_ms: u64) -> Origin {
+    Origin {
+        event_loop: LoopId { tid: 7, slot: 0 },
+        pid: 7,
+        in_context: false,
+        time: at_ms * 1_000_000,
+        runtime: 0,
+        pass: 1,
+    }
 }

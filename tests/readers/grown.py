@@ -5,6 +5,24 @@ import sys
 
 import duckdb
 
+# Quantiles of several processes cannot be added up: the longest of each says where to look.
+SLOWER = """
+    select
+        function, file, line,
+        max(wait_p99_seconds) filter (is_after) as after,
+        max(wait_p99_seconds) filter (not is_after) as before,
+        coalesce(sum(waits) filter (is_after), 0) as waits_after,
+        coalesce(sum(waits) filter (not is_after), 0) as waits_before,
+        count(distinct host) as hosts
+    from (
+        select *, false as is_after from read_parquet($1)
+        union all
+        select *, true as is_after from read_parquet($2)
+    )
+    group by function, file, line
+    having after is not null and before is not null
+    order by after - before desc
+"""
 GROWN = """
     select
         function, file, line,
@@ -22,6 +40,8 @@ ROWS = """
     select
         host, pid, command, python, epoch(started_at) as started_at, duration_seconds,
         function, file, line, awaits, resource, waiting_seconds, ready_seconds, running_seconds
+        , waits, wait_p50_seconds, wait_p90_seconds, wait_p99_seconds, wait_max_seconds, wait_precision_seconds,
+        waits_in_part, longest_in_part_seconds, returns
     from read_parquet($1)
     order by all
 """
@@ -34,4 +54,5 @@ def rows(question, *arguments):
 
 
 before, after = sys.argv[1:]
-print(json.dumps({"grown": rows(GROWN, before, after), "before": rows(ROWS, before), "after": rows(ROWS, after)}))
+grown, slower = rows(GROWN, before, after), rows(SLOWER, before, after)
+print(json.dumps({"grown": grown, "slower": slower, "before": rows(ROWS, before), "after": rows(ROWS, after)}))

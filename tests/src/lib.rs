@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` provides the interpreters and says where they are in the environment; see [`environment`].
 
+pub mod churn;
 pub mod compare;
 pub mod dwarf;
 pub mod environment;

@@ -28,6 +28,16 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -
     Ok(())
 }
 
+/// Interrupts a process, as Ctrl-C does.
+///
+/// # Errors
+/// When there is no such process.
+pub fn interrupt(pid: u32) -> anyhow::Result<()> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("0 is no process")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    Ok(())
+}
+
 /// Whether there is such a process, and it has not ended.
 pub fn is_running(pid: u32) -> bool {
     fields(pid).is_some_and(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))

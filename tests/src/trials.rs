@@ -57,6 +57,9 @@ const OTHERS: &[&str] = &[
     "wait_shares.py",
     "shared_cpu.py",
     "wait_times.py",
+    "on_demand.py",
+    "slower.py",
+    "many_waits.py",
 ];
 
 /// The declaration in a target's file that starts a line like `# needs: 3.12`, `# needs: <3.12` or `# needs: uvloop`.

@@ -51,8 +51,20 @@ fn list() -> anyhow::Result<Vec<Trial>> {
             Some(reader) => trial(name, move || parquet(&target, &reader)),
             None => skipped(name, "no CPython 3.11 with DuckDB, which could read the file"),
         });
+        let name = format!("{label}::parquet_waits");
+        let target = third.clone();
+        list.push(match reader.clone() {
+            Some(reader) => trial(name, move || parquet_waits(&target, &reader)),
+            None => skipped(name, "no CPython 3.11 with DuckDB, which could read the file"),
+        });
+        let (name, target) = (format!("{label}::html"), third.clone());
+        list.push(if has_program("chromium", "--version") {
+            trial(name, move || html(&target))
+        } else {
+            skipped(name, "no Chromium on this machine, which could show the file")
+        });
         let name = format!("{label}::pprof");
-        list.push(if has_go() {
+        list.push(if has_program("go", "version") {
             trial(name, move || pprof(&other))
         } else {
             skipped(name, "no Go on this machine, whose pprof could read the file")
@@ -62,9 +74,10 @@ fn list() -> anyhow::Result<Vec<Trial>> {
     Ok(list)
 }
 
-fn has_go() -> bool {
-    let mut command = Command::new("go");
-    command.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+/// Whether there is a program that tells its version.
+fn has_program(name: &str, version: &str) -> bool {
+    let mut command = Command::new(name);
+    command.arg(version).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -98,6 +111,74 @@ fn traced(python: &Python, folder: &Path, name: &str) -> anyhow::Result<Traced> 
     let waited = [waited(&first)?, waited(&second)?];
     ensure!(waited[0] > 0.0 && waited[1] > 100.0 * waited[0], "{summary}");
     Ok(Traced { pids, file, waited })
+}
+
+/// A browser shows the report from disk without a complaint, and with no network: what each task did, and what stands out.
+fn html(python: &Python) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.html");
+    let mut target = Target::start::<&str>(python, "on_demand.py", &[])?;
+    let mut command = tool::awaitwhat()?;
+    command
+        .args(["trace", "-p", &target.pid.to_string(), "-d", "3", "-o"])
+        .arg(&path);
+    let tracer = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Where that comes before the first look there is nothing to find, so it comes again.
+    for _ in 0..4 {
+        target.ask("later 0.5")?;
+        target.ask("block 0.3")?;
+    }
+    let traced = tool::collect(tracer)?;
+    ensure!(traced.code() == Some(0), "{traced:?}");
+    let shown = browsed(&path, folder.path())?;
+    let complaints: Vec<&str> = shown
+        .stderr
+        .lines()
+        .filter(|line| line.contains(":CONSOLE"))
+        .collect();
+    ensure!(complaints.is_empty(), "{complaints:?}");
+    for part in [
+        "<li>blocked-loop: an event loop did not turn",
+        "<svg",
+        "aria-label=\"Timeline\"",
+        "<rect class=\"waiting\"",
+        "<rect class=\"held\"",
+        ">beat 1</text>",
+    ] {
+        ensure!(shown.stdout.contains(part), "{part} is not in {}", shown.stdout);
+    }
+    // That complaints would be heard.
+    let bad =
+        fs::read_to_string(&path)?.replace("</body>", "<img src=\"https://awaitwhat.invalid/x.png\"></body>");
+    fs::write(&path, bad)?;
+    let shown = browsed(&path, folder.path())?;
+    ensure!(
+        shown.stderr.contains(":CONSOLE"),
+        "it complains of nothing: {}",
+        shown.stderr
+    );
+    Ok(())
+}
+
+/// What a browser makes of a page, and what it says.
+fn browsed(page: &Path, folder: &Path) -> anyhow::Result<tool::Outcome> {
+    let mut browser = Command::new("chromium");
+    browser
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", folder.join("user").display()))
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND")
+        .arg(format!("file://{}", page.display()));
+    tool::run_command(browser)
 }
 
 /// Each process is a profile of its own, with its own time.
@@ -160,25 +241,10 @@ fn otlp(python: &Python, reader: &Python) -> anyhow::Result<()> {
 
 /// DuckDB says which await point grew most between two recordings on each of two hosts.
 fn parquet(python: &Python, reader: &Python) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let hosts = ["db-1", "db-2"];
     let one = Target::start::<&str>(python, "coroutines.py", &[])?;
     let many = Target::start::<&str>(python, "equal_workers.py", &[])?;
-    for (name, target) in [("before", &one), ("after", &many)] {
-        for host in hosts {
-            let path = |ending: &str| {
-                folder
-                    .path()
-                    .join(format!("{name}-{host}.{ending}"))
-                    .display()
-                    .to_string()
-            };
-            record_on(host, target.pid, &path("await"))?;
-            written(&["report", &path("await"), "-o", &path("parquet")])?;
-        }
-    }
-    let files = ["before", "after"].map(|name| folder.path().join(format!("{name}-*.parquet")));
-    let read = read_by(reader, "grown.py", &[&files[0], &files[1]])?;
+    let hosts = ["db-1", "db-2"];
+    let read = before_and_after(reader, &hosts, [one.pid, many.pid])?;
     let most = &read["grown"][0];
     ensure!(most["function"] == "fetches" && most["before"] == 0.0, "{most}");
     let after = most["after"].as_f64().context("no tasks after")?;
@@ -192,6 +258,69 @@ fn parquet(python: &Python, reader: &Python) -> anyhow::Result<()> {
     );
     ensure!(rows.iter().all(|row| row["pid"] == many.pid), "{read}");
     Ok(())
+}
+
+/// DuckDB says at which await point waits have become longer on two hosts, and how many there were.
+fn parquet_waits(python: &Python, reader: &Python) -> anyhow::Result<()> {
+    let quick = Target::start(python, "slower.py", &["0.1"])?;
+    let slow = Target::start(python, "slower.py", &["0.3"])?;
+    let hosts = ["db-1", "db-2"];
+    let read = before_and_after(reader, &hosts, [quick.pid, slow.pid])?;
+    let number = |row: &Value, key: &str| row[key].as_f64().with_context(|| format!("{key} of {row}"));
+    let slower = read["slower"].as_array().context("no rows")?;
+    let most = slower.first().context("nothing became slower")?;
+    ensure!(most["function"] == "slowing" && most["hosts"] == 2, "{slower:?}");
+    for (when, length) in [("before", 0.1), ("after", 0.3)] {
+        let rows = read[when].as_array().context("no rows")?;
+        let told: Vec<&Value> = rows
+            .iter()
+            .filter(|it| it["function"] == "slowing" && !it["waits"].is_null())
+            .collect();
+        ensure!(told.len() == hosts.len(), "{told:?}");
+        let mut waits = 0.0;
+        for row in told {
+            // A second has room for so many whole ones, and no wait is shorter than that.
+            let most = number(row, "duration_seconds")? / length;
+            ensure!(
+                number(row, "waits")? >= 1.0 && number(row, "waits")? <= most,
+                "{row}"
+            );
+            let off = number(row, "wait_precision_seconds")? + 0.01 * length;
+            for key in [
+                "wait_p50_seconds",
+                "wait_p90_seconds",
+                "wait_p99_seconds",
+                "wait_max_seconds",
+            ] {
+                ensure!(number(row, key)? >= length - off, "{key}: {row}");
+            }
+            ensure!((number(row, "wait_p50_seconds")? - length).abs() < 0.1, "{row}");
+            ensure!(number(row, "waits_in_part")? <= 2.0, "{row}");
+            waits += number(row, "waits")?;
+        }
+        ensure!(number(most, &format!("waits_{when}"))? == waits, "{most}");
+    }
+    Ok(())
+}
+
+/// What DuckDB says of recordings of one process, and of another one later, on each of these hosts.
+fn before_and_after(reader: &Python, hosts: &[&str], pids: [u32; 2]) -> anyhow::Result<Value> {
+    let folder = tempfile::tempdir()?;
+    for (name, pid) in ["before", "after"].into_iter().zip(pids) {
+        for host in hosts {
+            let path = |ending: &str| {
+                folder
+                    .path()
+                    .join(format!("{name}-{host}.{ending}"))
+                    .display()
+                    .to_string()
+            };
+            record_on(host, pid, &path("await"))?;
+            written(&["report", &path("await"), "-o", &path("parquet")])?;
+        }
+    }
+    let files = ["before", "after"].map(|name| folder.path().join(format!("{name}-*.parquet")));
+    read_by(reader, "grown.py", &[&files[0], &files[1]])
 }
 
 /// Records a process for a second, on a machine of this name.

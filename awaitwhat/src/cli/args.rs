@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use super::{config, exit};
+use crate::condition::{Condition, NoCondition};
 
 /// Tells what the tasks of a running asyncio program wait for.
 ///
@@ -407,6 +408,7 @@ pub struct TraceArgs {
 
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("target").required(true).multiple(true))]
+#[command(group = ArgGroup::new("bounded").multiple(true).args(["max_size", "when"]))]
 pub struct RecordArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -424,9 +426,23 @@ pub struct RecordArgs {
     /// End once the recording is this large: a number of bytes, or with K, M or G behind it of 1024, 1024² or 1024³.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
-    /// Instead of ending, go on in another file, and keep the newest so many: FILE, FILE.1, FILE.2, ..., the oldest last. Each can be read by itself.
-    #[arg(long, value_name = "FILES", requires = "max_size", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    /// Instead of ending, go on in another file, and keep the newest so many: FILE, FILE.1, FILE.2, ..., the oldest last. Each can be read by itself. With --when:
+    /// so many files are kept [default there: 10].
+    #[arg(long, value_name = "FILES", requires = "bounded", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub rotate: Option<u32>,
+    /// Write nothing until this holds; then a file of the time before and after that. Conditions: 'waiting("TEXT") > TIME', 'blocked > TIME', 'tasks > NUMBER'.
+    ///
+    /// May be given several times: any of them. waiting("Pool.acquire") > 10s: some task has been in one wait for longer, and a function, a file and line, or what it
+    /// waits for has this text in it. blocked > 500ms: some event loop has been in one turn for longer. tasks > 5000: some process has more. Until then what is
+    /// seen is held in memory: 64 MB at most. Each time that one begins to hold there is another file, unless one is being written.
+    #[arg(long, value_name = "CONDITION", value_parser = condition)]
+    pub when: Vec<Condition>,
+    /// With --when: how much of the time before is kept at least, in seconds, as far as it fits into memory.
+    #[arg(long, value_name = "SECONDS", requires = "when", default_value_t = config::BEFORE, allow_negative_numbers = true)]
+    pub before: f64,
+    /// With --when: how much of the time after is kept, in seconds.
+    #[arg(long, value_name = "SECONDS", requires = "when", default_value_t = config::AFTER, allow_negative_numbers = true)]
+    pub after: f64,
     /// Also keep a snapshot of all tasks, again and again after so many seconds: what `ps`, `tree`, `why`, `stack` and `graph` show with --recording. 0: none.
     ///
     /// A snapshot costs what `ps` does: at 1,000 tasks some 20 ms of a processor, at 100,000 some 2 s. It is taken by a thread of its own, and the next
@@ -486,6 +502,10 @@ fn moment(text: &str) -> Result<Moment, String> {
     text.parse()
         .map(Moment::At)
         .map_err(|_| "say seconds since the recording began, or a time like 2026-01-31T03:04:05Z".to_owned())
+}
+
+fn condition(text: &str) -> Result<Condition, NoCondition> {
+    text.parse()
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -722,6 +742,7 @@ mod tests {
             "awaitwhat graph 42 --recording file",
             "awaitwhat stack x --recording file",
             "awaitwhat record -p 42 -o file --snapshots 0 --max-size 1M --rotate 2",
+            "awaitwhat record -p 42 -o file --when tasks>9 --when blocked>1s --rotate 2 --before 5",
         ] {
             parsed(line).unwrap();
         }
@@ -730,6 +751,8 @@ mod tests {
             "awaitwhat ps --recording file --watch",
             "awaitwhat why x --recording file --at yesterday",
             "awaitwhat record -p 42 -o file --rotate 2",
+            "awaitwhat record -p 42 -o file --before 2",
+            "awaitwhat record -p 42 -o file --when cpu>9",
             "awaitwhat record -p 42 -o file --max-size 1M --rotate 1",
             "awaitwhat top --recording file",
         ] {
@@ -764,6 +787,22 @@ mod tests {
         }
     }
 
+    /// The words of a line, as a shell has them, where it has quotes of one kind only.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        for (number, part) in line.split('\'').enumerate() {
+            for character in part.chars() {
+                match words.last_mut() {
+                    Some(word) if number % 2 == 1 || !character.is_whitespace() => word.push(character),
+                    Some(word) if word.is_empty() => {}
+                    _ => words.push(String::new()),
+                }
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
     #[test]
     fn the_commands_of_readme_and_manual_are_understood() {
         let pages = [
@@ -775,7 +814,7 @@ mod tests {
         let commands: Vec<&str> = commands.filter(|line| line.starts_with("awaitwhat ")).collect();
         assert!(commands.len() > 40, "{commands:?}");
         for command in commands {
-            let words = command.split('#').next().unwrap_or_default().split_whitespace();
+            let words = words(command.split('#').next().unwrap_or_default());
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
         }
     }

@@ -11,6 +11,7 @@ use super::args::{
     By, FormArgs, Format, GlobalArgs, OneArgs, PsArgs, RecordArgs, SelectionArgs, SnapshotArgs, SortKey,
     StackArgs, ToldArgs, TopArgs, TraceArgs,
 };
+use crate::condition::Condition;
 use crate::export::flamegraph::Root;
 use crate::pattern::Pattern;
 use crate::selection::{Cgroup, Selection};
@@ -29,6 +30,14 @@ const SLOW_RANGE: std::ops::RangeInclusive<f64> = 0.001..=31_536_000.0;
 /// Times between two snapshots of a recording, in seconds: where nothing is said, and what makes sense; 0 stands for none.
 pub const SNAPSHOTS: f64 = 10.0;
 const SNAPSHOT_RANGE: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+/// How much of the time before and after a moment is recorded, in seconds: where nothing is said, and what makes sense.
+pub const BEFORE: f64 = 60.0;
+pub const AFTER: f64 = 60.0;
+const BEFORE_RANGE: std::ops::RangeInclusive<f64> = 1.0..=3600.0;
+const AFTER_RANGE: std::ops::RangeInclusive<f64> = 0.0..=3600.0;
+/// Files that are kept of such moments where nothing is said, and the least bytes that one may have.
+pub const WHEN_FILES: u32 = 10;
+const LEAST_WHEN_SIZE: u64 = 1 << 20;
 /// Times between two interim summaries that make sense, in seconds.
 const INTERVALS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 /// How long a process is traced when nothing is said, in seconds.
@@ -63,6 +72,14 @@ pub enum Error {
     Interval(f64),
     #[error("--snapshots {0} is out of range: choose {lowest} to {highest} seconds between two snapshots, or 0 for none", lowest = SNAPSHOT_RANGE.start(), highest = SNAPSHOT_RANGE.end())]
     Snapshots(f64),
+    #[error("--before {0} is out of range: choose {lowest} to {highest} seconds", lowest = BEFORE_RANGE.start(), highest = BEFORE_RANGE.end())]
+    Before(f64),
+    #[error("--after {0} is out of range: choose {lowest} to {highest} seconds", lowest = AFTER_RANGE.start(), highest = AFTER_RANGE.end())]
+    After(f64),
+    #[error(
+        "--max-size is too small for --when: half of a file is for the time before, so choose 1M or more"
+    )]
+    WhenSize,
     #[error("--duration {0} is no time to wait for: choose a number of seconds greater than 0")]
     Duration(f64),
     #[error("--budget {0} is out of range: choose {lowest} to {highest} microseconds", lowest = BUDGETS.start(), highest = BUDGETS.end())]
@@ -92,6 +109,8 @@ pub enum Error {
         .0.display(), endings()
     )]
     Ending(PathBuf),
+    #[error("the ending of {} tells no format: end it in {}", .0.display(), endings())]
+    ProfileEnding(PathBuf),
     #[error("this format is no text, and standard output is a terminal: say where to write it, -o FILE")]
     Binary,
     #[error("--reverse is for flame graphs: say --format flamegraph or html, or end FILE in .svg or .html")]
@@ -176,7 +195,7 @@ impl Form {
     /// Whether it shows what each task did, and when.
     #[must_use]
     pub fn keeps_timeline(&self) -> bool {
-        is_timeline(self.format)
+        is_timeline(self.format) || (self.format == Format::Html && !self.merge)
     }
 }
 
@@ -225,7 +244,11 @@ impl TraceConfig {
             format: None,
             by: By::AwaitPoint,
         };
-        let form = Form::new(form, options.reading.max_frames)?;
+        let form = Form::new(form, options.reading.max_frames).map_err(|error| match error {
+            // There is nothing else to say it by.
+            Error::Ending(path) => Error::ProfileEnding(path),
+            other => other,
+        })?;
         Ok(Self {
             interval: None,
             options: TraceOptions {
@@ -302,6 +325,32 @@ pub fn snapshots(seconds: f64) -> Result<Option<Duration>, Error> {
         0.0 => Ok(None),
         seconds => within(&SNAPSHOT_RANGE, seconds, Error::Snapshots).map(Some),
     }
+}
+
+/// What is to be recorded around moments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Around {
+    pub conditions: Vec<Condition>,
+    pub before: Duration,
+    pub after: Duration,
+}
+
+/// Checks around which moments is recorded; `None` where all is.
+///
+/// # Errors
+/// [`Error::Before`], [`Error::After`], [`Error::WhenSize`].
+pub fn around(args: &RecordArgs) -> Result<Option<Around>, Error> {
+    if args.when.is_empty() {
+        return Ok(None);
+    }
+    if args.max_size.is_some_and(|size| size < LEAST_WHEN_SIZE) {
+        return Err(Error::WhenSize);
+    }
+    Ok(Some(Around {
+        conditions: args.when.clone(),
+        before: within(&BEFORE_RANGE, args.before, Error::Before)?,
+        after: within(&AFTER_RANGE, args.after, Error::After)?,
+    }))
 }
 
 /// Checks which tasks of which process `stack` is about: all where no task is named.
@@ -559,6 +608,18 @@ mod tests {
                 Error::Ending(file.into())
             );
         }
+    }
+
+    #[test]
+    fn a_recording_has_no_format_to_say() {
+        let line = "awaitwhat record -p 1 -o x.await --profile x.doc";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Record(args) = cli.command else {
+            panic!()
+        };
+        let error = TraceConfig::of_recording(args, &cli.global).unwrap_err();
+        assert_eq!(error, Error::ProfileEnding("x.doc".into()));
+        assert!(!error.to_string().contains("--format"), "{error}");
     }
 
     #[test]

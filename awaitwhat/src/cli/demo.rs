@@ -80,7 +80,7 @@ async fn look(pid: u32, reading: Options) -> anyhow::Result<(Snapshot, Profile)>
         just_started: false,
         keeps_timeline: false,
     };
-    let trace = trace::trace(&selection, &options, None, None, pending::<()>()).await?;
+    let trace = trace::trace(&selection, &options, (None, None), None, pending::<()>()).await?;
     let profile = trace.survey.targets.into_iter().next();
     snapshot.zip(profile).context("the demo program is gone")
 }

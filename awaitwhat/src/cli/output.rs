@@ -111,11 +111,17 @@ pub(super) fn with_least<T>(open: impl Fn() -> io::Result<T>) -> io::Result<(T, 
     }
 }
 
-/// Whether files may be made and renamed where `path` is, with the user's own rights.
-pub(super) fn may_rename(path: &Path) -> bool {
+/// Makes sure that files may be made and renamed where `path` is, with the user's own rights.
+///
+/// # Errors
+/// What the kernel says otherwise.
+pub(super) fn may_rename(path: &Path) -> io::Result<()> {
     let folder = folder_of(path);
     let access = || accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    privileges::lowered(privileges::WRITING | Set::DAC_READ_SEARCH, access).is_ok()
+    Ok(privileges::lowered(
+        privileges::WRITING | Set::DAC_READ_SEARCH,
+        access,
+    )?)
 }
 
 /// Whether both paths lead to one file that is there.

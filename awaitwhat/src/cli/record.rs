@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use indicatif::ProgressBar;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::args::{GlobalArgs, RecordArgs};
-use super::config::{self, TraceConfig};
+use super::config::{self, Around, TraceConfig};
 use super::diagnostics::tell;
 use super::exit::Exit;
 use super::output::{NotWritten, are_one, may_rename, with_least};
 use super::trace;
-use crate::recording::{self, Header, Next, Snapshots, Why, Written, begins_like_one};
+use crate::recording::{self, Header, Next, Snapshots, Trigger, Why, Written, begins_like_one};
 use crate::selection::Selection;
+use crate::session::{self, News, When};
 use crate::view::escape::Escaped;
 
 /// What one of several files should hold at least, in seconds: a pass over very many tasks takes some of that.
@@ -31,13 +33,17 @@ pub(super) struct ToRecord {
     file: RecordingFile,
     max_bytes: Option<u64>,
     snapshots: Option<Duration>,
+    /// Around which moments; `None` where all is recorded.
+    around: Option<Around>,
     /// How many files there are at most, one after the other.
     files: u32,
 }
 
 pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let (path, max_bytes) = (args.output.clone(), args.max_size);
-    let files = args.rotate.unwrap_or(1);
+    let around = config::around(&args)?;
+    let files = around.as_ref().map_or(1, |_| config::WHEN_FILES);
+    let files = args.rotate.unwrap_or(files);
     let snapshots = config::snapshots(args.snapshots)?;
     let config = TraceConfig::of_recording(args, global)?;
     let is_it = |output: &&Path| **output == *path || are_one(output, &path);
@@ -46,11 +52,16 @@ pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result
     }
     let file = RecordingFile::open(&path, files)?;
     let made = file.is_new.then(|| path.clone());
+    if let (Some(_), Some(path)) = (&around, &made) {
+        // It could be made, and is not there before something has happened.
+        fs::remove_file(path)?;
+    }
     let to_record = ToRecord {
         path,
         file,
         max_bytes,
         snapshots,
+        around,
         files,
     };
     let result = trace::run(config, Some(to_record)).await;
@@ -63,17 +74,18 @@ pub(super) async fn run(args: RecordArgs, global: &GlobalArgs) -> anyhow::Result
     result
 }
 
-/// Where a recording of `selection` is, and what begins it.
+/// Where a recording of `selection` is, and what is to be recorded.
 pub(super) fn parted(
     to_record: Option<ToRecord>,
     config: &TraceConfig,
     selection: &Selection,
-) -> (Option<PathBuf>, Option<recording::Options>) {
+) -> (Option<PathBuf>, Option<session::ToRecord>) {
     let Some(ToRecord {
         path,
         file,
         max_bytes,
         snapshots,
+        around,
         files,
     }) = to_record
     else {
@@ -81,14 +93,83 @@ pub(super) fn parted(
     };
     let options = &config.options;
     let is_single = selection.single().is_some();
-    let recording = recording::Options {
-        output: Box::new(file),
-        header: Header::new(options.rate_hz, options.reading.max_frames, is_single),
-        max_bytes,
-        next: (files > 1).then(|| next_files(&path, files)),
-        snapshots,
+    let header = Header::new(options.rate_hz, options.reading.max_frames, is_single);
+    let to_record = match around {
+        None => session::ToRecord::All(recording::Options {
+            output: Box::new(file),
+            header,
+            max_bytes,
+            next: (files > 1).then(|| next_files(&path, files)),
+            snapshots,
+        }),
+        Some(Around {
+            conditions,
+            before,
+            after,
+        }) => session::ToRecord::When(When {
+            conditions,
+            before,
+            after,
+            header,
+            max_bytes,
+            next: next_files(&path, files),
+            snapshots,
+            told: Box::new(|_| {}),
+        }),
     };
-    (Some(path), Some(recording))
+    (Some(path), Some(to_record))
+}
+
+/// Has what happens while nothing is written yet be told, beside a progress bar.
+pub(super) fn tell_news_beside(
+    to_record: &mut Option<session::ToRecord>,
+    place: Option<&Path>,
+    bar: &ProgressBar,
+) {
+    if let (Some(session::ToRecord::When(when)), Some(place)) = (to_record, place) {
+        let (place, bar, after) = (place.to_owned(), bar.clone(), when.after);
+        when.told = Box::new(move |news| bar.suspend(|| tell(shown_news(news, &place, after))));
+    }
+}
+
+fn shown_news(news: &News, place: &Path, after: Duration) -> String {
+    let place = place.display();
+    match news {
+        News::Triggered { trigger, goes_back } => {
+            let goes_on = match goes_back {
+                Some(back) => format!(
+                    "{place} goes back {:.1} s, and goes on for {} s.",
+                    back.as_secs_f64(),
+                    after.as_secs_f64()
+                ),
+                None => format!("{place} is being written already, and tells of this, too."),
+            };
+            format!("{} {goes_on}", shown_trigger(trigger))
+        }
+        News::Kept { written, time } => {
+            let size = shown_size(written.bytes) + &shown_snapshots(&written.snapshots);
+            let end = match written.why {
+                Why::Size => " It ended there, as it may become no larger (--max-size).",
+                Why::Trace | Why::Failed(_) => "",
+            };
+            format!("{place} is whole: {:.1} s, {size}.{end}", time.as_secs_f64())
+        }
+    }
+}
+
+/// Says why a recording is kept.
+pub(super) fn shown_trigger(trigger: &Trigger) -> String {
+    let Trigger {
+        condition,
+        what,
+        at,
+        since: _,
+    } = trigger;
+    format!(
+        "Triggered at {at:.3} by {}: {}.",
+        Escaped(condition),
+        Escaped(what)
+    )
 }
 
 /// Makes room for one file after the other.
@@ -152,6 +233,7 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
         files,
         why,
         snapshots,
+        triggers,
     } = written;
     let place = place.display();
     if let Why::Failed(error) = why {
@@ -164,6 +246,18 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
             source: io::Error::other(error.clone()),
         }
         .into());
+    }
+    if let Some(triggers) = triggers {
+        tell(match triggers {
+            0 => format!("Nothing has triggered within {seconds:.1} s, so that {place} was not written."),
+            _ => format!(
+                "Triggered {} within {seconds:.1} s: the newest file is {place} ({} in all).",
+                plural(*triggers, "time", "times"),
+                shown_size(*bytes)
+            ),
+        });
+        tell_missing(snapshots);
+        return Ok(());
     }
     let mut size = shown_size(*bytes);
     if *files > 1 {
@@ -182,11 +276,15 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
             "A file holds {each:.1} s on average: in each, a task counts from its first visit there, so that numbers are too low. Choose a larger --max-size."
         ));
     }
+    tell_missing(snapshots);
+    Ok(())
+}
+
+fn tell_missing(snapshots: &Snapshots) {
     if let (1.., Some(why)) = (snapshots.missing, &snapshots.why) {
         let what = plural(snapshots.missing, "snapshot is", "snapshots are");
         tell(format_args!("{what} missing: {}.", Escaped(why)));
     }
-    Ok(())
 }
 
 /// `, 3 snapshots`; nothing where there are none.
@@ -223,12 +321,13 @@ struct RecordingFile {
 impl RecordingFile {
     fn open(path: &Path, files: u32) -> anyhow::Result<Self> {
         // While targets are read nobody may do what the user may not.
-        if files > 1 && !may_rename(path) {
-            anyhow::bail!(
-                "the folder of {} is another user's, in which files cannot be renamed later (--rotate): nothing was looked at; choose another --output",
+        let may_be_renamed = if files > 1 { may_rename(path) } else { Ok(()) };
+        may_be_renamed.with_context(|| {
+            format!(
+                "files cannot be renamed later in the folder of {} (--rotate, --when): nothing was looked at; choose another --output",
                 path.display()
-            );
-        }
+            )
+        })?;
         let opened = with_least(|| Self::try_open(path, files)).map(|(file, _)| file);
         opened.with_context(|| {
             format!(
@@ -263,6 +362,11 @@ impl RecordingFile {
             new => return new,
         }
         let is_regular = fs::metadata(path)?.is_file();
+        if files > 1 && !is_regular {
+            return Err(io::Error::other(
+                "it is no regular file, so that it cannot be renamed for the next one (--rotate, --when)",
+            ));
+        }
         let file = OpenOptions::new().read(is_regular).write(true).open(path)?;
         if is_regular {
             claim(&file)?;
@@ -340,6 +444,17 @@ mod tests {
         let error = RecordingFile::open(&path, 1).map(|_| ()).unwrap_err();
         assert!(format!("{error:#}").contains("no recording"), "{error:#}");
         assert_eq!(fs::read(&path).unwrap(), b"a diary");
+    }
+
+    #[test]
+    fn a_device_makes_no_room_for_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        RecordingFile::open(&link, 1).unwrap();
+        let error = RecordingFile::open(&link, 2).map(|_| ()).unwrap_err();
+        assert!(format!("{error:#}").contains("no regular file"), "{error:#}");
+        assert!(link.exists());
     }
 
     #[test]

@@ -11,9 +11,10 @@ use super::config::{self, Form};
 use super::diagnostics::{complain, tell};
 use super::exit::Exit;
 use super::output::{OutputFile, are_one, with_least};
+use super::record::shown_trigger;
 use super::trace::{Outcome, Shape, refuse_binary, write};
 use crate::privileges;
-use crate::recording::{self, Ending, Header, Recording, Window};
+use crate::recording::{self, Ending, Header, Recording, Trigger, Window};
 use crate::session::Trace;
 use crate::survey::Survey;
 
@@ -51,6 +52,7 @@ pub(super) fn run(args: ReportArgs, global: &GlobalArgs) -> anyhow::Result<Exit>
     };
     let recording = recording.with_context(|| format!("{shown} cannot be reported"))?;
     let ending = recording.ending.clone();
+    recording.triggers.iter().for_each(tell_trigger);
     let shape = Shape::new(recording.header.is_single, &form);
     let host = recording.header.host.clone();
     let result = Outcome::new(trace_of(recording), shape).of_host(host);
@@ -78,6 +80,15 @@ pub(super) fn since(header: &Header, moment: Moment) -> u64 {
             u64::try_from(since.max(0)).unwrap_or(u64::MAX)
         }
     }
+}
+
+/// Says why the recording was kept.
+fn tell_trigger(trigger: &Trigger) {
+    let after = trigger.since as f64 / 1e9;
+    tell(format_args!(
+        "{} That was {after:.1} s after it began.",
+        shown_trigger(trigger)
+    ));
 }
 
 /// As if it had just been traced.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ use crate::export::{
 };
 use crate::privileges::{self, Set};
 use crate::profile::{MAX_CHANGES, Profile};
-use crate::recording::{self, Written, own_host};
+use crate::recording::{Written, own_host};
 use crate::selection::Selection;
 use crate::session::{self, Interim, Progress, Trace, TraceOptions};
 use crate::survey::{Refusals, Survey};
@@ -59,7 +59,7 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
             let traced = trace(
                 selection,
                 &config.options,
-                recording,
+                (recording, place.as_deref()),
                 Some(show),
                 signals.received(),
             )
@@ -94,7 +94,14 @@ pub(super) async fn run(config: TraceConfig, to_record: Option<ToRecord>) -> any
                     _ = program.ended() => {}
                 }
             };
-            let traced = trace(&selection, &config.options, recording, Some(show), stop).await;
+            let traced = trace(
+                &selection,
+                &config.options,
+                (recording, place.as_deref()),
+                Some(show),
+                stop,
+            )
+            .await;
             // Before anything is written, which takes as long as its reader likes, and also when something failed.
             let ending = program.terminate(&mut signals).await;
             privileges::only(reserve);
@@ -268,18 +275,19 @@ impl<'a> ShowSoFar<'a> {
     }
 }
 
-/// Traces the processes of `selection`, with a progress bar where standard error is a terminal.
+/// Traces the processes of `selection`, and records at a place what is to be recorded, with a progress bar where standard error is a terminal.
 ///
 /// # Errors
 /// When none of them can be read.
 pub(super) async fn trace(
     selection: &Selection,
     options: &TraceOptions,
-    recording: Option<recording::Options>,
+    (mut to_record, place): (Option<session::ToRecord>, Option<&Path>),
     show_so_far: Option<ShowSoFar<'_>>,
     stop: impl Future,
 ) -> anyhow::Result<Trace> {
     let bar = progress_bar(options.duration);
+    record::tell_news_beside(&mut to_record, place, &bar);
     let (shown, cleared) = (bar.clone(), bar.clone());
     let (wanted, reading) = (selection.clone(), options.reading.clone());
     let afterwards = move |trace: &Result<Trace, session::Error>| {
@@ -296,7 +304,7 @@ pub(super) async fn trace(
         .unwrap_or_default();
     let told = (interim, so_far);
     let mut traced = pin!(session::trace(
-        selection, options, recording, stop, progress, told, afterwards
+        selection, options, to_record, stop, progress, told, afterwards
     ));
     let show = |so_far| {
         let shown = show_so_far.as_ref();

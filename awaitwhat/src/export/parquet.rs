@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -13,12 +13,18 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
 use crate::origin;
-use crate::profile::{Chain, ChainState, Process, Profile};
+use crate::profile::{Chain, ChainState, Point, Process, Profile, WaitTimes, WholeWaits, await_points};
 use crate::view::escape::{Escaped, named};
 use crate::view::losses::{Counted, describe};
 
+mod columns;
 #[cfg(test)]
 mod tests;
+
+use columns::{optional, required};
+
+/// What an await point awaits that is not known.
+const UNKNOWN: &str = "?";
 
 /// The columns, in the order in which [`write_rows`] writes them.
 const SCHEMA: &str = "
@@ -37,6 +43,15 @@ const SCHEMA: &str = "
         REQUIRED DOUBLE waiting_seconds;
         REQUIRED DOUBLE ready_seconds;
         REQUIRED DOUBLE running_seconds;
+        OPTIONAL INT64 waits;
+        OPTIONAL DOUBLE wait_p50_seconds;
+        OPTIONAL DOUBLE wait_p90_seconds;
+        OPTIONAL DOUBLE wait_p99_seconds;
+        OPTIONAL DOUBLE wait_max_seconds;
+        OPTIONAL DOUBLE wait_precision_seconds;
+        OPTIONAL INT64 waits_in_part;
+        OPTIONAL DOUBLE longest_in_part_seconds;
+        OPTIONAL INT64 returns;
     }
 ";
 
@@ -57,6 +72,8 @@ struct Row<'a> {
     waiting: f64,
     ready: f64,
     running: f64,
+    /// How long waits took at the await point: told in the first row of it, as it is not known which of them were for which thing.
+    waits: Option<WaitTimes>,
 }
 
 /// Writes each of `profiles`, taken on `host` with chains of at most `max_frames` frames.
@@ -88,14 +105,44 @@ fn rows_of(profile: &Profile) -> impl Iterator<Item = Row<'_>> {
         };
         *sum += chain.task_seconds;
     }
-    sums.into_iter()
-        .map(move |(place, [waiting, ready, running])| Row {
+    let mut waits: BTreeMap<Place, WaitTimes> = await_points(profile)
+        .into_iter()
+        .filter(|point| point.waits != WaitTimes::default())
+        .map(|point| (place_of_waits(&point), point.waits))
+        .collect();
+    sums.into_iter().map(move |(place, [waiting, ready, running])| {
+        let of_point = Place {
+            resource: None,
+            ..place.clone()
+        };
+        Row {
             profile,
             place,
             waiting,
             ready,
             running,
-        })
+            waits: waits.remove(&of_point),
+        }
+    })
+}
+
+/// The await point that waits were at, as rows have it.
+fn place_of_waits(point: &Point) -> Place {
+    let awaits = match &*point.awaits {
+        UNKNOWN => "",
+        awaits => named(awaits),
+    };
+    Place {
+        function: escaped(named(&point.function)),
+        file: escaped(&point.file),
+        line: line(point.line),
+        awaits: escaped(awaits),
+        resource: None,
+    }
+}
+
+fn line(line: u32) -> Option<i32> {
+    i32::try_from(line).ok().filter(|line| *line > 0)
 }
 
 /// The await point of a chain, and what it awaits.
@@ -111,9 +158,7 @@ fn place_of(chain: &Chain) -> Place {
     Place {
         function: escaped(frame.map_or("", |frame| named(&frame.function))),
         file: escaped(frame.map_or("", |frame| &frame.file)),
-        line: frame
-            .and_then(|frame| i32::try_from(frame.line).ok())
-            .filter(|line| *line > 0),
+        line: frame.and_then(|frame| line(frame.line)),
         awaits: escaped(awaits),
         resource: chain
             .resource
@@ -179,39 +224,39 @@ fn write_rows(
     optional::<ByteArrayType>(group, resources)?;
     required::<DoubleType>(group, &numbers(|row| row.waiting))?;
     required::<DoubleType>(group, &numbers(|row| row.ready))?;
-    required::<DoubleType>(group, &numbers(|row| row.running))
+    required::<DoubleType>(group, &numbers(|row| row.running))?;
+    write_waits(rows, group)
+}
+
+/// The columns that tell how long waits took.
+fn write_waits(
+    rows: &[Row<'_>],
+    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+) -> Result<(), ParquetError> {
+    type Number = fn(&WholeWaits) -> f64;
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let waits = || rows.iter().map(|row| row.waits);
+    let whole = || waits().map(|it| it?.whole);
+    optional::<Int64Type>(
+        group,
+        waits().map(|it| Some(count(it?.whole.map_or(0, |it| it.count)))),
+    )?;
+    let lengths: [Number; 5] = [
+        |it| it.p50,
+        |it| it.p90,
+        |it| it.p99,
+        |it| it.longest,
+        |it| it.precision,
+    ];
+    for length in lengths {
+        optional::<DoubleType>(group, whole().map(|it| Some(length(&it?))))?;
+    }
+    optional::<Int64Type>(group, waits().map(|it| Some(count(it?.in_part))))?;
+    let longest = |it: WaitTimes| (it.in_part > 0).then_some(it.longest_in_part);
+    optional::<DoubleType>(group, waits().map(|it| longest(it?)))?;
+    optional::<Int64Type>(group, waits().map(|it| Some(count(it?.returns))))
 }
 
 fn bytes(text: &str) -> ByteArray {
     ByteArray::from(text)
-}
-
-/// Writes the next column, in which each row has a value.
-fn required<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    values: &[T::T],
-) -> Result<(), ParquetError> {
-    column::<T>(group, values, None)
-}
-
-/// Writes the next column, in which a row may have no value.
-fn optional<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    values: impl Iterator<Item = Option<T::T>>,
-) -> Result<(), ParquetError> {
-    let values: Vec<Option<T::T>> = values.collect();
-    let levels: Vec<i16> = values.iter().map(|it| i16::from(it.is_some())).collect();
-    let values: Vec<T::T> = values.into_iter().flatten().collect();
-    column::<T>(group, &values, Some(&levels))
-}
-
-fn column<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    values: &[T::T],
-    levels: Option<&[i16]>,
-) -> Result<(), ParquetError> {
-    let too_many = || ParquetError::General("there is no such column".to_owned());
-    let mut column = group.next_column()?.ok_or_else(too_many)?;
-    column.typed::<T>().write_batch(values, levels, None)?;
-    column.close()
 }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::split::{Part, Split, Thing};
 use crate::chains::ChainId;
+use crate::resource::Resource;
 
 /// Answers by chain. Moments are in seconds since the target was first looked at.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +86,11 @@ impl Asked {
     /// Whether there was an answer.
     pub(crate) fn is_answered(&self, chain: ChainId) -> bool {
         self.chains.get(&chain).is_some_and(|it| it.split.is_answered())
+    }
+
+    /// Whether tasks of a chain were asked what they wait for, and all of them have told a thing like that.
+    pub(super) fn are_all(&self, chain: ChainId, is_one: impl Fn(&Resource) -> bool) -> bool {
+        self.chains.get(&chain).is_some_and(|it| it.split.are_all(is_one))
     }
 
     /// See [`Split::is_settled`].

@@ -1,6 +1,7 @@
 //! Who held an event loop for so long that nothing else was done, added up.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::origin;
@@ -37,6 +38,20 @@ pub struct Hold {
 /// Holds while they are added up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Holds(HashMap<HoldPlace, Hold>);
+
+/// Not escaped.
+impl fmt::Display for HoldPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame {
+            function,
+            file,
+            line,
+            origin,
+            ..
+        } = &self.frame;
+        write!(formatter, "{function} ({}:{line})", origin.shown(file))
+    }
+}
 
 impl HoldPlace {
     /// The place of a stack, innermost first.

@@ -1,6 +1,7 @@
 //! Where in the application its tasks spend their time.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::ledger::{self, Look};
@@ -46,6 +47,21 @@ pub(super) struct PointKey {
     line: u32,
     origin: Origin,
     awaits: Arc<str>,
+}
+
+/// Not escaped.
+impl fmt::Display for PointKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            function,
+            file,
+            line,
+            origin,
+            awaits,
+        } = self;
+        let file = origin.shown(file);
+        write!(formatter, "{function} ({file}:{line}), which awaits {awaits}")
+    }
 }
 
 impl PointKey {

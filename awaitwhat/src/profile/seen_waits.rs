@@ -193,6 +193,28 @@ impl SeenWaits {
         (std::mem::take(&mut self.over), std::mem::take(&mut self.beyond))
     }
 
+    /// The wait that was seen to last for the longest time (ns), and for longer than `longer_than`, of those in chains that are meant: its chain, and its task.
+    pub(super) fn longest(
+        &self,
+        longer_than: u64,
+        mut is_meant: impl FnMut(ChainId) -> bool,
+    ) -> Option<(u64, ChainId, TaskId)> {
+        let mut longest: Option<(u64, ChainId, TaskId)> = None;
+        for of_loop in self.loops.values() {
+            for task in of_loop.tasks.values() {
+                let Some(met) = task.met.filter(|met| met.is_waiting) else {
+                    continue;
+                };
+                let lasted = task.seen(of_loop.unchanged);
+                let most = longest.map_or(longer_than, |(most, ..)| most);
+                if lasted > most && is_meant(met.chain) {
+                    longest = Some((lasted, met.chain, task.id));
+                }
+            }
+        }
+        longest
+    }
+
     /// The chains that are referred to.
     pub(super) fn chains(&self) -> impl Iterator<Item = ChainId> {
         let tasks = self.loops.values().flat_map(|of_loop| of_loop.tasks.values());
@@ -332,11 +354,15 @@ impl Task {
         self.met.is_some_and(|met| met.is_waiting) && self.last.max(unchanged) <= self.first
     }
 
+    /// For how long (ns) it was seen in the same. Until `unchanged` no task has moved that was there.
+    fn seen(&self, unchanged: u64) -> u64 {
+        self.last.max(unchanged).saturating_sub(self.first)
+    }
+
     /// Its wait, if it was in one, which was over at a moment; `None` if nobody has seen that. Until `unchanged` no task has moved that was there.
     fn over(&self, unchanged: u64, until: Option<u64>) -> Option<(ChainId, Wait)> {
         let met = self.met.filter(|met| met.is_waiting)?;
-        let last = self.last.max(unchanged);
-        let least = last.saturating_sub(self.first);
+        let least = self.seen(unchanged);
         let wait = match (self.after, until) {
             (Some(after), Some(until)) => Wait::Whole {
                 least,

@@ -441,3 +441,26 @@ fn ever_new_points_take_no_more_room() {
     let all: u64 = profile.waits.iter().map(PointWaits::count).sum();
     assert_eq!(all, 3000);
 }
+
+#[test]
+fn a_wait_that_goes_on_is_told_for_as_long_as_it_was_seen() {
+    let mut passes = Passes::default();
+    let told = |passes: &Passes, least_ms: u64, chain: u32| {
+        let is_meant = |it: ChainId| it == ChainId::numbered(chain);
+        let found = passes.waits.longest(least_ms * MILLISECOND, is_meant);
+        found.map(|(lasted, _, id)| (lasted / MILLISECOND, id.address.0 >> 8))
+    };
+    passes.pass(0, &[waits(1, 1, 0x10)]);
+    passes.pass(10, &[waits(1, 1, 0x10), waits(2, 1, 0x20), is_ready(3, 1, 0x30)]);
+    assert_eq!(told(&passes, 0, 1), Some((10, 1)));
+    assert_eq!((told(&passes, 10, 1), told(&passes, 0, 2)), (None, None));
+    // Nobody has moved since.
+    passes.unchanged(500);
+    assert_eq!(told(&passes, 499, 1), Some((500, 1)));
+    // It goes on, and waits at the same place again: for another future.
+    passes.pass(600, &[waits(1, 1, 0x11), waits(2, 1, 0x20)]);
+    assert_eq!(told(&passes, 0, 1), Some((590, 2)));
+    // Who has gone waits no longer.
+    passes.pass(700, &[waits(1, 1, 0x11)]);
+    assert_eq!(told(&passes, 0, 1), Some((100, 1)));
+}

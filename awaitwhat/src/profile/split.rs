@@ -101,6 +101,12 @@ impl Split {
         !self.seconds.is_empty()
     }
 
+    /// Whether there was an answer, and each was a thing like that.
+    pub(crate) fn are_all(&self, is_one: impl Fn(&Resource) -> bool) -> bool {
+        let is_like_that = |thing: &Thing| thing.as_deref().is_some_and(&is_one);
+        self.is_answered() && self.seconds.iter().all(|(thing, _)| is_like_that(thing))
+    }
+
     /// Whether its tasks need not be asked any more: all were found to wait for the same, and nothing in that depends on the task.
     pub(crate) fn is_settled(&self) -> bool {
         let things = || self.seconds.iter().filter_map(|(thing, _)| thing.as_deref());

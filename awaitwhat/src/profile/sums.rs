@@ -289,7 +289,7 @@ impl Sums {
     }
 
     /// What a chain looks like.
-    fn look(&self, chain: ChainId) -> Option<&Look> {
+    pub(super) fn look(&self, chain: ChainId) -> Option<&Look> {
         let known = self.looks.get(chain.index())?.as_ref();
         known.filter(|(it, _)| *it == chain).map(|(_, look)| look)
     }
@@ -359,6 +359,11 @@ impl Sums {
         &self.asked
     }
 
+    /// The waits that go on.
+    pub(super) fn seen_waits(&self) -> &SeenWaits {
+        &self.seen_waits
+    }
+
     /// Bytes of the text that the sums stand for that can be folded.
     pub fn bytes(&self) -> usize {
         self.ledger.bytes()
@@ -398,28 +403,15 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
-    use awaitwhat_common::plan::LoopId;
     use awaitwhat_common::status::SliceStatus;
 
     use super::*;
-    use crate::decode::Origin;
     use crate::memory::Address;
     use crate::profile::{ChainState, TaskId};
     use crate::snapshot::Stack;
-    use crate::testing::frame;
+    use crate::testing::{frame, origin};
 
     const MILLISECOND: u64 = 1_000_000;
-
-    fn origin(at_ms: u64) -> Origin {
-        Origin {
-            event_loop: LoopId { tid: 7, slot: 0 },
-            pid: 7,
-            in_context: false,
-            time: at_ms * MILLISECOND,
-            runtime: 0,
-            pass: 1,
-        }
-    }
 
     fn profile(sums: Sums) -> Profile {
         let process = Process {

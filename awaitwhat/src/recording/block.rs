@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Trailer,
     /// A piece of the snapshots of one moment. Who does not know it reads the rest.
     Snapshots,
+    /// Why the recording is kept. Who does not know it reads the rest.
+    Trigger,
     /// One that this version does not know, and need not.
     Optional,
 }
@@ -37,7 +39,8 @@ impl Kind {
             Self::Observations => 2,
             Self::Trailer => 3,
             Self::Snapshots => 128,
-            Self::Optional => 129,
+            Self::Trigger => 129,
+            Self::Optional => 130,
         }
     }
 
@@ -47,7 +50,8 @@ impl Kind {
             2 => Some(Self::Observations),
             3 => Some(Self::Trailer),
             128 => Some(Self::Snapshots),
-            129..=255 => Some(Self::Optional),
+            129 => Some(Self::Trigger),
+            130..=255 => Some(Self::Optional),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //! file exactly.
 //!
 //! A file consists of [blocks](block), each of which is whole or not there. Most hold a run of observations, as [`encode`] writes them and [`decode`] reads
-//! them; both go by the same [`passes`] and [`tables`]. Others hold [`snapshots`] of moments.
+//! them; both go by the same [`passes`] and [`tables`]. Others hold [`snapshots`] of moments, and why the recording was kept ([`trigger`]).
 
 mod block;
 mod bytes;
@@ -17,12 +17,14 @@ mod snapshots;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod write;
 
 pub use entry::Target;
 pub use moments::{At, Kept, kept};
 pub use read::{Ending, Error, Recording, Window, read, read_with_timelines};
 pub use snapshots::{Moment, NotPacked, Packed, pack};
+pub use trigger::Trigger;
 pub use write::{Next, Options, Recorder, Snapshots, Tape, Why, Written, begins_like_one};
 
 /// Version of the format that is written, and the only one that is read.

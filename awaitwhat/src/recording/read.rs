@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::block::{Blocks, Kind, MAGIC, NoBlock, PREFACE};
 use super::bytes::Malformed;
 use super::decode::{Decoder, Told};
-use super::{Header, Target, Trailer, VERSION};
+use super::{Header, Target, Trailer, Trigger, VERSION};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::file_kinds;
 use crate::profile::{Changes, MAX_CHANGES, Observation, Profile, Sums};
@@ -13,6 +13,8 @@ use crate::survey::Refusals;
 
 /// Bytes of text that sums may stand for: a trace adds them up long before.
 const MAX_SUMS_BYTES: usize = 4 * SUMS_BYTES;
+/// Reasons for which one is kept that are told.
+const MAX_TRIGGERS: usize = 1000;
 /// Bytes by which it is told what a file is.
 const BEGINNING: usize = 256;
 
@@ -77,6 +79,8 @@ pub struct Recording {
     /// In ascending order of process ids.
     pub profiles: Vec<Profile>,
     pub refused: Refusals,
+    /// Why it was kept, where that was not just asked for: the first reasons.
+    pub triggers: Vec<Trigger>,
     pub ending: Ending,
 }
 
@@ -126,6 +130,7 @@ fn read_keeping(
     };
     let mut decoder = Decoder::default();
     let mut trailer: Option<Trailer> = None;
+    let mut triggers = Vec::new();
     let ending = loop {
         let at = blocks.offset;
         let damaged = |why: String| Ending::Damaged { at, why };
@@ -139,6 +144,11 @@ fn read_keeping(
                 Ok(found) => trailer = Some(found),
                 Err(_) => break damaged("its end is none".to_owned()),
             },
+            Ok((Kind::Trigger, content)) => match serde_json::from_slice(&content) {
+                Ok(trigger) if triggers.len() < MAX_TRIGGERS => triggers.push(trigger),
+                Ok(_) => {}
+                Err(_) => break damaged("what it was kept for is nothing".to_owned()),
+            },
             Ok((Kind::Snapshots | Kind::Optional, _)) => {}
             Ok(_) => break damaged("its blocks are in no order".to_owned()),
             Err(NoBlock::End) if trailer.is_some() => break Ending::Whole,
@@ -147,7 +157,11 @@ fn read_keeping(
             Err(NoBlock::Unreadable(error)) => return Err(Error::Unreadable(error)),
         }
     };
-    replay.finish(header, trailer, ending)
+    let recording = replay.finish(header, trailer, ending)?;
+    Ok(Recording {
+        triggers,
+        ..recording
+    })
 }
 
 /// Takes what a recording says of itself; the other blocks are to follow.
@@ -260,6 +274,7 @@ impl Replay {
             duration_ns,
             profiles,
             refused: trailer.map(|trailer| trailer.refused).unwrap_or_default(),
+            triggers: Vec::new(),
             ending,
         })
     }

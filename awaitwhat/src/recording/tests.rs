@@ -11,7 +11,9 @@ use awaitwhat_fuzz::Target as FuzzTarget;
 use fastrand::Rng;
 
 use super::block::{Kind, MAX_RAW, Maker, preface};
-use super::{At, Ending, Error, Header, Moment, Options, Recorder, Recording, Why, Window, kept, pack, read};
+use super::{
+    At, Ending, Error, Header, Moment, Options, Recorder, Recording, Trigger, Why, Window, kept, pack, read,
+};
 use crate::budget::Budget;
 use crate::chains::ChainId;
 use crate::decode::Origin;
@@ -665,6 +667,68 @@ fn a_recording_ends_when_it_is_as_large_as_it_may_be() {
     assert_eq!(read_whole(&file.bytes()).unwrap().profiles, [profile]);
 }
 
+fn trigger() -> Trigger {
+    Trigger {
+        condition: "tasks > 5".to_owned(),
+        what: format!("process 4711 ({HOSTILE}): it has 6 tasks"),
+        at: STARTED.parse().unwrap(),
+        since: 7,
+    }
+}
+
+#[test]
+fn what_was_held_comes_to_what_was_seen_and_says_why_it_is_kept() {
+    let mut header = options(io::sink()).header;
+    header.is_single = true;
+    let recorder = Recorder::hold(header, 32 << 20);
+    let mut live = Live::begin(&recorder, &Budget::new(usize::MAX), 4711, 40);
+    (0..300).for_each(|_| live.look());
+    recorder.keep(&pack(&moment(7)).unwrap());
+    assert!(recorder.bytes() > 1000 && !recorder.is_over());
+    let file = Shared::default();
+    recorder.let_out(Box::new(file.clone()), None);
+    assert_eq!(file.bytes().len() as u64, recorder.bytes());
+    recorder.note(&trigger());
+    (0..300).for_each(|_| live.look());
+    let profile = live.end(false);
+    let written = recorder.finish_file(&Refusals::default());
+    assert_eq!(written.bytes, file.bytes().len() as u64);
+    let recording = read_whole(&file.bytes()).unwrap();
+    assert_eq!(
+        (recording.ending, recording.profiles),
+        (Ending::Whole, vec![profile])
+    );
+    assert_eq!(recording.triggers, [trigger()]);
+    assert_eq!(kept(&file.bytes()[..], None).unwrap().moment, moment(7));
+}
+
+#[test]
+fn what_is_held_ends_when_it_is_as_large_as_it_may_be() {
+    let recorder = Recorder::hold(options(io::sink()).header, 200 << 10);
+    let mut live = Live::begin(&recorder, &Budget::new(usize::MAX), 4711, 2000);
+    while !recorder.is_over() {
+        live.look();
+        assert!(recorder.bytes() < 200 << 10);
+    }
+}
+
+#[test]
+fn a_file_that_may_become_no_larger_ends_after_it_was_let_out() {
+    let recorder = Recorder::hold(options(io::sink()).header, 32 << 20);
+    let mut live = Live::begin(&recorder, &Budget::new(usize::MAX), 4711, 2000);
+    let file = Shared::default();
+    live.look();
+    recorder.let_out(Box::new(file.clone()), Some(200 << 10));
+    while !recorder.is_over() {
+        live.look();
+    }
+    live.end(false);
+    let written = recorder.finish_file(&Refusals::default());
+    assert_eq!(written.why, Why::Size);
+    assert!(file.bytes().len() < 200 << 10);
+    assert_eq!(read_whole(&file.bytes()).unwrap().ending, Ending::Whole);
+}
+
 impl Live {
     /// Goes on in the next file, which knows nothing of what was.
     fn begin_next(&mut self, recorder: &Recorder) {
@@ -814,6 +878,10 @@ fn fuzz_recording() {
         ],
     };
     let (_, bytes) = recorded(60, 6);
+    let trigger = serde_json::to_vec(&trigger()).unwrap();
+    let trigger = Maker::new().unwrap().block(Kind::Trigger, &trigger).unwrap();
+    let first = block_ends(&bytes)[1];
+    let bytes = [&bytes[..first], &trigger, &bytes[first..]].concat();
     let ends = block_ends(&bytes);
     let contents: Vec<(Kind, Vec<u8>)> = ends
         .windows(2)
@@ -822,6 +890,7 @@ fn fuzz_recording() {
                 1 => Kind::Header,
                 2 => Kind::Observations,
                 3 => Kind::Trailer,
+                129 => Kind::Trigger,
                 _ => Kind::Snapshots,
             };
             let content = zstd::bulk::decompress(&bytes[it[0] + 16..it[1]], MAX_RAW).unwrap();
@@ -833,7 +902,7 @@ fn fuzz_recording() {
         let mut file = preface().to_vec();
         for (kind, content) in &contents {
             let (kind, mut content) = (*kind, content.clone());
-            if matches!(kind, Kind::Observations | Kind::Snapshots) {
+            if matches!(kind, Kind::Observations | Kind::Snapshots | Kind::Trigger) {
                 for _ in 0..choices.below(4) {
                     let place = choices.below(content.len());
                     match choices.below(3) {

@@ -7,19 +7,16 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::block::{Kind, MAGIC, Maker, preface};
-use super::encode::Encoder;
+mod writer;
+
+use super::block::MAGIC;
 use super::snapshots::Packed;
+use super::trigger::Trigger;
 use super::{Header, Target, Trailer};
 use crate::profile::{End, Observation, Process};
 use crate::snapshot::Losses;
 use crate::survey::Refusals;
-
-/// A block is written as soon as it has so many bytes, or tells of so many ms.
-const BLOCK_BYTES: usize = 256 << 10;
-const BLOCK_MS: u64 = 1000;
-/// What is left for the end of a recording that may not become larger.
-const RESERVE: u64 = 128 << 10;
+use writer::{Output, Writer};
 
 /// Whether a file that begins with these bytes passes for a recording.
 #[must_use]
@@ -69,6 +66,8 @@ pub struct Written {
     pub files: u64,
     pub why: Why,
     pub snapshots: Snapshots,
+    /// How often something happened for which a file was kept; `None` where all is kept.
+    pub triggers: Option<u64>,
 }
 
 /// How often targets were kept as they were at one moment.
@@ -98,31 +97,6 @@ pub struct Tape {
     tick: Cell<u64>,
 }
 
-struct Writer {
-    output: Box<dyn Write + Send>,
-    maker: Option<Maker>,
-    next: Option<Next>,
-    /// It is as large as it may be, and another file is to follow.
-    is_full: bool,
-    began: Instant,
-    /// When a target was last looked at no longer, in ns since it began.
-    ended: Option<u64>,
-    /// Bytes and number of the files before this one.
-    former: (u64, u64),
-    first: Header,
-    /// What is written before anything else, once there is something.
-    header: Option<Header>,
-    encoder: Encoder,
-    max_bytes: Option<u64>,
-    written: u64,
-    why: Why,
-    snapshots: Snapshots,
-    /// When the first entry of the block was seen, in ms since the recording began.
-    block_since: u64,
-    /// When each target was first looked at, in the same.
-    targets_began: Vec<u64>,
-}
-
 impl Recorder {
     /// Begins a recording. Nothing is written before there is a target.
     #[must_use]
@@ -132,26 +106,22 @@ impl Recorder {
             header,
             max_bytes,
             next,
-            snapshots: _,
+            ..
         } = options;
-        let writer = Writer {
-            output,
-            maker: None,
-            next,
-            is_full: false,
-            began: Instant::now(),
-            ended: None,
-            former: (0, 0),
-            first: header.clone(),
-            header: Some(header),
-            encoder: Encoder::default(),
-            max_bytes,
-            written: 0,
-            why: Why::Trace,
-            snapshots: Snapshots::default(),
-            block_since: 0,
-            targets_began: Vec::new(),
-        };
+        Self::of(Writer::new(Output::File(output), header, (max_bytes, next)))
+    }
+
+    /// Begins one that is held in memory, as far as it has so many bytes: see [`Recorder::let_out`].
+    #[must_use]
+    pub fn hold(header: Header, max_bytes: u64) -> Self {
+        Self::of(Writer::new(
+            Output::Memory(Vec::new()),
+            header,
+            (Some(max_bytes), None),
+        ))
+    }
+
+    fn of(writer: Writer) -> Self {
         Self {
             writer: Rc::new(RefCell::new(writer)),
         }
@@ -202,6 +172,22 @@ impl Recorder {
         self.writer.borrow_mut().begin_next();
     }
 
+    /// Writes what was held to a file that may have so many bytes, and goes on there.
+    pub fn let_out(&self, output: Box<dyn Write + Send>, max_bytes: Option<u64>) {
+        self.writer.borrow_mut().let_out(output, max_bytes);
+    }
+
+    /// Notes why it is kept; what was told before comes first. Until there is a target there is nothing to keep.
+    pub fn note(&self, trigger: &Trigger) {
+        self.writer.borrow_mut().note(trigger);
+    }
+
+    /// Bytes in its file by now, or in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.writer.borrow().written
+    }
+
     /// Keeps snapshots of all targets.
     pub fn keep(&self, packed: &Packed) {
         self.writer.borrow_mut().keep(packed);
@@ -220,20 +206,32 @@ impl Recorder {
             duration_ns,
             refused: refused.clone(),
         };
-        let mut writer = self.writer.borrow_mut();
-        if writer.former.1 == 0 {
-            return writer.finish(&trailer);
+        if self.writer.borrow().former.1 > 0 {
+            return self.finish_file(refused);
         }
+        self.writer.borrow_mut().finish(&trailer)
+    }
+
+    /// Ends the file, which began later than the trace, or ends before it.
+    #[must_use]
+    pub fn finish_file(&self, refused: &Refusals) -> Written {
+        let mut writer = self.writer.borrow_mut();
         let of_file = Trailer {
             started_at: writer.first.started_at,
             duration_ns: writer.ended.unwrap_or_else(|| writer.elapsed()),
-            ..trailer
+            refused: refused.clone(),
         };
         writer.finish(&of_file)
     }
 }
 
 impl Tape {
+    /// Whether it is one of this recording.
+    #[must_use]
+    pub fn is_of(&self, recorder: &Recorder) -> bool {
+        Rc::ptr_eq(&self.writer, &recorder.writer)
+    }
+
     /// The same of a target that was looked at before its file began: `since` is when that was, in ns since the first look, and `lost` what was lost by then.
     #[must_use]
     pub fn going_on(self, since: u64, lost: Losses) -> Self {
@@ -277,177 +275,5 @@ impl Tape {
             _ => {}
         }
         Some(Cow::Owned(told))
-    }
-}
-
-impl Writer {
-    /// Writes what comes first. Until there is a target, what the file held before is left alone.
-    fn begin(&mut self) {
-        let Some(header) = self.header.take() else {
-            return;
-        };
-        match Maker::new() {
-            Ok(maker) => self.maker = Some(maker),
-            Err(error) => self.fail(&error),
-        }
-        let header = serde_json::to_vec(&header).unwrap_or_default();
-        let mut first = preface().to_vec();
-        match self.block(Kind::Header, &header) {
-            Ok(block) => {
-                first.extend(block);
-                self.put(&first);
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn write(&mut self, target: usize, observation: &Observation) {
-        if let Why::Failed(_) = self.why {
-            return;
-        }
-        self.encoder.observe(target, observation);
-        if let Observation::End(_) = observation {
-            self.ended = Some(self.elapsed());
-        }
-        let now = match observation {
-            Observation::Tick { at_ms } => self.targets_began.get(target).map(|began| began + at_ms),
-            _ => None,
-        };
-        let is_time = now.is_some_and(|now| now >= self.block_since + BLOCK_MS);
-        if is_time || self.encoder.bytes() >= BLOCK_BYTES {
-            self.block_since = now.unwrap_or(self.block_since);
-            self.put_observations();
-        }
-    }
-
-    fn put_observations(&mut self) {
-        let content = self.encoder.take();
-        if content.is_empty() {
-            return;
-        }
-        match self.block(Kind::Observations, &content) {
-            Ok(block) => self.put(&block),
-            Err(error) => self.fail(&error),
-        }
-        if !self.has_room(0) && self.why == Why::Trace {
-            self.end_of_room();
-        }
-    }
-
-    fn end_of_room(&mut self) {
-        match self.next {
-            Some(_) => self.is_full = true,
-            None => self.why = Why::Size,
-        }
-    }
-
-    fn begin_next(&mut self) {
-        let trailer = Trailer {
-            started_at: self.first.started_at,
-            duration_ns: self.elapsed(),
-            refused: Refusals::default(),
-        };
-        self.finish(&trailer);
-        let Some(next) = self.next.as_mut().filter(|_| self.why == Why::Trace) else {
-            return;
-        };
-        match next() {
-            Ok(output) => self.output = output,
-            Err(error) => return self.fail(&error),
-        }
-        self.former = (self.former.0 + self.written, self.former.1 + 1);
-        self.is_full = false;
-        self.written = 0;
-        self.began = Instant::now();
-        self.ended = None;
-        self.first.started_at = jiff::Timestamp::now();
-        self.header = Some(self.first.clone());
-        self.encoder = Encoder::default();
-        self.block_since = 0;
-        self.targets_began.clear();
-    }
-
-    /// How long the file is written, in ns.
-    fn elapsed(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Whether it may become so much larger.
-    fn has_room(&self, bytes: u64) -> bool {
-        self.max_bytes
-            .is_none_or(|most| self.written.saturating_add(bytes).saturating_add(RESERVE) <= most)
-    }
-
-    /// What was observed before is written first, so that a file that is cut has all until then.
-    fn keep(&mut self, packed: &Packed) {
-        if self.header.is_some() || self.why != Why::Trace {
-            return;
-        }
-        self.put_observations();
-        if !self.has_room(packed.bytes()) && self.next.is_some() && self.has_begun_well() {
-            // The next file has one at its beginning.
-            self.is_full = true;
-            return;
-        }
-        if !self.has_room(packed.bytes()) {
-            self.miss("the recording would become larger than --max-size".to_owned());
-            return;
-        }
-        packed.blocks.iter().for_each(|block| self.put(block));
-        self.snapshots.kept += u64::from(self.why == Why::Trace);
-    }
-
-    /// Whether it has more than a beginning: what does not fit may fit into the next file.
-    fn has_begun_well(&self) -> bool {
-        self.max_bytes.is_some_and(|most| self.written > most / 2)
-    }
-
-    fn miss(&mut self, why: String) {
-        self.snapshots.missing += 1;
-        self.snapshots.why = Some(why);
-    }
-
-    fn block(&mut self, kind: Kind, content: &[u8]) -> io::Result<Vec<u8>> {
-        match &mut self.maker {
-            Some(maker) => maker.block(kind, content),
-            None => Err(io::Error::other("nothing can be compressed")),
-        }
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if let Why::Failed(_) = self.why {
-            return;
-        }
-        match self.output.write_all(bytes).and_then(|()| self.output.flush()) {
-            Ok(()) => self.written += bytes.len() as u64,
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn fail(&mut self, error: &io::Error) {
-        self.why = Why::Failed(error.to_string());
-    }
-
-    fn finish(&mut self, trailer: &Trailer) -> Written {
-        if self.header.is_some() {
-            return Written {
-                bytes: self.former.0,
-                files: self.former.1,
-                why: self.why.clone(),
-                snapshots: self.snapshots.clone(),
-            };
-        }
-        self.put_observations();
-        let trailer = serde_json::to_vec(trailer).unwrap_or_default();
-        match self.block(Kind::Trailer, &trailer) {
-            Ok(block) => self.put(&block),
-            Err(error) => self.fail(&error),
-        }
-        Written {
-            bytes: self.former.0 + self.written,
-            files: self.former.1 + 1,
-            why: self.why.clone(),
-            snapshots: self.snapshots.clone(),
-        }
     }
 }

@@ -20,8 +20,8 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// Has snapshots be taken, and gives them to a recording.
 pub(super) struct Keeper {
-    /// Told when the file began that it is for.
-    asked: Sender<Instant>,
+    /// Told when the recordings began that it is for.
+    asked: Sender<Vec<Instant>>,
     taken: Receiver<Taken>,
     thread: Option<JoinHandle<()>>,
     every: Duration,
@@ -31,12 +31,11 @@ pub(super) struct Keeper {
 
 /// What came of a look.
 struct Taken {
-    /// When the file began that it is for.
-    start: Instant,
     /// When the next look may begin, as far as it is for what this one took.
     rested: Instant,
     began: Instant,
-    packed: Result<Packed, String>,
+    /// For each of the recordings, with when that began.
+    packed: Result<Vec<(Instant, Packed)>, String>,
 }
 
 impl Keeper {
@@ -45,13 +44,13 @@ impl Keeper {
     /// # Errors
     /// When there can be no thread.
     pub(super) fn begin(selection: &Selection, options: &Options, every: Duration) -> io::Result<Self> {
-        let (asked, requests) = mpsc::channel();
+        let (asked, requests) = mpsc::channel::<Vec<Instant>>();
         let (answers, taken) = mpsc::channel();
         let (selection, options) = (selection.clone(), options.clone());
         let work = move || {
             let mut watcher = None;
-            while let Ok(start) = requests.recv() {
-                let taken = take(&mut watcher, &selection, &options, start);
+            while let Ok(starts) = requests.recv() {
+                let taken = take(&mut watcher, &selection, &options, &starts);
                 if taken.packed.is_err() {
                     // What was loaded may be why.
                     watcher = None;
@@ -72,16 +71,17 @@ impl Keeper {
     }
 
     /// Takes what was found, and asks for the next look when it is time to.
-    pub(super) fn keep_up(&mut self, recorder: &Recorder) {
+    pub(super) fn keep_up(&mut self, recorders: &[Recorder]) {
         match self.taken.try_recv() {
-            Ok(taken) => self.take(taken, recorder),
+            Ok(taken) => self.take(taken, recorders),
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => self.end_of_thread(),
         }
         if self.due.is_some_and(|due| due <= Instant::now()) {
             self.due = None;
             // Where nobody looks any more, that is found when an answer is looked for.
-            let _ = self.asked.send(recorder.began());
+            let starts: Vec<Instant> = recorders.iter().map(Recorder::began).collect();
+            let _ = self.asked.send(starts);
         }
     }
 
@@ -93,34 +93,40 @@ impl Keeper {
     }
 
     /// Takes what a look finds that was begun.
-    pub(super) fn finish(mut self, recorder: &Recorder) {
+    pub(super) fn finish(mut self, recorders: &[Recorder]) {
         if self.due.is_some() {
             return;
         }
         match self.taken.recv_timeout(LAST) {
-            Ok(taken) => self.take(taken, recorder),
+            Ok(taken) => self.take(taken, recorders),
             Err(RecvTimeoutError::Timeout) => {
-                recorder.miss("the recording ended before it was taken".to_owned())
+                let why = "the recording ended before it was taken";
+                recorders.iter().for_each(|it| it.miss(why.to_owned()));
             }
             Err(RecvTimeoutError::Disconnected) => self.end_of_thread(),
         }
     }
 
-    fn take(&mut self, taken: Taken, recorder: &Recorder) {
+    fn take(&mut self, taken: Taken, recorders: &[Recorder]) {
         let Taken {
-            start,
             rested,
             began,
             packed,
         } = taken;
-        if start != recorder.began() {
-            self.due = Some(Instant::now());
-            return;
-        }
         self.due = Some(rested.max(began + self.every));
         match packed {
-            Ok(packed) => recorder.keep(&packed),
-            Err(why) => recorder.miss(why),
+            Ok(each) => {
+                let of = |start: Instant| recorders.iter().find(move |it| it.began() == start);
+                let for_some = each
+                    .iter()
+                    .filter_map(|(start, packed)| Some((of(*start)?, packed)));
+                let kept = for_some.map(|(recorder, packed)| recorder.keep(packed));
+                if kept.count() == 0 {
+                    // Another file has begun meanwhile.
+                    self.due = Some(Instant::now());
+                }
+            }
+            Err(why) => recorders.iter().for_each(|it| it.miss(why.clone())),
         }
     }
 
@@ -132,12 +138,12 @@ impl Keeper {
     }
 }
 
-/// Takes one look, by what was loaded for the one before. The recording began at `start`.
+/// Takes one look, by what was loaded for the one before, for recordings that began then.
 fn take<'a>(
     watcher: &mut Option<Watcher<'a>>,
     selection: &'a Selection,
     options: &Options,
-    start: Instant,
+    starts: &[Instant],
 ) -> Taken {
     let loaded = match watcher {
         Some(watcher) => Ok(watcher),
@@ -150,17 +156,21 @@ fn take<'a>(
         .and_then(Watcher::look_and_wait)
         .map_err(|error| told(&error));
     let packed = found.and_then(|found| {
-        let moment = Moment {
-            since: nanoseconds(began.saturating_duration_since(start)),
+        let mut moment = Moment {
+            since: 0,
             taken_at,
             found,
         };
-        recording::pack(&moment).map_err(|error| told(&error))
+        let pack = |start: &Instant| {
+            moment.since = nanoseconds(began.saturating_duration_since(*start));
+            let packed = recording::pack(&moment).map_err(|error| told(&error))?;
+            Ok((*start, packed))
+        };
+        starts.iter().map(pack).collect()
     });
     let ended = Instant::now();
     let rest = Duration::try_from_secs_f64((cpu_seconds() - before) * PAUSES).unwrap_or_default();
     Taken {
-        start,
         rested: ended + rest.max(ended - began),
         began,
         packed,

@@ -163,6 +163,24 @@ impl LongTurns {
         Ok(outdated)
     }
 
+    /// The turn of a loop that has lasted for longer than that by when it was seen last, in words: the longest one.
+    pub(super) fn longest(&self, longer_than: Duration) -> Option<String> {
+        let lasted = |turn: &Current| turn.seen_until.saturating_duration_since(turn.began);
+        let turns = self
+            .loops
+            .iter()
+            .filter_map(|(id, it)| Some((id, it.turn.as_ref()?)));
+        let long = turns.filter(|(_, turn)| turn.is_long() && lasted(turn) > longer_than);
+        let (id, turn) = long.max_by_key(|(_, turn)| lasted(turn))?;
+        let seconds = lasted(turn).as_secs_f64();
+        let place = turn.place.as_ref().or(turn.first_place.as_ref());
+        let place = place.map_or_else(String::new, |place| format!(", at work in {place}"));
+        let tid = id.tid;
+        Some(format!(
+            "the loop of thread {tid} has been in one turn for {seconds:.2} s{place}"
+        ))
+    }
+
     /// What turns have held that are over since the last time.
     pub(super) fn take_holds(&mut self) -> Vec<Hold> {
         std::mem::take(&mut self.holds)
@@ -395,6 +413,18 @@ mod tests {
         (1..=10).for_each(|number| assert!(!world.look(30 + 25 * number, Some(10), 1)));
         assert!(world.look(300, None, 0));
         assert_eq!(world.told(), [(1, 270, 1, 2500)]);
+    }
+
+    #[test]
+    fn a_turn_that_goes_on_is_told_as_soon_as_it_is_long_enough() {
+        let mut world = World::new();
+        world.look(10, Some(0), 1);
+        world.look(300, Some(0), 1);
+        let mut turns = LongTurns::new(1);
+        turns.loops.insert(LoopId { tid: 7, slot: 0 }, world.it);
+        let told = |milliseconds| turns.longest(Duration::from_millis(milliseconds));
+        assert_eq!(told(301), None);
+        insta::assert_snapshot!(told(299).unwrap(), @"the loop of thread 7 has been in one turn for 0.30 s, at work in f (/srv/app.py:1)");
     }
 
     #[test]

@@ -20,12 +20,15 @@ mod once;
 mod passes;
 mod post_mortem;
 mod process;
+mod records;
 mod rests;
+mod ring;
 mod room;
 mod roster;
 mod sockets;
 mod traced;
 mod tracer;
+mod triggers;
 mod trio;
 mod turns;
 mod waits;
@@ -51,7 +54,7 @@ use crate::capture::{Capture, CaptureError};
 use crate::pattern::Pattern;
 use crate::privileges;
 use crate::profile::Profile;
-use crate::recording::{self, Written};
+use crate::recording::Written;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::survey::{Refusals, Refused, Survey};
@@ -63,6 +66,8 @@ pub use post_mortem::{Lack, PostMortem, post_mortem};
 pub use process::hides_processes;
 pub use process::own_thread_ids;
 use process::thread_count;
+pub use records::ToRecord;
+pub use ring::{News, When};
 use tracer::Told;
 pub use watcher::Watcher;
 
@@ -183,14 +188,14 @@ pub async fn snapshots(selection: &Selection, options: &Options) -> Result<Surve
 ///
 /// That happens in a thread of its own, which is told to stop when what is returned here is dropped. In it, `afterwards` is told what came of it, and
 /// may still look at processes; the thread that this is called from may not any more. Meanwhile `progress` is told how far it has come, and `so_far` what there
-/// would be to show if it ended now, when `interim` says so. Where there is a `recording`, all that is seen is written to it, too.
+/// would be to show if it ended now, when `interim` says so. What is `to_record` is written, too.
 ///
 /// # Errors
 /// As [`snapshots`]. A process that ends after the first sample is no error: see [`Profile::target_exited`].
 pub async fn trace(
     selection: &Selection,
     options: &TraceOptions,
-    recording: Option<recording::Options>,
+    to_record: Option<ToRecord>,
     stop: impl Future,
     progress: impl FnMut(Progress) + Send + 'static,
     (interim, so_far): (Interim, impl FnMut(Trace) + Send + 'static),
@@ -213,7 +218,7 @@ pub async fn trace(
         let _done = done;
         privileges::only_read(privileges::Set::empty());
         let trace = load(&options.reading, loops)
-            .and_then(|capture| tracer::trace(capture, &selection, &options, recording, &stopped, told));
+            .and_then(|capture| tracer::trace(capture, &selection, &options, to_record, &stopped, told));
         afterwards(&trace);
         trace
     });

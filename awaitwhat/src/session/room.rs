@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use super::nanoseconds;
 use crate::profile::{Changes, End, Observation, Process, Profile, Sums};
-use crate::recording::Tape;
+use crate::recording::{Recorder, Tape};
 
 /// What a target comes to, and the clock that observations have their moments from.
 pub(super) struct Room {
     pub(super) sums: Sums,
     /// What each task does, where that is asked for.
     changes: Option<Changes>,
-    /// The recording that all goes into besides.
-    tape: Option<Tape>,
+    /// The recordings that all goes into besides.
+    tapes: Vec<Tape>,
     began: Instant,
 }
 
@@ -21,39 +21,31 @@ impl Room {
         Self {
             sums,
             changes,
-            tape: None,
+            tapes: Vec::new(),
             began: Instant::now(),
         }
     }
 
-    /// What it takes to start is no part of the period. From here on all is recorded, where there is a tape.
-    pub(super) fn start(&mut self, tape: Option<Tape>) {
-        self.tape = tape;
+    /// What it takes to start is no part of the period. From here on all is recorded, where there are tapes.
+    pub(super) fn start(&mut self, tapes: Vec<Tape>) {
+        self.tapes = tapes;
         self.began = Instant::now();
     }
 
-    /// What comes is recorded no longer: the file ends with this.
-    pub(super) fn end_tape(&mut self, end: End) {
-        if let Some(tape) = self.tape.take() {
-            tape.write(&Observation::End(end));
-        }
+    /// What comes is recorded there no longer: the file ends with this.
+    pub(super) fn end_tape(&mut self, recorder: &Recorder, end: &End) {
+        let ended = self.tapes.extract_if(.., |tape| tape.is_of(recorder));
+        ended.for_each(|tape| tape.write(&Observation::End(end.clone())));
     }
 
-    /// What comes is recorded no longer.
-    pub(super) fn end_recording(&mut self) {
-        self.tape = None;
+    /// What comes is recorded there no longer.
+    pub(super) fn drop_tape(&mut self, recorder: &Recorder) {
+        self.tapes.retain(|tape| !tape.is_of(recorder));
     }
 
-    /// From here on all is recorded there.
+    /// From here on all is recorded there, too.
     pub(super) fn go_on_with(&mut self, tape: Tape) {
-        self.tape = Some(tape);
-    }
-
-    /// Records what the sums know already.
-    pub(super) fn record(&self, known: &Observation) {
-        if let Some(tape) = &self.tape {
-            tape.write(known);
-        }
+        self.tapes.push(tape);
     }
 
     /// The moment, in ns since the target was first looked at.
@@ -63,9 +55,7 @@ impl Room {
 
     /// Takes what was seen.
     pub(super) fn take(&mut self, observation: Observation) {
-        if let Some(tape) = &self.tape {
-            tape.write(&observation);
-        }
+        self.tapes.iter().for_each(|tape| tape.write(&observation));
         if let Some(changes) = &mut self.changes {
             changes.take(&observation);
         }

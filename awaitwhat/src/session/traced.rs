@@ -20,11 +20,12 @@ use super::room::Room;
 use crate::budget::Budget;
 use crate::capture::{Capture, CaptureError};
 use crate::chains::{Chain, ChainId, Parked};
+use crate::condition::ConditionKind;
 use crate::decode::{Origin, SliceRecord, waits_for_cpu};
 use crate::memory::Fault;
 use crate::origin;
 use crate::profile::{ChainState, Changes, End as Ending, Look, Observation, Process, Profile, Sums, TaskId};
-use crate::recording::Tape;
+use crate::recording::{Recorder, Tape};
 use crate::snapshot::{Losses, Stack};
 
 /// How often loops that come and go are looked for, and names are checked.
@@ -86,13 +87,13 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// Begins to sample the target, and has it recorded where there is something to `record` on.
+    /// Begins to sample the target, and has it recorded on what `record` gives.
     pub(super) fn begin(
         observer: Observer,
         capture: &mut Capture,
         options: &TraceOptions,
         (sums, changes): (&Budget, Option<&Budget>),
-        record: impl FnOnce(&Process, jiff::Timestamp) -> Option<Tape>,
+        record: impl FnOnce(&Process, jiff::Timestamp) -> Vec<Tape>,
     ) -> Result<Self, AttachError> {
         let now = Instant::now();
         let seed = u64::from(observer.pid) << 32 | u64::from(now_in_nanoseconds());
@@ -124,8 +125,8 @@ impl Traced {
         traced.observer.memory.forget();
         // What it takes to start is no part of the period.
         traced.started_at = jiff::Timestamp::now();
-        let tape = record(&process_of(&traced.observer), traced.started_at);
-        traced.room.start(tape);
+        let tapes = record(&process_of(&traced.observer), traced.started_at);
+        traced.room.start(tapes);
         traced.long_turns.start();
         Ok(traced)
     }
@@ -341,6 +342,27 @@ impl Traced {
         self.kept_bytes = self.observer.names.bytes();
     }
 
+    /// What makes a condition true, in words; `None` where it does not hold, as far as that was seen.
+    pub(super) fn what_holds(&self, condition: &ConditionKind) -> Option<String> {
+        // Until then its loops may be its parent's.
+        if !self.is_proven {
+            return None;
+        }
+        let what = match condition {
+            ConditionKind::Tasks { more_than } => {
+                let tasks = self.room.sums.tasks();
+                (tasks > *more_than).then(|| format!("it has {tasks} tasks"))
+            }
+            ConditionKind::Blocked { longer_than } => self.long_turns.longest(*longer_than),
+            ConditionKind::Waiting { place, longer_than } => {
+                let found = self.room.sums.longest_wait(*longer_than, place);
+                found.map(|it| it.to_string())
+            }
+        };
+        let (pid, command) = (self.observer.pid, self.observer.process.command());
+        what.map(|what| format!("process {pid} ({command}): {what}"))
+    }
+
     /// Where all goes that is seen.
     pub(super) fn room_mut(&mut self) -> &mut Room {
         &mut self.room
@@ -363,8 +385,8 @@ impl Traced {
         }
     }
 
-    /// Tells the recording that its file ends here.
-    pub(super) fn end_tape(&mut self) -> Result<(), AttachError> {
+    /// Tells a recording that its file ends here.
+    pub(super) fn end_tape(&mut self, recorder: &Recorder) -> Result<(), AttachError> {
         self.check_names()?;
         self.tell_losses();
         let end = Ending {
@@ -372,7 +394,7 @@ impl Traced {
             has_exited: false,
             retired: self.observer.names.chains.retired().to_vec(),
         };
-        self.room.end_tape(end);
+        self.room.end_tape(recorder, &end);
         Ok(())
     }
 
@@ -384,8 +406,7 @@ impl Traced {
     ) -> Result<(), AttachError> {
         self.tell_news();
         let since = self.room.now() / 1_000_000 * 1_000_000;
-        let tape = record(&process_of(&self.observer));
-        self.room.go_on_with(tape.going_on(since, self.told.clone()));
+        let tape = record(&process_of(&self.observer)).going_on(since, self.told.clone());
         let mut gone = Vec::new();
         for (chain, found) in self.observer.names.chains.places() {
             let look = match found {
@@ -395,12 +416,13 @@ impl Traced {
                     Look::of_nothing()
                 }
             };
-            self.room.record(&Observation::Chain { chain, look });
+            tape.write(&Observation::Chain { chain, look });
         }
-        self.room.record(&Observation::LetGo {
+        tape.write(&Observation::LetGo {
             at: since,
             chains: gone,
         });
+        self.room.go_on_with(tape);
         let plans = self.observer.loops.plans.iter();
         let loops: Vec<LoopId> = plans.map(|plan| plan.loop_id()).collect();
         for event_loop in loops {

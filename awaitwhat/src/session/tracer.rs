@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use super::attach_error::AttachError;
 use super::keeper::Keeper;
 use super::observer::Manner;
+use super::records::{Records, ToRecord};
+use super::ring::Ring;
 use super::roster::{PATIENCE, Roster};
 use super::traced::{End, Finished, Traced};
-use super::{Error, Interim, Progress, Trace, TraceOptions, nanoseconds};
+use super::triggers::Triggers;
+use super::{Error, Interim, Progress, Trace, TraceOptions};
 use crate::budget::{Budget, SUMS_BYTES};
 use crate::capture::Capture;
 use crate::decode::process_of;
 use crate::profile::{MAX_CHANGES, Observation, Process, Profile};
-use crate::recording::{self, Recorder};
+use crate::recording::Recorder;
 use crate::selection::{Candidate, Reason, Selection};
 use crate::survey::{Refusals, Survey};
 
@@ -41,11 +44,15 @@ pub(super) fn trace(
     capture: Capture,
     selection: &Selection,
     options: &TraceOptions,
-    recording: Option<recording::Options>,
+    to_record: Option<ToRecord>,
     stop: &Receiver<()>,
     told: Told<impl FnMut(Progress), impl FnMut(Trace)>,
 ) -> Result<Trace, Error> {
-    let every = recording.as_ref().and_then(|recording| recording.snapshots);
+    let every = to_record.as_ref().and_then(ToRecord::snapshots);
+    let triggers = match &to_record {
+        Some(ToRecord::When(when)) => Triggers::new(&when.conditions),
+        _ => Triggers::new(&[]),
+    };
     let mut tracer = Tracer {
         capture,
         selection,
@@ -55,7 +62,8 @@ pub(super) fn trace(
         sums: Budget::new(SUMS_BYTES),
         changes: options.keeps_timeline.then(|| Budget::new(MAX_CHANGES)),
         options,
-        recorder: recording.map(Recorder::begin),
+        records: Records::begin(to_record),
+        triggers,
         keeper: None,
         stop,
         told,
@@ -91,7 +99,8 @@ struct Tracer<'a, P, S> {
     /// What timelines of all targets may take, where they are kept.
     changes: Option<Budget>,
     options: &'a TraceOptions,
-    recorder: Option<Recorder>,
+    records: Records,
+    triggers: Triggers,
     keeper: Option<Keeper>,
     stop: &'a Receiver<()>,
     told: Told<P, S>,
@@ -142,10 +151,9 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             let Some(observer) = self.roster.attach(capture, candidate, manner)? else {
                 continue;
             };
-            let (recorder, selection) = (self.recorder.as_ref(), self.selection);
+            let (records, selection) = (&self.records, self.selection);
             let record = |process: &Process, started_at| {
-                let is_shown_empty = selection.is_shown(reason, false);
-                recorder.map(|it| it.target(process, started_at, is_shown_empty))
+                records.tapes(process, started_at, selection.is_shown(reason, false))
             };
             match Traced::begin(
                 observer,
@@ -165,12 +173,16 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
 
     /// Has snapshots be kept in the recording, too.
     fn begin_to_keep(&mut self, every: Option<Duration>) {
-        let (Some(every), Some(recorder)) = (every, &self.recorder) else {
-            return;
-        };
+        let Some(every) = every else { return };
         match Keeper::begin(self.selection, &self.options.reading, every) {
             Ok(keeper) => self.keeper = Some(keeper),
-            Err(source) => recorder.miss(Error::NoThread { source }.to_string()),
+            Err(source) => {
+                let why = Error::NoThread { source }.to_string();
+                self.records
+                    .recorders()
+                    .iter()
+                    .for_each(|it| it.miss(why.clone()));
+            }
         }
     }
 
@@ -196,8 +208,7 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             self.tick()?;
             // A tick that is late does not have others follow at once.
             next = (next + period).max(Instant::now());
-            let is_over = self.recorder.as_ref().is_some_and(Recorder::is_over);
-            if is_over || (self.targets.is_empty() && self.roster.is_empty()) {
+            if self.records.is_over() || (self.targets.is_empty() && self.roster.is_empty()) {
                 return Ok(());
             }
         }
@@ -227,31 +238,84 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
         if self.roster.is_open() && self.searched.elapsed() >= SEARCH {
             self.attach_new()?;
         }
-        if self.recorder.as_ref().is_some_and(Recorder::is_full) && !self.targets.is_empty() {
+        if self.records.one().is_some_and(Recorder::is_full) && !self.targets.is_empty() {
             self.begin_next_file()?;
         }
-        if let (Some(keeper), Some(recorder)) = (&mut self.keeper, &self.recorder)
+        self.turn_ring()?;
+        if let Some(keeper) = &mut self.keeper
             && !self.targets.is_empty()
         {
-            keeper.keep_up(recorder);
+            keeper.keep_up(&self.records.recorders());
         }
         Ok(())
     }
 
     /// Has the recording go on in the next file, which can be read without those before.
     fn begin_next_file(&mut self) -> Result<(), Error> {
-        self.for_each(|target, _, _| target.end_tape().map(|()| End::Time))?;
-        // What has ended is told in the file that it ended in.
-        self.finished
-            .iter_mut()
-            .for_each(|(_, finished)| finished.room.end_recording());
-        let Some(recorder) = self.recorder.clone() else {
+        let Some(recorder) = self.records.one().cloned() else {
             return Ok(());
         };
+        self.end_tapes(&recorder)?;
         recorder.begin_next();
         if recorder.is_over() {
             return Ok(());
         }
+        self.begin_tapes(&recorder)?;
+        self.hurry();
+        Ok(())
+    }
+
+    /// Keeps what is to be kept of recordings in memory, and drops what is not.
+    fn turn_ring(&mut self) -> Result<(), Error> {
+        if let Some(ended) = self.records.ring_mut().and_then(|ring| ring.ended()) {
+            self.end_tapes(&ended)?;
+            self.records.ring_mut().into_iter().for_each(Ring::end_file);
+        }
+        let Some(ring) = self.records.ring_mut() else {
+            return Ok(());
+        };
+        let targets = self.targets.values().map(|(_, target)| target);
+        let found = self.triggers.look(targets, ring.is_writing());
+        let has_triggered = !found.is_empty();
+        found.into_iter().for_each(|found| ring.trigger(found));
+        let old = ring.drop_old();
+        let another = ring.is_due().then(|| ring.begin_another());
+        old.iter().for_each(|recorder| self.drop_tapes(recorder));
+        if let Some(another) = another {
+            self.begin_tapes(&another)?;
+        }
+        if has_triggered {
+            self.hurry();
+        }
+        Ok(())
+    }
+
+    /// Has a snapshot be taken as soon as it can be.
+    fn hurry(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.hurry();
+        }
+    }
+
+    /// Tells a recording that its file ends.
+    fn end_tapes(&mut self, recorder: &Recorder) -> Result<(), Error> {
+        self.for_each(|target, _, _| target.end_tape(recorder).map(|()| End::Time))?;
+        // What has ended is told in the file that it ended in.
+        self.drop_tapes(recorder);
+        Ok(())
+    }
+
+    /// Nothing more goes to a recording.
+    fn drop_tapes(&mut self, recorder: &Recorder) {
+        let of_targets = self.targets.values_mut().map(|(_, target)| target.room_mut());
+        let of_finished = self.finished.iter_mut().map(|(_, finished)| &mut finished.room);
+        of_targets
+            .chain(of_finished)
+            .for_each(|room| room.drop_tape(recorder));
+    }
+
+    /// Has all targets go to a recording that begins later than they were first looked at.
+    fn begin_tapes(&mut self, recorder: &Recorder) -> Result<(), Error> {
         let mut failed = Vec::new();
         for (pid, (reason, target)) in &mut self.targets {
             let is_shown_empty = self.selection.is_shown(*reason, false);
@@ -259,9 +323,6 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             if let Err(error) = target.begin_tape(&mut self.capture, record) {
                 failed.push((*pid, error));
             }
-        }
-        if let Some(keeper) = &mut self.keeper {
-            keeper.hurry();
         }
         failed
             .into_iter()
@@ -463,16 +524,15 @@ impl<P: FnMut(Progress), S: FnMut(Trace)> Tracer<'_, P, S> {
             self.fold();
         }
         // No period is longer for it.
-        if let (Some(keeper), Some(recorder)) = (self.keeper.take(), &self.recorder) {
-            keeper.finish(recorder);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish(&self.records.recorders());
         }
         let finished = self.finished.drain(..);
         let profiles = finished.map(|(reason, it)| (reason, it.into_profile())).collect();
         let profiles = self.shown(profiles);
         let refused = self.roster.refused(profiles.is_empty())?;
-        let nanoseconds = nanoseconds(duration);
-        let recorder = self.recorder.as_ref();
-        let written = recorder.map(|it| it.finish(self.started_at, nanoseconds, &refused));
+        let records = std::mem::replace(&mut self.records, Records::None);
+        let written = records.finish(self.started_at, duration, &refused);
         Ok(Trace {
             survey: Survey {
                 targets: profiles,
