@@ -1,7 +1,7 @@
 //! Debian's archive, as this machine reaches it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -142,15 +142,16 @@ fn dependencies_in(record: &str) -> Vec<String> {
 /// # Errors
 /// When apt fails.
 pub fn need(program: &str, package: &str) -> Result<()> {
-    let there = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if there.is_ok_and(|status| status.success()) {
+    if has(program) {
         return Ok(());
     }
     install(package)
+}
+
+/// Whether a program is found by its name alone. Not all of them can say their version.
+pub fn has(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod kernels;
 mod pythons;
 mod repo;
 mod servers;
+mod shells;
 mod soak;
 mod supported;
 mod test;
