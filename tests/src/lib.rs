@@ -11,6 +11,7 @@ pub mod grammar;
 pub mod output;
 pub mod peer_memory;
 pub mod processes;
+pub mod quick;
 pub mod resident;
 pub mod results;
 pub mod servers;
