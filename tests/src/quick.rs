@@ -26,7 +26,7 @@ pub fn choose(trials: Vec<Trial>) -> Vec<Trial> {
 
 /// Which of the trials, each of them with whether it is skipped, are run: of each kind one that can, by the interpreter that has had the fewest turns.
 fn chosen(trials: &[(String, bool)]) -> Vec<bool> {
-    let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (place, (name, _)) in trials.iter().enumerate() {
         kinds.entry(parts(name).1).or_default().push(place);
     }
@@ -48,9 +48,12 @@ fn chosen(trials: &[(String, bool)]) -> Vec<bool> {
     chosen
 }
 
-/// The interpreter and the kind of a trial: `3.12::gather_tasks`. Without an interpreter, the kind is all of its name.
-fn parts(name: &str) -> (&str, &str) {
-    name.split_once("::").unwrap_or(("", name))
+/// The interpreter and the kind of a trial: `3.12` and `gather_tasks` of `3.12::gather_tasks`, `inside::many_loops` of `inside::3.12::many_loops`.
+fn parts(name: &str) -> (&str, String) {
+    let is_label = |part: &&str| part.starts_with(|first: char| first.is_ascii_digit());
+    let label = name.split("::").find(is_label).unwrap_or_default();
+    let kind: Vec<_> = name.split("::").filter(|part| *part != label).collect();
+    (label, kind.join("::"))
 }
 
 #[cfg(test)]
@@ -79,6 +82,17 @@ mod tests {
             ("once", false),
         ];
         assert_eq!(names(&trials), ["3.7::c", "3.8::a", "3.9::b", "once"]);
+    }
+
+    #[test]
+    fn an_interpreter_may_stand_behind_the_place() {
+        let trials = [
+            ("inside::3.7::a", false),
+            ("inside::3.8::a", false),
+            ("outside::3.7::a", false),
+            ("outside::3.8::a", false),
+        ];
+        assert_eq!(names(&trials), ["inside::3.7::a", "outside::3.8::a"]);
     }
 
     #[test]

@@ -833,7 +833,11 @@ mod tests {
         let commands: Vec<&str> = commands.filter(|line| line.starts_with("awaitwhat ")).collect();
         assert!(commands.len() > 40, "{commands:?}");
         for command in commands {
-            let words = command.split('#').next().unwrap_or_default().split_whitespace();
+            let words = command
+                .split(['#', '>'])
+                .next()
+                .unwrap_or_default()
+                .split_whitespace();
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
         }
     }
