@@ -8,9 +8,14 @@ use libtest_mimic::Trial;
 /// Set where one trial of each kind will do.
 const QUICK: &str = "AWAITWHAT_QUICK";
 
+/// Whether one trial of each kind will do.
+pub fn is_asked() -> bool {
+    env::var_os(QUICK).is_some()
+}
+
 /// Leaves one trial of each kind, if that is asked for.
 pub fn choose(trials: Vec<Trial>) -> Vec<Trial> {
-    if env::var_os(QUICK).is_none() {
+    if !is_asked() {
         return trials;
     }
     let names: Vec<_> = trials

@@ -23,12 +23,14 @@ pub fn run(dist: &Dist) -> Result<()> {
     )?;
     package(dist, &source)?;
     let home = folder.join("empty");
-    fs::create_dir_all(home.join(".cargo")).context("cannot make an empty folder")?;
-    let config = format!(
+    fs::create_dir_all(&home).context("cannot make an empty folder")?;
+    // `cargo install` reads no configuration of the folder that it is called in.
+    let config = folder.join("config.toml");
+    let text = format!(
         "[source.crates-io]\nreplace-with = \"folder\"\n[source.folder]\ndirectory = '{}'\n",
         source.display()
     );
-    fs::write(home.join(".cargo/config.toml"), config).context("cannot write cargo's configuration")?;
+    fs::write(&config, text).context("cannot write cargo's configuration")?;
     let installed = folder.join("installed");
     let mut install = Command::new("cargo");
     // What cargo tells the programs that it runs is not for the cargo that is run here.
@@ -40,6 +42,8 @@ pub fn run(dist: &Dist) -> Result<()> {
     repo::run(
         install
             .current_dir(&home)
+            .arg("--config")
+            .arg(&config)
             .args([
                 "install",
                 "--offline",
