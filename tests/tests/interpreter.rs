@@ -273,15 +273,22 @@ fn watch_beginning(pid: u32) -> Result<()> {
 
 /// How often a busy process is looked at.
 const BUSY_LOOKS: usize = 20;
+/// The same where a quick run will do.
+const QUICK_LOOKS: usize = 2;
 
 /// What is read while it changes is at worst missing or wrong, but every look ends, and the loop is always found.
 #[test]
 fn keeps_its_head_while_the_target_is_busy() -> Result<()> {
+    let looks = if quick::is_asked() {
+        QUICK_LOOKS
+    } else {
+        BUSY_LOOKS
+    };
     for python in pythons() {
         let target = Target::start::<&str>(&python, "busy_tasks.py", &[])?;
         let (memory, mut interpreter) = find(&target)?;
         let mut described = 0;
-        for _ in 0..BUSY_LOOKS {
+        for _ in 0..looks {
             let loops = interpreter.event_loops(&memory, &|| own_thread_ids(target.pid))?;
             ensure!(loops.plans.len() == 1, "{}: {loops:?}", python.label);
             let mut look = Look::new(&memory, &interpreter, &loops.running);

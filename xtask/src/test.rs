@@ -25,6 +25,8 @@ use matrix::Trial;
 const MAX_FAILURES: usize = 20;
 /// Asks the live tests for one trial of each kind; see `tests/src/quick.rs`.
 const QUICK: &str = "AWAITWHAT_QUICK";
+/// What is done less often then: snapshots of a target at work, and cases that properties are tried with.
+const SELDOM: [(&str, &str); 2] = [("AWAITWHAT_SNAPSHOTS", "3"), ("PROPTEST_CASES", "32")];
 
 /// What to test.
 #[derive(Args)]
@@ -70,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .env("AWAITWHAT_BIN", repo::root()?.join("target/release/awaitwhat"))
             .env("AWAITWHAT_RESULTS", &results);
         if arguments.quick {
-            command.env(QUICK, "1");
+            command.env(QUICK, "1").envs(SELDOM);
         }
         if arguments.cargo.is_empty() {
             command.arg("--workspace");

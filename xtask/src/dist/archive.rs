@@ -27,11 +27,7 @@ pub fn tar(dist: &Dist, name: &str, folder: &Path) -> Result<PathBuf> {
             .arg(folder)
             .arg("."),
     )?;
-    repo::run(
-        Command::new("gzip")
-            .args(["--no-name", "--best", "--force"])
-            .arg(&plain),
-    )?;
+    repo::run(Command::new("gzip").args(["--no-name", "--force"]).arg(&plain))?;
     Ok(file)
 }
 

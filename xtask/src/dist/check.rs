@@ -12,7 +12,8 @@ use crate::{debian, repo};
 mod crates;
 
 /// Programs that it needs, and the Debian packages that have them.
-pub const TOOLS: [(&str, &str); 3] = [
+pub const TOOLS: [(&str, &str); 4] = [
+    ("buildah", "buildah"),
     ("mmdebstrap", "mmdebstrap"),
     ("unshare", "util-linux"),
     ("systemd-analyze", "systemd"),
@@ -23,7 +24,7 @@ const SUITE: &str = "bookworm";
 const OLD_SUITE: &str = "bullseye";
 /// Where the program may leave a flame graph in a root.
 const PLACE: &str = "tmp";
-/// What looks at a Python that has tasks.
+/// A Python that has tasks.
 const TARGET: &str = "import asyncio\n\
     async def main():\n    \
         waiting = asyncio.create_task(asyncio.Event().wait(), name='waiting')\n    \
@@ -43,6 +44,8 @@ pub fn run(dist: &Dist, files: &[PathBuf]) -> Result<()> {
     again(dist, files)?;
     say("the unit");
     unit(dist)?;
+    say("the image of a container");
+    image(dist)?;
     say("the program, where there is no other file");
     alone(dist)?;
     say("the archive, in the oldest Debian");
@@ -91,6 +94,28 @@ fn unit(dist: &Dist) -> Result<()> {
         "systemd-analyze verify: {said}"
     );
     Ok(())
+}
+
+/// The image is made of the archive's files, and asks no registry for anything.
+fn image(dist: &Dist) -> Result<()> {
+    let images = dist.folder.join("images");
+    let folder = |name: &str| images.join(name);
+    repo::run(
+        Command::new("buildah")
+            .arg("--root")
+            .arg(folder("storage"))
+            .arg("--runroot")
+            .arg(folder("run"))
+            .args([
+                "--storage-driver=vfs",
+                "build",
+                "--isolation=chroot",
+                "--quiet",
+                "--file",
+            ])
+            .arg(dist.stage.join("dist/Containerfile"))
+            .arg(&dist.stage),
+    )
 }
 
 /// A Python with a task, which ends with the value.

@@ -56,7 +56,8 @@ pub fn build(dist: &Dist) -> Result<PathBuf> {
         Command::new("dpkg-deb")
             // Times that are later become this one.
             .env("SOURCE_DATE_EPOCH", &dist.time)
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            // What xz makes may depend on the number of processors.
+            .args(["--root-owner-group", "-Zgzip", "--build"])
             .arg(&tree)
             .arg(&file),
     )?;

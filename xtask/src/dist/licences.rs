@@ -19,7 +19,7 @@ const DEPTH: u32 = 1;
 const BESIDES: &str = "\
 The standard library of Rust: MIT OR Apache-2.0, https://www.rust-lang.org/policies/licenses\n\
 The GNU C Library, of which parts are linked statically: LGPL-2.1-or-later, https://www.gnu.org/software/libc/.\n\
-  Whoever wants to link another version of it can build awaitwhat from its source, by `cargo xtask dist`.\n";
+\x20 Whoever wants to link another version of it can build awaitwhat from its source, by `cargo xtask dist`.\n";
 
 /// What cargo tells of all packages, as far as it is needed here.
 #[derive(Deserialize)]

@@ -21,6 +21,11 @@ pub fn run(dist: &Dist) -> Result<()> {
             .args(["vendor", "--quiet", "--locked", "--versioned-dirs"])
             .arg(&source),
     )?;
+    let commit = repo::output(
+        Command::new("git")
+            .current_dir(repo::root()?)
+            .args(["rev-parse", "HEAD"]),
+    )?;
     package(dist, &source)?;
     let home = folder.join("empty");
     fs::create_dir_all(&home).context("cannot make an empty folder")?;
@@ -58,11 +63,6 @@ pub fn run(dist: &Dist) -> Result<()> {
     )?;
     let program = installed.join("bin/awaitwhat");
     let version = repo::output(Command::new(&program).arg("--version"))?;
-    let commit = repo::output(
-        Command::new("git")
-            .current_dir(repo::root()?)
-            .args(["rev-parse", "HEAD"]),
-    )?;
     ensure!(
         version.contains(commit.trim()),
         "the program does not know its commit, which the package names: {version}"
