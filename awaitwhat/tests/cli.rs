@@ -36,6 +36,69 @@ fn help_goes_to_standard_output() {
     }
 }
 
+/// The commands that `--help` lists, `help` itself left out.
+fn commands() -> Vec<String> {
+    let help = text(&awaitwhat(&["--help"]).stdout);
+    let (_, list) = help.split_once("Commands:\n").expect("commands are listed");
+    let (list, _) = list.split_once("\n\n").expect("the list ends");
+    // Lines that only go on with a description begin further to the right.
+    let names = list.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = names.filter(|line| !line.starts_with(' '));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn help_is_there_for_every_command_and_fits_into_80_columns() {
+    let commands = commands();
+    assert!(commands.len() >= 13, "{commands:?}");
+    let mut all = vec![awaitwhat(&["--help"]), awaitwhat(&["-h"])];
+    for command in &commands {
+        let long = awaitwhat(&[command, "--help"]);
+        assert_eq!(text(&awaitwhat(&["help", command]).stdout), text(&long.stdout));
+        all.extend([long, awaitwhat(&[command, "-h"])]);
+    }
+    for output in all {
+        assert!(output.status.success());
+        for line in text(&output.stdout).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn versions_are_told_briefly_and_in_full() {
+    let brief = text(&awaitwhat(&["-V"]).stdout);
+    assert_eq!(brief, concat!("awaitwhat ", env!("CARGO_PKG_VERSION"), "\n"));
+    let full = text(&awaitwhat(&["--version"]).stdout);
+    let rest = full
+        .strip_prefix(&brief)
+        .expect("the full one begins as the brief one");
+    for part in ["commit: ", "eBPF object: sha256 ", "compiler: rustc "] {
+        assert!(rest.lines().any(|line| line.starts_with(part)), "{part}: {rest}");
+    }
+}
+
+#[test]
+fn every_listed_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("new").join("man1");
+    assert!(
+        awaitwhat(&["man-pages", place.to_str().unwrap()])
+            .status
+            .success()
+    );
+    let mut expected: Vec<String> = commands().iter().map(|it| format!("awaitwhat-{it}.1")).collect();
+    expected.push("awaitwhat.1".to_owned());
+    let mut found: Vec<String> = fs::read_dir(place)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     for arguments in [

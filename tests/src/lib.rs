@@ -12,6 +12,7 @@ pub mod grammar;
 pub mod output;
 pub mod peer_memory;
 pub mod processes;
+pub mod quick;
 pub mod resident;
 pub mod results;
 pub mod servers;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::environment::{self, Python, targets};
+use crate::quick;
 use crate::results::{self, Running};
 
 /// Files of `tests/targets` that are no shapes.
@@ -169,7 +170,7 @@ fn run_with(binary: &str, list: List, arguments: Arguments) -> anyhow::Result<()
             vec![cannot_run.with_ignored_flag(!environment::is_ci())]
         }
     };
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, quick::choose(trials)).exit();
 }
 
 /// A trial that fails with `check`'s error.

@@ -1,9 +1,10 @@
 //! Debian's archive, as this machine reaches it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
@@ -16,10 +17,10 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// When apt's sources name none.
 pub fn mirror() -> Result<String> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
     texts
         .filter_map(|text| mirror_in(&text))
         .next()
@@ -76,11 +77,11 @@ impl Suite {
     pub fn open(name: &str) -> Result<Self> {
         let folder = repo::cache("apt")?.join(name);
         for part in ["lists/partial", "cache/archives/partial"] {
-            std::fs::create_dir_all(folder.join(part)).context("cannot make apt's folders")?;
+            fs::create_dir_all(folder.join(part)).context("cannot make apt's folders")?;
         }
         let source = format!("deb [signed-by={KEYRING}] {} {name} main\n", mirror()?);
         let sources = folder.join("sources.list");
-        std::fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
+        fs::write(&sources, source).with_context(|| format!("cannot write {}", sources.display()))?;
         let suite = Self { folder };
         repo::run(suite.apt("apt-get").arg("update"))?;
         Ok(suite)
@@ -142,15 +143,49 @@ fn dependencies_in(record: &str) -> Vec<String> {
 /// # Errors
 /// When apt fails.
 pub fn need(program: &str, package: &str) -> Result<()> {
-    let there = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if there.is_ok_and(|status| status.success()) {
+    if has(program) {
         return Ok(());
     }
     install(package)
+}
+
+/// Makes a root of the suite with `packages`, which are separated by commas, in `folder`; what was there is removed.
+///
+/// # Errors
+/// When this process is not root's, or the archive cannot be reached.
+pub fn make_root(suite: &str, packages: &str, folder: &Path) -> Result<()> {
+    need_root()?;
+    need("mmdebstrap", "mmdebstrap")?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    eprintln!("Making a Debian root with {packages} in {}", folder.display());
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--quiet", "--variant=minbase"])
+        .arg(format!("--include={packages}"))
+        // A mirror that lags behind, or a snapshot, serves lists that are past their date.
+        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+        .arg(suite)
+        .arg(folder)
+        .arg(format!("deb [signed-by={KEYRING}] {} {suite} main", mirror()?));
+    repo::run(&mut command)
+}
+
+fn need_root() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    // /proc shows each process as its effective user's.
+    let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
+    if !is_root {
+        bail!("making and entering a root needs root: run it by `sudo -E cargo xtask`");
+    }
+    Ok(())
+}
+
+/// Whether a program is found by its name alone. Not all of them can say their version.
+pub fn has(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod debian;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod kernels;
 mod pythons;
 mod repo;
 mod servers;
+mod shells;
 mod soak;
 mod supported;
 mod test;
@@ -34,6 +36,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
     Kernels(kernels::Arguments),
     /// Run clippy over the eBPF side, warnings denied
@@ -72,6 +75,7 @@ fn run() -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::BuildEbpf { check: false } => ebpf::build(),
         Task::BuildEbpf { check: true } => ebpf::check(),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::LintEbpf => ebpf::lint(),

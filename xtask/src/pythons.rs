@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::{debian, repo, servers};
+use crate::{debian, repo, servers, shells};
 
 mod cython;
 mod packages;
@@ -118,6 +118,7 @@ pub fn provide() -> Result<Provided> {
     cython::add(&mut provided);
     tools::add(&mut provided);
     servers::add(&mut provided);
+    shells::add(&mut provided);
     note_missing(&mut provided);
     provided
         .pythons

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -12,83 +12,111 @@ use crate::pythons::{self, Provided};
 use crate::repo;
 use crate::supported;
 
+mod clock;
+pub mod counts;
+mod listen;
 pub mod matrix;
 
+use clock::Clock;
+use listen::{Failure, Heard};
 use matrix::Trial;
 
-/// How a test binary's last line begins, libtest's and libtest-mimic's alike.
-const RESULT: &str = "test result: ";
-/// How a test says that something was not tested, and why.
-const SKIPPED: &str = "skipped: ";
+/// Failures that the end of the output tells of; more tell nothing new.
+const MAX_FAILURES: usize = 20;
+/// Asks the live tests for one trial of each kind; see `tests/src/quick.rs`.
+const QUICK: &str = "AWAITWHAT_QUICK";
+/// What is done less often then: snapshots of a target at work, and cases that properties are tried with.
+const SELDOM: [(&str, &str); 2] = [("AWAITWHAT_SNAPSHOTS", "3"), ("PROPTEST_CASES", "32")];
 
 /// What to test.
 #[derive(Args)]
 pub struct Arguments {
+    /// Run one trial of each kind, so that every interpreter has its turn, instead of every trial on every interpreter
+    #[arg(long)]
+    quick: bool,
     /// Arguments for `cargo test`, in place of `--workspace`
     #[arg(last = true)]
     cargo: Vec<String>,
-}
-
-/// Counts over all test binaries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub passed: u64,
-    pub failed: u64,
-    pub ignored: u64,
 }
 
 /// Runs the test of the tables of offsets, for the interpreters whose labels begin with `label`.
 pub fn offsets(label: &str) -> Result<()> {
     let words = ["-p", "awaitwhat-tests", "--test", "offsets", "--", label];
     run(&Arguments {
+        quick: false,
         cargo: words.map(str::to_owned).into(),
     })
 }
 
 /// Provides, builds, and runs.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut clock = Clock::start();
     let provided = pythons::provide()?;
     judge_missing(&provided)?;
+    clock.end("what tests need is provided");
     build()?;
-    let is_part = !arguments.cargo.is_empty();
+    clock.end("the program is built");
+    let is_part = arguments.quick || !arguments.cargo.is_empty();
     let results = if is_part {
         repo::root()?.join("target/test-results-part.jsonl")
     } else {
         supported::results()?
     };
     fs::write(&results, "").with_context(|| format!("cannot write {}", results.display()))?;
-    let mut command = Command::new("cargo");
-    command
-        .current_dir(repo::root()?)
-        .args(["test", "--no-fail-fast"])
-        .env("AWAITWHAT_PYTHONS", provided.to_json()?)
-        .env("AWAITWHAT_BIN", repo::root()?.join("target/release/awaitwhat"))
-        .env("AWAITWHAT_RESULTS", &results);
-    if !is_part {
-        command.arg("--workspace");
-    }
-    command.args(&arguments.cargo);
-    let (mut counts, skipped, is_success) = count(&mut command)?;
-    if !is_success && counts.failed == 0 {
-        eprintln!("cargo test failed without a failed test: something does not build, or ended early");
-        counts.failed = 1;
-    }
+    let tests = |build_only: bool| -> Result<Command> {
+        let mut command = Command::new("cargo");
+        command
+            .current_dir(repo::root()?)
+            .args(["test", "--no-fail-fast"])
+            .env("AWAITWHAT_PYTHONS", provided.to_json()?)
+            .env("AWAITWHAT_BIN", repo::root()?.join("target/release/awaitwhat"))
+            .env("AWAITWHAT_RESULTS", &results);
+        if arguments.quick {
+            command.env(QUICK, "1").envs(SELDOM);
+        }
+        if arguments.cargo.is_empty() {
+            command.arg("--workspace");
+        }
+        let of_cargo = arguments.cargo.iter().take_while(|it| *it != "--");
+        if build_only {
+            command.args(of_cargo).arg("--no-run");
+        } else {
+            command.args(&arguments.cargo);
+        }
+        Ok(command)
+    };
+    repo::run(&mut tests(true)?)?;
+    clock.end("the tests are built");
+    let mut heard = listen(&mut tests(false)?)?;
     let trials = matrix::read(&results)?;
     let labels: Vec<_> = provided.pythons.iter().map(|it| it.label.clone()).collect();
     println!("{}\n", matrix::table(&trials, &labels, is_part));
-    print_skipped(&provided, &trials, &skipped);
-    if !is_part && counts.failed == 0 {
+    print_skipped(&provided, &trials, &heard.skipped);
+    if !is_part && heard.counts.failed == 0 {
         for promise in supported::broken_promises(&provided, &trials)? {
             println!("promised, and not tested: {promise}");
             // Elsewhere than in CI there may be less than there has to be.
-            counts.failed += u64::from(is_ci());
+            heard.counts.failed += u64::from(is_ci());
         }
     }
-    println!("{}", counts.line());
-    if counts.failed > 0 {
-        bail!("{} failed", counts.failed);
+    clock.stages.append(&mut heard.stages);
+    println!("\n{}\n", clock.table());
+    print_failures(&heard.failures);
+    println!("{}", heard.counts.line());
+    if heard.counts.failed > 0 {
+        bail!("{} failed", heard.counts.failed);
     }
     Ok(())
+}
+
+/// Says why trials failed, last of all: what goes before may be cut off where it is kept.
+fn print_failures(failures: &[Failure]) {
+    for failure in failures.iter().take(MAX_FAILURES) {
+        println!("{}\n", failure.report());
+    }
+    if let Some(more @ 1..) = failures.len().checked_sub(MAX_FAILURES) {
+        println!("and {more} more\n");
+    }
 }
 
 /// What is missing is a failure in CI, and said otherwise.
@@ -119,26 +147,31 @@ pub fn build() -> Result<()> {
     ]))
 }
 
-/// Runs `command` with its output shown; adds up the results, and keeps what was skipped.
-fn count(command: &mut Command) -> Result<(Counts, Vec<String>, bool)> {
+/// Runs `command`, shows all that it writes, in its order, and hears it.
+fn listen(command: &mut Command) -> Result<Heard> {
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(writer.try_clone().context("cannot share a pipe")?)
+        .stderr(writer)
         .spawn()
         .context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no standard output")?;
-    let (mut counts, mut skipped) = (Counts::default(), Vec::new());
-    for line in BufReader::new(stdout).split(b'\n') {
+    // Its ends of the pipe, which are this process's, would keep it open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut heard = Heard::default();
+    for line in BufReader::new(reader).split(b'\n') {
         let line = line.context("cannot read what the tests say")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
-        counts.add(&line);
-        if let Some(reason) = line.strip_prefix(SKIPPED) {
-            skipped.push(reason.to_owned());
-        }
+        heard.line(&line);
     }
+    heard.end_binary();
     let status = child.wait().context("cannot wait for cargo")?;
-    Ok((counts, skipped, status.success()))
+    if !status.success() && heard.counts.failed == 0 {
+        eprintln!("cargo test failed without a failed test: something does not build, or ended early");
+        heard.counts.failed = 1;
+    }
+    Ok(heard)
 }
 
 fn print_skipped(provided: &Provided, trials: &[Trial], skipped: &[String]) {
@@ -147,60 +180,5 @@ fn print_skipped(provided: &Provided, trials: &[Trial], skipped: &[String]) {
     }
     for reason in matrix::skipped(trials).iter().chain(skipped) {
         println!("skipped: {reason}");
-    }
-}
-
-impl Counts {
-    /// Adds a test binary's last line; any other line adds nothing.
-    pub fn add(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix(RESULT) else {
-            return;
-        };
-        for part in result.split(['.', ';']) {
-            let Some((number, word)) = part.trim().split_once(' ') else {
-                continue;
-            };
-            let Ok(number) = number.parse::<u64>() else {
-                continue;
-            };
-            match word {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
-            }
-        }
-    }
-
-    /// `N passed, M failed`, and what was skipped.
-    pub fn line(&self) -> String {
-        let mut line = format!("{} passed, {} failed", self.passed, self.failed);
-        if self.ignored > 0 {
-            line.push_str(&format!(", {} skipped", self.ignored));
-        }
-        line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Counts;
-
-    #[test]
-    fn results_of_all_binaries_are_added_up() {
-        let mut counts = Counts::default();
-        counts.add("running 3 tests");
-        counts.add(
-            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-        );
-        counts.add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert_eq!(counts.line(), "5 passed, 4 failed, 1 skipped");
-    }
-
-    #[test]
-    fn nothing_skipped_is_not_mentioned() {
-        let mut counts = Counts::default();
-        counts.add("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert_eq!(counts.line(), "1 passed, 0 failed");
     }
 }

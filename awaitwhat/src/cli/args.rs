@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use super::{config, exit};
+use super::{config, exit, version};
 use crate::condition::{Condition, NoCondition};
 
 /// Tells what the tasks of a running asyncio program wait for.
@@ -13,7 +13,7 @@ use crate::condition::{Condition, NoCondition};
 /// Reads the program's tasks and coroutines through eBPF: nothing is injected into it, it is not stopped, and it need not be
 /// prepared. CPython 3.7 to 3.15 on x86-64 Linux.
 #[derive(Debug, Parser)]
-#[command(name = "awaitwhat", version, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "awaitwhat", version, long_version = version::LONG, after_help = exit::HELP, max_term_width = 80)]
 pub struct Cli {
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -21,18 +21,23 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Heads the flags that every command takes, so that they do not stand between its own.
+const EVERY: &str = "Options of every command";
+/// Heads the flags that put a file in the place of a process.
+const FILES: &str = "A file instead of a running process";
+
 /// Flags that every command takes.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct GlobalArgs {
     /// When to use colours. `auto`: on a terminal, unless NO_COLOR is set.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, help_heading = EVERY, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Longest time that one walk may hold the target up, in microseconds. What does not fit goes on at the next sample.
-    #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 100)]
+    /// How long one look may delay the process, in microseconds. What does not fit is read at the next look.
+    #[arg(long, global = true, help_heading = EVERY, value_name = "MICROSECONDS", default_value_t = 100)]
     pub budget: u64,
-    /// Frames of a chain of coroutines that are shown, 512 at most. Of a deeper chain the 8 outermost and the innermost ones are: what
-    /// is left out between them is marked, and counted as truncated. A chain is followed through 2,000 objects at most.
-    #[arg(long, global = true, value_name = "FRAMES", default_value_t = awaitwhat_common::limits::MAX_FRAMES)]
+    /// How many frames of a chain of coroutines are shown, 512 at most. Of a deeper chain the 8 outermost and the innermost ones are
+    /// shown, the gap between them is marked, and the task is counted as truncated. A chain is followed through 2,000 objects at most.
+    #[arg(long, global = true, help_heading = EVERY, value_name = "FRAMES", default_value_t = awaitwhat_common::limits::MAX_FRAMES)]
     pub max_frames: usize,
 }
 
@@ -49,41 +54,70 @@ pub enum Command {
     /// Start a small asyncio program, look at it, and show what there is to see.
     Demo(DemoArgs),
     /// List the tasks of processes: one snapshot of each as a table.
+    #[command(override_usage = "awaitwhat ps [OPTIONS] <PID>...\n       \
+                                awaitwhat ps [OPTIONS] --name <PATTERN>|--cgroup <PATH>|--all\n       \
+                                awaitwhat ps [OPTIONS] --core <FILE>\n       \
+                                awaitwhat ps [OPTIONS] --recording <FILE> [PID]...")]
     Ps(PsArgs),
-    /// Watch the tasks of processes live, on the whole terminal: groups of equal tasks that grow, waits, findings.
+    /// Watch the tasks of processes live, on the whole terminal: which groups of equal tasks grow, what they wait for, what is wrong.
+    #[command(override_usage = "awaitwhat top [OPTIONS] <PID>...\n       \
+                                awaitwhat top [OPTIONS] --name <PATTERN>|--cgroup <PATH>|--all")]
     Top(TopArgs),
     /// Show who waits for whom in processes: one snapshot of each as an await tree.
+    #[command(override_usage = "awaitwhat tree [OPTIONS] <PID>...\n       \
+                                awaitwhat tree [OPTIONS] --name <PATTERN>|--cgroup <PATH>|--all\n       \
+                                awaitwhat tree [OPTIONS] --core <FILE>\n       \
+                                awaitwhat tree [OPTIONS] --recording <FILE> [PID]...")]
     Tree(SnapshotArgs),
-    /// Say why a task does not go on: what it waits for, who holds that, and what that one waits for in turn.
+    /// Say why a task does not go on: what it waits for, which task holds that, and what that task waits for in turn.
+    #[command(override_usage = "awaitwhat why [OPTIONS] <TASK> <PID>\n       \
+                                awaitwhat why [OPTIONS] <TASK> --core <FILE>\n       \
+                                awaitwhat why [OPTIONS] <TASK> --recording <FILE> [PID]")]
     Why(WhyArgs),
     /// Show the stack of a task as a traceback, what it waits for, and who awaits it.
     #[command(
         override_usage = "awaitwhat stack [OPTIONS] <TASK> <PID>\n       awaitwhat stack [OPTIONS] --all-tasks <PID>\n       awaitwhat stack [OPTIONS] <TASK> --core <FILE>\n       awaitwhat stack [OPTIONS] --all-tasks --core <FILE>\n       awaitwhat stack [OPTIONS] <TASK|--all-tasks> [PID] --recording <FILE>"
     )]
     Stack(StackArgs),
-    /// Draw who waits for what as a graph, with what is held and by whom; deadlocks are red.
+    /// Draw a graph of which task waits for what, and which task holds it; deadlocks are red.
+    #[command(override_usage = "awaitwhat graph [OPTIONS] <PID>\n       \
+                                awaitwhat graph [OPTIONS] --core <FILE>\n       \
+                                awaitwhat graph [OPTIONS] --recording <FILE> [PID]")]
     Graph(GraphArgs),
-    /// Look at processes for a while: which await points dominate?
-    #[command(
-        override_usage = "awaitwhat trace [OPTIONS] <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat trace [OPTIONS] -- <CMD> [ARGS]..."
-    )]
+    /// Look at processes for a while, and sum up where their tasks wait: in a table, a flame graph, or a file for other tools.
+    #[command(override_usage = "awaitwhat trace [OPTIONS] --pid <PID>...\n       \
+                                awaitwhat trace [OPTIONS] --name <PATTERN>|--cgroup <PATH>|--all\n       \
+                                awaitwhat trace [OPTIONS] -- <CMD> [ARGS]...")]
     Trace(TraceArgs),
-    /// Record processes: all that `trace` sees goes into a file, for `report`, and snapshots, for `ps --recording` and its like.
+    /// Record processes into a file, to look at them later: by `report`, or by `ps`, `tree` and others with --recording.
+    ///
+    /// All that `trace` would see goes into the file, and every now and then a snapshot of all tasks.
     #[command(
-        override_usage = "awaitwhat record [OPTIONS] --output <FILE> <--pid <PID>|--name <PATTERN>|--cgroup <PATH>|--all>...\n       awaitwhat record [OPTIONS] --output <FILE> -- <CMD> [ARGS]..."
+        override_usage = "awaitwhat record [OPTIONS] --output <FILE> --pid <PID>...\n       \
+                                awaitwhat record [OPTIONS] --output <FILE> --name <PATTERN>\n       \
+                                awaitwhat record [OPTIONS] --output <FILE> --cgroup <PATH>|--all\n       \
+                                awaitwhat record [OPTIONS] --output <FILE> -- <CMD> [ARGS]..."
     )]
     Record(RecordArgs),
-    /// Show a recording as `trace` shows what it sees, as a whole or in part. That takes no privileges, and any machine will do.
+    /// Show a recording, or a part of it, as `trace` would have. That takes no privileges, and any machine will do.
     ///
-    /// What all tasks were at one moment is shown by `ps`, `tree`, `why`, `stack` and `graph`, with --recording and --at.
+    /// For all tasks at one moment, use `ps`, `tree`, `why`, `stack` or `graph` with --recording and --at.
     Report(ReportArgs),
-    /// Compare two traces that were written as JSON: what became more, what became less?
+    /// Compare two traces that were written as JSON: what takes more time than before, and what takes less?
     ///
-    /// Each file is what `awaitwhat trace --format json` has written of one process, or of several with --merge. Times are those for each second, so
-    /// that the periods may be of different length.
+    /// Each file is what `awaitwhat trace --format json` has written of one process, or of several with --merge. Task time is compared for
+    /// each second of the trace, so that one may have lasted longer than the other.
     Diff(DiffArgs),
-    /// Check what this kernel, these privileges and a target allow.
+    /// Check whether this kernel, your privileges and a process are as awaitwhat needs them, and say how to mend what is not.
     Doctor(DoctorArgs),
+    /// Print what your shell needs to complete commands and flags.
+    ///
+    /// Write it to where your shell looks for it. For bash that is the file awaitwhat in ~/.local/share/bash-completion/completions, for
+    /// fish the file awaitwhat.fish in ~/.config/fish/completions, and for zsh a file _awaitwhat in a folder that `$fpath` names.
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command into a folder.
+    #[command(hide = true)]
+    ManPages(ManPagesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -115,15 +149,15 @@ pub struct SelectionArgs {
     /// Every Python process with tasks.
     #[arg(long, group = "target", conflicts_with_all = ["pids", "names", "cgroups"])]
     pub all: bool,
-    /// Look at child processes that are Python and have tasks, too, and at theirs; while tracing, also at those that are started
-    /// meanwhile.
+    /// Also look at child processes that are Python and have tasks, at their children, and so on; while tracing, also at those that are
+    /// started meanwhile.
     #[arg(long)]
     pub subprocesses: bool,
     /// Files that hold your code: a regular expression that is searched for in their paths. May be given several times.
     ///
-    /// Without it, everything is yours that is neither the standard library's nor lies where packages are installed: say it where your
-    /// program is installed as a package. With it, nothing else is yours. It decides which frame of a chain is the await point, and the
-    /// colours of trees and flame graphs. Paths are those of the target's code objects, as JSON has them.
+    /// Without it, all code is yours that is neither the standard library's nor lies where packages are installed. So you need it where your
+    /// program is installed as a package. With it, no other code is yours. It decides which line of a chain of coroutines is shown as the one
+    /// that waits (the await point), and the colours of trees and flame graphs. Paths are those that the Python itself uses, as JSON has them.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
 }
@@ -132,17 +166,18 @@ pub struct SelectionArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct CoreArgs {
-    /// In place of a process that runs: the core file of one that has ended, or a copy that `gcore` has made.
+    /// Look at a core file: of a process that has ended, or a copy that `gcore` has made of one.
     ///
-    /// Needs neither root nor the kernel of the host that it is from; but what the process only read of its program and of libraries is looked
-    /// up in those files, at the paths that the core file names.
-    #[arg(long, value_name = "FILE", group = "target")]
+    /// That takes no root, and any kernel will do. A core file may leave out what the process had not changed of its program and its
+    /// libraries: that is looked up in those files, at the paths that the core file names.
+    #[arg(long, value_name = "FILE", group = "target", help_heading = FILES)]
     pub core: Option<PathBuf>,
     /// The program that the process of the core file ran, where it is not at the path that the core file names.
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", help_heading = FILES)]
     pub exe: Option<PathBuf>,
-    /// The folder that was the root of the process, as that of a container's image: files that the core file names are looked up in it.
-    #[arg(long, value_name = "FOLDER")]
+    /// The folder that was `/` to the process of the core file, for example a container's image: files that the core file names are
+    /// looked up in it.
+    #[arg(long, value_name = "FOLDER", help_heading = FILES)]
     pub sysroot: Option<PathBuf>,
 }
 
@@ -150,15 +185,14 @@ pub struct CoreArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct RecordedArgs {
-    /// In place of a process that runs: one of the snapshots that are in a recording, as `awaitwhat record` keeps them. Neither root nor the machine that it is of
-    /// is needed.
+    /// Look at a snapshot out of a recording that `awaitwhat record` has made. That takes no root, and any machine will do.
     ///
     /// Process ids say which of several recorded processes are meant.
-    #[arg(long, value_name = "FILE", group = "target", conflicts_with = "core")]
+    #[arg(long, value_name = "FILE", group = "target", conflicts_with = "core", help_heading = FILES)]
     pub recording: Option<PathBuf>,
-    /// The moment that is wanted of a recording: seconds since it began, or a time like 2026-01-31T03:04:05Z. The last snapshot until then is shown [default: the
-    /// last one of all].
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Which moment of the recording to look at: seconds since it began, or a time like 2026-01-31T03:04:05Z. The last snapshot that was
+    /// taken by then is shown [default: the last one of all].
+    #[arg(long, value_name = "TIME", value_parser = moment, help_heading = FILES)]
     pub at: Option<Moment>,
 }
 
@@ -184,10 +218,11 @@ pub struct OneArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[group(skip)]
 pub struct ToldArgs {
-    /// Show what queries and commands are about, too: literals in SQL, and arguments. They are somebody's data.
+    /// Also show the literals in SQL, and the arguments of queries and commands. They may be somebody's private data.
     #[arg(long)]
     pub arguments: bool,
-    /// Tell of waits that have lasted for so long. Only of some with a timeout it is known when they began: `asyncio.wait`, and up to 3.11 `wait_for`.
+    /// Report waits that have lasted this long. When a wait began is known only of some that have a timeout: `asyncio.wait`, and up to
+    /// Python 3.11 `wait_for`.
     #[arg(long, value_name = "SECONDS", default_value_t = config::SLOW, allow_negative_numbers = true)]
     pub slow: f64,
 }
@@ -209,7 +244,7 @@ pub struct SnapshotArgs {
     pub core: CoreArgs,
     #[command(flatten)]
     pub recorded: RecordedArgs,
-    /// Write JSON (schema `awaitwhat.snapshot/1`; `awaitwhat.snapshots/1` unless one process was named, and no more).
+    /// Write JSON: schema `awaitwhat.snapshot/1` if a single process was named, `awaitwhat.snapshots/1` otherwise.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -234,7 +269,7 @@ pub struct PsArgs {
         conflicts_with_all = ["json", "core", "recording"]
     )]
     pub watch: Option<f64>,
-    /// Only tasks in whose name, functions, or WAITS FOR this text occurs, as it is written. How many are hidden is said.
+    /// Show only tasks with exactly this text in their name, their functions, or what they wait for, and say how many are hidden.
     #[arg(long, value_name = "TEXT", conflicts_with = "json")]
     pub filter: Option<String>,
     /// What to order tasks by.
@@ -264,7 +299,7 @@ pub struct TopArgs {
         allow_negative_numbers = true
     )]
     pub every: f64,
-    /// Begin with only those tasks in whose name, functions, or WAITS FOR this text occurs, as with `/`.
+    /// Begin with only those tasks that have this text in their name, their functions, or what they wait for. The key `/` changes it.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
     #[command(flatten)]
@@ -286,7 +321,7 @@ pub enum SortKey {
 
 #[derive(Args, Debug)]
 pub struct WhyArgs {
-    /// The task: its name, or its id as `ps --json` has it (0x...). Of several with this name, each is told of.
+    /// The task: its name, or its id as `ps --json` has it (0x...). If several have the name, each is explained.
     #[arg(value_name = "TASK")]
     pub task: String,
     #[command(flatten)]
@@ -294,10 +329,10 @@ pub struct WhyArgs {
     /// How to write it, to standard output.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: WhyFormat,
-    /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
+    /// Files that hold your code, as in `ps`: they decide which line is named of a chain of coroutines.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
-    /// Show what queries and commands are about, too, as in `ps`.
+    /// Also show the literals in SQL, and the arguments of queries and commands, as in `ps`.
     #[arg(long)]
     pub arguments: bool,
 }
@@ -318,10 +353,10 @@ pub struct GraphArgs {
     /// How to write it, to standard output. Equal tasks are one box.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "dot")]
     pub format: GraphFormat,
-    /// Files that hold your code, as in `ps`: they decide which line of a chain is told.
+    /// Files that hold your code, as in `ps`: they decide which line is named of a chain of coroutines.
     #[arg(long, value_name = "PATTERN")]
     pub mine: Vec<String>,
-    /// Show what queries and commands are about, too, as in `ps`.
+    /// Also show the literals in SQL, and the arguments of queries and commands, as in `ps`.
     #[arg(long)]
     pub arguments: bool,
 }
@@ -339,8 +374,8 @@ pub enum GraphFormat {
 
 #[derive(Args, Debug)]
 pub struct StackArgs {
-    /// The task, by its name or its id as `ps --json` has it (0x...), and the process that it belongs to. Of several tasks with this name, each
-    /// is shown. With --core there is no process to name, with --recording only where it has several, and with --all-tasks no task.
+    /// The task, by its name or its id as `ps --json` has it (0x...), and the process that it belongs to. If several tasks have the name,
+    /// each is shown. Leave out the task with --all-tasks, and the process with --core, or with a --recording of a single one.
     #[arg(value_name = "TASK|PID", num_args = 0..=2)]
     pub words: Vec<String>,
     #[command(flatten)]
@@ -350,7 +385,7 @@ pub struct StackArgs {
     /// Show every task.
     #[arg(long)]
     pub all_tasks: bool,
-    /// Show what queries and commands are about, too, as in `ps`.
+    /// Also show the literals in SQL, and the arguments of queries and commands, as in `ps`.
     #[arg(long)]
     pub arguments: bool,
 }
@@ -369,10 +404,10 @@ pub struct FormArgs {
     /// What to write [default: by the ending of FILE, or summary].
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
-    /// Of a flame graph, draw what is waited for at the root, and who waits for it above.
+    /// Draw a flame graph the other way round: at the root what is waited for, above it who waits for it.
     #[arg(long)]
     pub reverse: bool,
-    /// What the summary sums up time by.
+    /// What the summary adds up time for.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "await-point")]
     pub by: By,
 }
@@ -390,7 +425,7 @@ pub struct TraceArgs {
     /// Samples per second.
     #[arg(short, long, value_name = "HZ", default_value_t = 99)]
     pub rate: u32,
-    /// Show the summary of what there is so far, again and again, after so many seconds. SIGUSR1 shows it at any time.
+    /// Show a summary every so many seconds, of all that was seen so far. The signal SIGUSR1 shows one at any time.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub interval: Option<f64>,
     #[command(flatten)]
@@ -423,11 +458,11 @@ pub struct RecordArgs {
     /// It holds names of functions, files and servers, and is for your eyes only at first. A recording that is there already is replaced, and no other file.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// End once the recording is this large: a number of bytes, or with K, M or G behind it of 1024, 1024² or 1024³.
+    /// End once the file is this large: a number of bytes, or one with K, M or G behind it, as in 500M.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
-    /// Instead of ending, go on in another file, and keep the newest so many: FILE, FILE.1, FILE.2, ..., the oldest last. Each can be read by itself. With --when:
-    /// so many files are kept [default there: 10].
+    /// At that size, go on in another file instead of ending, and keep so many of the newest: FILE, FILE.1, FILE.2, ..., the oldest
+    /// last. Each can be read by itself. With --when: so many files are kept [default there: 10].
     #[arg(long, value_name = "FILES", requires = "bounded", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub rotate: Option<u32>,
     /// Write nothing until this holds; then a file of the time before and after that. Conditions: 'waiting("TEXT") > TIME', 'blocked > TIME', 'tasks > NUMBER'.
@@ -443,7 +478,7 @@ pub struct RecordArgs {
     /// With --when: how much of the time after is kept, in seconds.
     #[arg(long, value_name = "SECONDS", requires = "when", default_value_t = config::AFTER, allow_negative_numbers = true)]
     pub after: f64,
-    /// Also keep a snapshot of all tasks, again and again after so many seconds: what `ps`, `tree`, `why`, `stack` and `graph` show with --recording. 0: none.
+    /// Keep a snapshot of all tasks every so many seconds, for `ps`, `tree`, `why`, `stack` and `graph` with --recording. 0: keep none.
     ///
     /// A snapshot costs what `ps` does: at 1,000 tasks some 20 ms of a processor, at 100,000 some 2 s. It is taken by a thread of its own, and the next
     /// one not before 50 times what it took: of very many tasks there are fewer, and never do they take more than 2 % of a processor.
@@ -454,7 +489,7 @@ pub struct RecordArgs {
         allow_negative_numbers = true
     )]
     pub snapshots: f64,
-    /// Also write what `trace` would have told, to this file. Its ending tells the format: .svg, .folded, .pb.gz, .speedscope.json, .html, .trace.json (chrome), .firefox.json.gz, .otlp, .parquet, .json, .txt (summary).
+    /// Also write to this file what `trace` would have written. Its ending tells the format: .svg, .folded, .pb.gz, .speedscope.json, .html, .trace.json (chrome), .firefox.json.gz, .otlp, .parquet, .json, .txt (summary).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// A program to start and record. When the time is over before it ends, it is terminated (SIGTERM).
@@ -561,7 +596,7 @@ pub enum Format {
     Otlp,
     /// A table for DuckDB and what else reads Parquet: a row for each process, await point and thing that was waited for.
     Parquet,
-    /// JSON (schema `awaitwhat.profile/1`; `awaitwhat.profiles/1` unless one process was named, and no more).
+    /// JSON: schema `awaitwhat.profile/1` if a single process was named, `awaitwhat.profiles/1` otherwise.
     Json,
 }
 
@@ -603,9 +638,31 @@ pub enum DiffBy {
 
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// A process to check as a target.
+    /// A process to check: whether it is a Python that awaitwhat can look at.
     #[arg(short, long, value_name = "PID", value_parser = process_ids())]
     pub pid: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell that reads it.
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Shells that complete what is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Args, Debug)]
+pub struct ManPagesArgs {
+    /// Where to write them; it is made where it does not exist.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 fn process_ids() -> clap::builder::RangedI64ValueParser<u32> {
@@ -814,8 +871,13 @@ mod tests {
         let commands: Vec<&str> = commands.filter(|line| line.starts_with("awaitwhat ")).collect();
         assert!(commands.len() > 40, "{commands:?}");
         for command in commands {
+            // An operator and a redirection look alike: the one of a shell ends the command.
+            let end = command.find(" > ").filter(|_| !command.contains('\''));
+            let command = &command[..end.unwrap_or(command.len())];
             let words = words(command.split('#').next().unwrap_or_default());
-            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+            // What asks for the version is answered by what clap takes for an error.
+            let error = Cli::try_parse_from(words).err().filter(|it| it.exit_code() != 0);
+            assert!(error.is_none(), "{command}: {error:?}");
         }
     }
 }

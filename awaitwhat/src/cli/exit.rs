@@ -16,12 +16,17 @@ Exit codes:
   0  all went well
   1  something unexpected failed
   2  the command line is wrong
-  3  the target cannot be used: no such process, task or core file, not Python, or a version that is not known; or a file that is no recording, or holds
-     no profile to compare
-  4  a capability or a feature of the kernel is missing (`awaitwhat doctor` says which)
-  5  the target ended before the time was over (of several: all of them did); what was seen until then is written
-  6  of several targets some cannot be used; what was seen of the others is written
-  7  the result could not be written to where it belongs; where that is a file, the summary is still on standard output";
+  3  the target cannot be used: no such process, task or core file, not
+     Python, or a version that is not known; or a file is no recording, or
+     holds no profile to compare
+  4  a capability or a feature of the kernel is missing (`awaitwhat doctor`
+     says which)
+  5  the target ended before the time was over (of several: all of them
+     did); what was seen until then is written
+  6  of several targets some cannot be used; what was seen of the others is
+     written
+  7  the result could not be written to where it belongs; where that is a
+     file, the summary is still on standard output";
 
 /// How a run ended. The numbers are a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

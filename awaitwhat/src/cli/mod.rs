@@ -10,6 +10,7 @@ use crate::privileges;
 
 pub mod args;
 mod asked_task;
+mod completions;
 pub mod config;
 mod core;
 mod demo;
@@ -20,6 +21,7 @@ mod doctor;
 pub mod exit;
 mod family;
 mod graph;
+mod man_pages;
 mod memory_limit;
 mod output;
 mod probe;
@@ -34,6 +36,7 @@ mod stack;
 mod terminal;
 mod top;
 mod trace;
+mod version;
 mod watch;
 mod why;
 
@@ -86,6 +89,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Report(args) => report::run(args, &global),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::ManPages(args) => man_pages::run(&args),
     }
 }
 

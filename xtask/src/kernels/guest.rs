@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::image::{BEGUN, DOCTOR, DONE, FAILED};
 use super::package::Kernel;
 use crate::repo;
-use crate::test::Counts;
+use crate::test::counts::Counts;
 
 /// How long a guest may take, from power-on to power-off.
 const LIMIT: Duration = Duration::from_secs(480);

@@ -4,9 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{debian, repo};
 
@@ -33,7 +32,7 @@ pub fn provide() -> Result<PathBuf> {
     let folder = folder()?;
     let recipe = recipe();
     if !fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == recipe) {
-        make(&folder)?;
+        debian::make_root(SUITE, &packages(), &folder)?;
         copy_targets(&folder)?;
         fs::write(folder.join(STAMP), recipe).context("cannot note that the root is complete")?;
     }
@@ -50,39 +49,6 @@ fn packages() -> String {
 
 fn recipe() -> String {
     format!("{SUITE} {}\n", packages())
-}
-
-fn make(folder: &Path) -> Result<()> {
-    need_root()?;
-    debian::need("mmdebstrap", "mmdebstrap")?;
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    eprintln!("Making a Debian root with {} in {}", packages(), folder.display());
-    let mut command = Command::new("mmdebstrap");
-    command
-        .args(["--quiet", "--variant=minbase"])
-        .arg(format!("--include={}", packages()))
-        // A mirror that lags behind, or a snapshot, serves lists that are past their date.
-        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
-        .arg(SUITE)
-        .arg(folder)
-        .arg(format!(
-            "deb [signed-by={}] {} {SUITE} main",
-            debian::KEYRING,
-            debian::mirror()?
-        ));
-    repo::run(&mut command)
-}
-
-fn need_root() -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    // /proc shows each process as its effective user's.
-    let is_root = fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0);
-    if !is_root {
-        bail!("making and entering it needs root: run `sudo -E cargo xtask test`");
-    }
-    Ok(())
 }
 
 /// Brings the root's copy of `tests/targets` up to date.
