@@ -31,7 +31,7 @@ use iterator::TaskIterator;
 use kernel_types::Types;
 pub use memory::LiveMemory;
 use memory::PageReader;
-use object::{Loading, Object};
+use object::{Object, Program};
 use plain::Plain;
 use program::Kind;
 use system_calls::cpu_clock_event;
@@ -50,9 +50,10 @@ struct Thread {
 pub struct Capture {
     /// Holds the maps that only programs use, too: the sampler, which is loaded when it is first needed, refers to them.
     object: Arc<Object>,
-    walker: Loading,
+    walker: Program,
     mappings: OwnedFd,
-    sampler: Option<OwnedFd>,
+    /// A snapshot of a program that rests does without it.
+    sampler: Program,
     layouts: HashMap<MapData, u64, Plain<Layout>>,
     plans: HashMap<MapData, u64, Plain<ThreadPlan>>,
     walks: HashMap<MapData, u64, Plain<Walk>>,
@@ -97,12 +98,12 @@ impl Capture {
         let records = object.take_map("RECORDS")?;
         let object = Arc::new(object);
         // The kernel verifies the largest program while the target is looked at.
-        let walker = Loading::begin(&object, "walk_thread", over_tasks);
+        let walker = Program::begin(&object, "walk_thread", over_tasks);
         Ok(Self {
             pages: Rc::new(PageReader::new(request, object.load("read_memory", over_tasks)?)),
             mappings: object.load("list_mappings", over_mappings)?,
             walker,
-            sampler: None,
+            sampler: Program::later("sample_thread", Kind::PerfEvent),
             layouts,
             plans,
             walks,
@@ -120,7 +121,12 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses one.
     pub fn finish_loading(&mut self) -> Result<(), CaptureError> {
-        self.walker.program().map(|_| ())
+        self.walker.load(&self.object).map(|_| ())
+    }
+
+    /// Begins to load what [`Capture::start_sampling`] needs, which is loaded then otherwise.
+    pub fn expect_sampling(&mut self) {
+        self.sampler = Program::begin(&self.object, "sample_thread", Kind::PerfEvent);
     }
 
     /// The memory of process `pid`.
@@ -158,7 +164,7 @@ impl Capture {
                 thread.kernel_id
             }
             None => {
-                let thread = Thread::introduce(self.walker.program()?, plan)?;
+                let thread = Thread::introduce(self.walker.load(&self.object)?, plan)?;
                 self.threads.entry(plan.tid).insert_entry(thread).get().kernel_id
             }
         };
@@ -210,12 +216,7 @@ impl Capture {
     /// When the thread has ended, or the kernel refuses perf events.
     pub fn start_sampling(&mut self, tid: u32, period: u64) -> Result<(), CaptureError> {
         self.stop_sampling(tid);
-        let sampler = match self.sampler.take() {
-            Some(sampler) => sampler,
-            // Verifying it takes a good part of a command's time, and a snapshot of a program that rests does without it.
-            None => self.object.load("sample_thread", Kind::PerfEvent)?,
-        };
-        let sampler = self.sampler.insert(sampler);
+        let sampler = self.sampler.load(&self.object)?;
         let event = cpu_clock_event(tid, period, sampler.as_fd())
             .map_err(|error| CaptureError::attach("perf_event_open", error))?;
         self.samplers.insert(tid, event);

@@ -109,31 +109,48 @@ impl Object {
     }
 }
 
-/// A program that is loaded by a thread of its own, as the kernel takes its time to verify it.
-pub(super) enum Loading {
-    Begun(Option<JoinHandle<Result<OwnedFd, CaptureError>>>),
-    Done(OwnedFd),
+/// A program that is loaded once it is needed, or by a thread meanwhile: the kernel takes its time to verify it.
+pub(super) struct Program {
+    name: &'static str,
+    kind: Kind,
+    begun: Option<JoinHandle<Result<OwnedFd, CaptureError>>>,
+    loaded: Option<OwnedFd>,
 }
 
-impl Loading {
-    pub(super) fn begin(object: &Arc<Object>, name: &'static str, kind: Kind) -> Self {
-        let object = Arc::clone(object);
-        Self::Begun(Some(thread::spawn(move || object.load(name, kind))))
+impl Program {
+    /// A program whose loading waits until it is needed.
+    pub(super) const fn later(name: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            begun: None,
+            loaded: None,
+        }
     }
 
-    /// The program, once it is loaded.
+    /// Begins to load a program, in a thread if there can be one.
+    pub(super) fn begin(object: &Arc<Object>, name: &'static str, kind: Kind) -> Self {
+        let object = Arc::clone(object);
+        let thread = thread::Builder::new().spawn(move || object.load(name, kind));
+        Self {
+            begun: thread.ok(),
+            ..Self::later(name, kind)
+        }
+    }
+
+    /// The program, once it is loaded. One that the kernel refused is tried again, as the reason has to be told each time.
     ///
     /// # Errors
-    /// When the kernel refuses; a second time it is not asked.
-    pub(super) fn program(&mut self) -> Result<&OwnedFd, CaptureError> {
-        if let Self::Begun(thread) = self {
-            let result = thread.take().map(JoinHandle::join);
-            *self = Self::Done(result.and_then(Result::ok).ok_or(CaptureError::Gone)??);
-        }
-        match self {
-            Self::Done(program) => Ok(program),
-            Self::Begun(_) => Err(CaptureError::Gone),
-        }
+    /// When the kernel refuses.
+    pub(super) fn load(&mut self, object: &Object) -> Result<&OwnedFd, CaptureError> {
+        let loaded = match self.loaded.take() {
+            Some(loaded) => loaded,
+            None => match self.begun.take().map(JoinHandle::join) {
+                Some(Ok(result)) => result?,
+                _ => object.load(self.name, self.kind)?,
+            },
+        };
+        Ok(self.loaded.insert(loaded))
     }
 }
 

@@ -41,13 +41,14 @@ const FIRST_PASSES: Duration = Duration::from_secs(2);
 /// Traces the processes of `selection` until the time is over, they have ended, the recording is as large as it may be, or the other end of `stop` says so, or is
 /// gone.
 pub(super) fn trace(
-    capture: Capture,
+    mut capture: Capture,
     selection: &Selection,
     options: &TraceOptions,
     to_record: Option<ToRecord>,
     stop: &Receiver<()>,
     told: Told<impl FnMut(Progress), impl FnMut(Trace)>,
 ) -> Result<Trace, Error> {
+    capture.expect_sampling();
     let every = to_record.as_ref().and_then(ToRecord::snapshots);
     let triggers = match &to_record {
         Some(ToRecord::When(when)) => Triggers::new(&when.conditions),

@@ -13,9 +13,9 @@ use super::trace::{self, RATE};
 use crate::repo;
 
 /// How long a snapshot, as a whole command, may take: number of tasks, seconds.
-const COMMAND_AIMS: [(usize, f64); 2] = [(10_000, 0.3), (100_000, 2.0)];
+const COMMAND_AIMS: [(usize, f64); 3] = [(100, 0.025), (10_000, 0.1), (100_000, 0.4)];
 /// How long the kernel may walk: number of tasks, seconds.
-const WALK_AIM: (usize, f64) = (10_000, 0.030);
+const WALK_AIM: (usize, f64) = (10_000, 0.025);
 /// The share of a core that the tracer may take: number of tasks, share.
 const OBSERVER_AIM: (usize, f64) = (10_000, 0.01);
 
