@@ -173,6 +173,29 @@ fn run_with(binary: &str, list: List, arguments: Arguments) -> anyhow::Result<()
     libtest_mimic::run(&arguments, quick::choose(trials)).exit();
 }
 
+/// What is tried with one interpreter.
+pub type Check = fn(&Python) -> anyhow::Result<()>;
+/// Versions, and what is tried with each of them, by name.
+pub type Row<'a> = (&'a [(u32, u32)], &'a [(&'a str, Check)]);
+
+/// The trials of all rows, each under the interpreter's label and its name.
+///
+/// # Errors
+/// When the interpreters are not known.
+pub fn of_versions(rows: &[Row<'_>]) -> anyhow::Result<Vec<Trial>> {
+    let mut list = Vec::new();
+    for python in environment::release_pythons()? {
+        let wanted = rows
+            .iter()
+            .filter(|(versions, _)| versions.contains(&python.version));
+        for (name, check) in wanted.flat_map(|(_, checks)| *checks) {
+            let (name, python, check) = (format!("{}::{name}", python.label), python.clone(), *check);
+            list.push(trial(name, move || check(&python)));
+        }
+    }
+    Ok(list)
+}
+
 /// A trial that fails with `check`'s error.
 pub fn trial(name: impl Into<String>, check: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
     let name = name.into();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use awaitwhat_tests::churn::Churn;
-use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::environment::Python;
 use awaitwhat_tests::output::{Profile, Snapshot, WaitTimes};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::trace_events::{self, Slice};
@@ -36,20 +36,15 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn list() -> anyhow::Result<Vec<Trial>> {
-    let mut list = Vec::new();
-    for python in environment::release_pythons()? {
-        let mut add = |name: &str, check: fn(&Python) -> anyhow::Result<()>| {
-            let (name, python) = (format!("{}::{name}", python.label), python.clone());
-            list.push(trials::trial(name, move || check(&python)));
-        };
-        if VERSIONS.contains(&python.version) {
-            add("snapshots", snapshots);
-            add("waits", waits);
-            add("timeline", timeline);
-            add("reused", reused);
-        }
-    }
-    Ok(list)
+    trials::of_versions(&[(
+        &VERSIONS,
+        &[
+            ("snapshots", snapshots),
+            ("waits", waits),
+            ("timeline", timeline),
+            ("reused", reused),
+        ],
+    )])
 }
 
 fn record(pid: u32, folder: &Path, options: &[&str]) -> anyhow::Result<String> {

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::thread;
 
 use anyhow::{Context, ensure};
-use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::environment::Python;
 use awaitwhat_tests::output::{Profile, Survey};
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::tool::Outcome;
@@ -27,26 +27,19 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn list() -> anyhow::Result<Vec<Trial>> {
-    let mut list = Vec::new();
-    for python in environment::release_pythons()? {
-        let mut add = |name: &str, check: fn(&Python) -> anyhow::Result<()>| {
-            let (name, python) = (format!("{}::{name}", python.label), python.clone());
-            list.push(trials::trial(name, move || check(&python)));
-        };
-        if VERSIONS.contains(&python.version) {
-            add("busy", busy);
-            add("idle", idle);
-            add("moments", moments);
-        }
-        if python.version == VERSION {
-            add("several", several);
-            add("moments_of_several", moments_of_several);
-            add("killed", killed);
-            add("rotated", rotated);
-            add("started", started);
-        }
-    }
-    Ok(list)
+    trials::of_versions(&[
+        (&VERSIONS, &[("busy", busy), ("idle", idle), ("moments", moments)]),
+        (
+            &[VERSION],
+            &[
+                ("several", several),
+                ("moments_of_several", moments_of_several),
+                ("killed", killed),
+                ("rotated", rotated),
+                ("started", started),
+            ],
+        ),
+    ])
 }
 
 /// A recording, and the profile of the same run.

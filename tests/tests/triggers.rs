@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
 
 use anyhow::{Context, ensure};
-use awaitwhat_tests::environment::{self, Python};
+use awaitwhat_tests::environment::Python;
 use awaitwhat_tests::output::Profile;
 use awaitwhat_tests::target::Target;
 use awaitwhat_tests::{processes, tool, trials};
@@ -26,26 +26,22 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn list() -> anyhow::Result<Vec<Trial>> {
-    let mut list = Vec::new();
-    for python in environment::release_pythons()? {
-        let mut add = |name: &str, check: fn(&Python) -> anyhow::Result<()>| {
-            let (name, python) = (format!("{}::{name}", python.label), python.clone());
-            list.push(trials::trial(name, move || check(&python)));
-        };
-        if VERSIONS.contains(&python.version) {
-            add("waiting", waiting);
-            add("blocked", blocked);
-            add("tasks", tasks);
-        }
-        if python.version == VERSION {
-            add("whole", whole);
-            add("turned", turned);
-            add("several_times", several_times);
-            add("nothing", nothing);
-            add("refused", refused);
-        }
-    }
-    Ok(list)
+    trials::of_versions(&[
+        (
+            &VERSIONS,
+            &[("waiting", waiting), ("blocked", blocked), ("tasks", tasks)],
+        ),
+        (
+            &[VERSION],
+            &[
+                ("whole", whole),
+                ("turned", turned),
+                ("several_times", several_times),
+                ("nothing", nothing),
+                ("refused", refused),
+            ],
+        ),
+    ])
 }
 
 /// A target under `record --when`.
