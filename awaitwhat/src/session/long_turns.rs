@@ -1,7 +1,7 @@
 //! Turns of event loops that last long, while a trace goes on: in what they are at work, and how many tasks are ready meanwhile.
 //!
-//! A loop is looked at again where its thread has run since; of one that has not, what was seen still holds. What is told is what was seen:
-//! the time between the last look at a turn and the next turn is nobody's.
+//! A loop is looked at again where its thread has run since; of one that has not, what was seen still holds. A turn ends between two looks:
+//! half of the time between them is its own, which is right on average. Looks that come late add no more than others.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -60,6 +60,8 @@ struct Current {
     began: Instant,
     seen_until: Instant,
     looks: u32,
+    /// Tasks that were ready when it was seen again for the first time.
+    first_ready: Option<u64>,
     /// What was held where, as far as it was counted.
     held: HashMap<HoldPlace, (f64, f64)>,
     place: Option<HoldPlace>,
@@ -254,12 +256,14 @@ impl OfLoop {
                 return false;
             }
         }
+        let at_most = found.as_ref().map_or(at, |(_, began)| at.min(*began));
         let ended = self.turn.take();
         self.turn = found.map(|(turn, began)| Current {
             turn,
             began,
             seen_until: at,
             looks: 1,
+            first_ready: None,
             held: HashMap::new(),
             place: None,
             first_place: None,
@@ -267,7 +271,8 @@ impl OfLoop {
             due: HashSet::new(),
         });
         let has_ended = ended.is_some();
-        if let Some(ended) = ended {
+        if let Some(mut ended) = ended {
+            ended.see_end(at_most, self.latest_ready, started);
             ended.end(holds, started);
         }
         has_ended
@@ -291,10 +296,19 @@ impl Current {
             .saturating_duration_since(self.seen_until.max(started))
             .as_secs_f64();
         self.seen_until = self.seen_until.max(at);
+        self.first_ready.get_or_insert(ready);
         let place = self.place.clone().unwrap_or_else(HoldPlace::not_yet);
         let (held, of_ready) = self.held.entry(place).or_default();
         *held += seconds;
         *of_ready += seconds * ready as f64;
+    }
+
+    /// The turn has ended since it was seen last, at `at_most` at the latest.
+    fn see_end(&mut self, at_most: Instant, ready: u64, started: Instant) {
+        if self.is_long() {
+            let unseen = at_most.saturating_duration_since(self.seen_until).min(PAUSE);
+            self.see(self.seen_until + unseen / 2, ready, started);
+        }
     }
 
     /// Finds out in what it is at work; what was not known before belongs to that.
@@ -324,7 +338,9 @@ impl Current {
         let before =
             (self.seen_until.saturating_duration_since(self.began.max(started))).as_secs_f64() - seen;
         let first = self.first_place.take().unwrap_or_else(HoldPlace::not_yet);
-        self.held.entry(first).or_default().0 += before.max(0.0);
+        let (held, of_ready) = self.held.entry(first).or_default();
+        *held += before.max(0.0);
+        *of_ready += before.max(0.0) * self.first_ready.unwrap_or(0) as f64;
         for (place, (seconds, ready_seconds)) in self.held {
             holds.push(Hold {
                 place,
@@ -406,13 +422,28 @@ mod tests {
     }
 
     #[test]
-    fn a_long_turn_counts_from_its_beginning_until_it_was_seen_last() {
+    fn a_long_turn_counts_from_its_beginning_until_midway_between_two_looks() {
         let mut world = World::new();
         world.it.latest_ready = 10;
         assert!(!world.look(30, Some(10), 1));
         (1..=10).for_each(|number| assert!(!world.look(30 + 25 * number, Some(10), 1)));
         assert!(world.look(300, None, 0));
-        assert_eq!(world.told(), [(1, 270, 1, 2500)]);
+        assert_eq!(world.told(), [(1, 280, 1, 2800)]);
+    }
+
+    #[test]
+    fn a_turn_ends_before_the_next_one_begins_and_a_late_look_adds_no_more_than_others() {
+        for (at, next, expected) in [(300, Some(290), 285), (1300, None, 293), (1300, Some(282), 281)] {
+            let mut world = World::new();
+            world.look(10, Some(0), 1);
+            world.look(280, Some(0), 1);
+            world.look(at, next, 2);
+            let told = world.told();
+            assert!(
+                matches!(told[..], [(1, milliseconds, 1, 0)] if milliseconds == expected),
+                "{told:?}"
+            );
+        }
     }
 
     #[test]
