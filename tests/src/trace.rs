@@ -18,6 +18,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Wake-ups after which a trace has certainly seen its target: it wakes for every sample.
 const WAKE_UPS: u64 = 60;
 
+/// What the kernel calls the open file of a perf event, by which a thread is sampled.
+const SAMPLER: &str = "[perf_event]";
+
 /// A running `awaitwhat trace`. It is killed with this value.
 pub struct Trace {
     child: Child,
@@ -44,7 +47,7 @@ impl Trace {
         let mut this = Self::begin(command, Stdio::null())?;
         this.wait_until(|pid| {
             let is_walked = !descriptors(pid, "tid:", &tid.to_string())?.is_empty();
-            Ok(is_walked && !descriptors(pid, "link_type:", "perf")?.is_empty())
+            Ok(is_walked && count(pid, SAMPLER)? != 0)
         })?;
         Ok(this)
     }
@@ -105,7 +108,7 @@ impl Trace {
         let mut command = tool::awaitwhat()?;
         command.arg("trace").args(arguments);
         let mut trace = Self::begin(command, Stdio::piped())?;
-        trace.wait_until(|trace| Ok(descriptors(trace, "link_type:", "perf")?.len() >= threads))?;
+        trace.wait_until(|trace| Ok(count(trace, SAMPLER)? >= threads))?;
         trace.sleep()?;
         Ok(trace)
     }
@@ -186,17 +189,19 @@ impl Trace {
 
 /// Whether the process has attached an eBPF program.
 fn is_attached(pid: u32) -> anyhow::Result<bool> {
+    Ok(count(pid, "bpf_link")? != 0)
+}
+
+/// How many open files of a process have this in their names.
+fn count(pid: u32, name: &str) -> anyhow::Result<usize> {
     let folder = Path::new("/proc").join(pid.to_string()).join("fd");
+    let mut count = 0;
     for entry in fs::read_dir(folder)? {
         // It may close the file while we look.
-        let Ok(link) = fs::read_link(entry?.path()) else {
-            continue;
-        };
-        if link.to_string_lossy().contains("bpf_link") {
-            return Ok(true);
-        }
+        let link = fs::read_link(entry?.path()).unwrap_or_default();
+        count += usize::from(link.to_string_lossy().contains(name));
     }
-    Ok(false)
+    Ok(count)
 }
 
 /// What the kernel tells (`fdinfo`) of those of a process's open files that have this value in this field.
