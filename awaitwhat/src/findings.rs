@@ -73,6 +73,8 @@ pub struct Deadlocked {
     pub name: Option<Arc<str>>,
     /// What it waits for, which the next one holds; `None` where it waits for that task itself.
     pub waits_for: Option<Box<Resource>>,
+    /// In how many nanoseconds a timeout ends its wait, whatever it waits for; `None` where none is known.
+    pub deadline_ns: Option<i64>,
 }
 
 /// A pool, a semaphore or a limiter of which nothing is left, and for which tasks wait.

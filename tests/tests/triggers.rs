@@ -210,7 +210,7 @@ fn waiting(python: &Python) -> anyhow::Result<()> {
     ensure!(ps.stdout.contains(acquire), "{ps:?}");
     // It is not triggered again by the wait that goes on.
     let said = watched.end()?;
-    ensure!(said.starts_with("Triggered 1 time within "), "{said}");
+    ensure!(said.starts_with("Wrote 1 file within "), "{said}");
     Ok(())
 }
 
@@ -372,7 +372,7 @@ fn several_times(python: &Python) -> anyhow::Result<()> {
         );
     }
     let said = watched.end()?;
-    ensure!(said.starts_with("Triggered 3 times"), "{said}");
+    ensure!(said.starts_with("Wrote 3 files within "), "{said}");
     Ok(())
 }
 

@@ -92,7 +92,14 @@ impl CaptureError {
 
     /// What loading programs failed with, where the number says it. (EACCES does not: it is what the verifier says to a bad program.)
     pub(super) fn of_refusal(error: &io::Error) -> Option<Self> {
-        Self::of_errno("loading eBPF programs", error.raw_os_error()?)
+        match error.raw_os_error()? {
+            // Signals came in the way, again and again.
+            libc::EAGAIN => Some(Self::SystemCall {
+                call: "bpf(BPF_PROG_LOAD)",
+                error: io::Error::from_raw_os_error(libc::EAGAIN),
+            }),
+            errno => Self::of_errno("loading eBPF programs", errno),
+        }
     }
 
     /// What loading a program failed with, and the verifier's words.

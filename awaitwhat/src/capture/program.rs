@@ -21,7 +21,7 @@ pub(super) const TRACE_ITER: u32 = 28;
 const SLEEPABLE: u32 = 1 << 4;
 
 /// How often a load is repeated that a signal has interrupted (EAGAIN).
-const MAX_ATTEMPTS: u32 = 8;
+const MAX_ATTEMPTS: u32 = 64;
 /// Room for what the verifier says to a program that it rejects. Older kernels say nothing where it does not fit.
 const LOG_BYTES: usize = 16 << 20;
 

@@ -56,6 +56,7 @@ pub fn main() -> ExitCode {
     };
     choice.write_global();
     descriptors::raise();
+    signals::fail_at_size_limit();
     crate::capture::report_waits(diagnostics::waits);
     let result = run(cli);
     if let Err(error) = &result

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -146,6 +147,13 @@ fn shown_news(news: &News, place: &Path, after: Duration) -> String {
             };
             format!("{} {goes_on}", shown_trigger(trigger))
         }
+        News::Kept {
+            written: Written {
+                why: Why::Failed(error),
+                ..
+            },
+            time: _,
+        } => format!("{place} could not be written to its end: {}.", Escaped(error)),
         News::Kept { written, time } => {
             let size = shown_size(written.bytes) + &shown_snapshots(&written.snapshots);
             let end = match written.why {
@@ -194,6 +202,8 @@ fn aged(path: &Path, age: u32) -> PathBuf {
 
 /// Lets each file become one older. Of so many `files` the oldest is replaced.
 fn shift(path: &Path, files: u32) -> io::Result<()> {
+    // Others may have written there since it was looked at first.
+    refuse_foreign(path, 0..files)?;
     for age in (1..files).rev() {
         match fs::rename(aged(path, age - 1), aged(path, age)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -204,8 +214,8 @@ fn shift(path: &Path, files: u32) -> io::Result<()> {
 }
 
 /// Makes sure that what older files are to be called is no file of anything else.
-fn refuse_foreign(path: &Path, files: u32) -> io::Result<()> {
-    for age in 1..files {
+fn refuse_foreign(path: &Path, ages: Range<u32>) -> io::Result<()> {
+    for age in ages {
         let path = aged(path, age);
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -215,7 +225,7 @@ fn refuse_foreign(path: &Path, files: u32) -> io::Result<()> {
         file.take(BEGINNING).read_to_end(&mut beginning)?;
         if !beginning.is_empty() && !begins_like_one(&beginning) {
             return Err(io::Error::other(format!(
-                "{} is no recording, and would be replaced (--rotate)",
+                "{} is no recording, and would be replaced (--rotate, --when)",
                 path.display()
             )));
         }
@@ -251,8 +261,8 @@ pub(super) fn tell_written(place: &Path, written: &Written, seconds: f64) -> any
         tell(match triggers {
             0 => format!("Nothing has triggered within {seconds:.1} s, so that {place} was not written."),
             _ => format!(
-                "Triggered {} within {seconds:.1} s: the newest file is {place} ({} in all).",
-                plural(*triggers, "time", "times"),
+                "Wrote {} within {seconds:.1} s, as it triggered: the newest is {place} ({} in all).",
+                plural(*triggers, "file", "files"),
                 shown_size(*bytes)
             ),
         });
@@ -356,7 +366,7 @@ impl RecordingFile {
     }
 
     fn try_open(path: &Path, files: u32) -> io::Result<Self> {
-        refuse_foreign(path, files)?;
+        refuse_foreign(path, 1..files)?;
         match Self::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             new => return new,

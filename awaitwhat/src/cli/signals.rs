@@ -15,6 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Ctrl-C, `kill`, and the end of the terminal.
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
+/// Lets a write beyond the limit of a file's size (`ulimit -f`) fail, and be told of, instead of ending this process.
+pub(super) fn fail_at_size_limit() {
+    // Where it cannot be caught all is as it was.
+    let _ = flag::register(libc::SIGXFSZ, Arc::default());
+}
+
 /// A command was told to end by a signal, and has nothing to show.
 #[derive(Debug, thiserror::Error)]
 #[error("ended by signal {0}")]

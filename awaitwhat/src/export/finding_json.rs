@@ -67,10 +67,12 @@ struct DeadlockedDocument<'a>(&'a Deadlocked);
 impl Serialize for DeadlockedDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let task = self.0;
-        let mut document = serializer.serialize_struct("Deadlocked", 3)?;
+        let mut document = serializer.serialize_struct("Deadlocked", 4)?;
         document.serialize_field("task", &Shown(task.task))?;
         document.serialize_field("name", &task.name)?;
         document.serialize_field("waits_for", &task.waits_for.as_deref().map(ResourceDocument))?;
+        let seconds = task.deadline_ns.map(|left| left as f64 / 1e9);
+        document.serialize_field("deadline_in_seconds", &seconds)?;
         document.end()
     }
 }

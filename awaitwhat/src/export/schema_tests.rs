@@ -113,6 +113,7 @@ fn varied_snapshot() -> crate::snapshot::Snapshot {
     let deadlocked = waits_for.map(|waits_for| Deadlocked {
         task: Address(16),
         name: waits_for.is_some().then(|| HOSTILE.into()),
+        deadline_ns: waits_for.is_none().then_some(1_500_000_000),
         waits_for,
     });
     snapshot.findings.push(Finding::Deadlock(Deadlock {
@@ -244,6 +245,10 @@ fn answers_are_valid_and_every_key_is_described() {
         task(2, "b", &[]).waiting(WaitKind::Task, "Task", &[1]),
     ]);
     cycle.tasks[1].name = None;
+    // Of what they wait for it is known that no timeout ends it.
+    for on in cycle.tasks.iter_mut().filter_map(|task| task.waits_on.as_mut()) {
+        on.resource = Some(Box::new(Resource::of_kind(ResourceKind::Lock)));
+    }
     for snapshot in [
         small_service(),
         varied_snapshot(),

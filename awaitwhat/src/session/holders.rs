@@ -177,6 +177,7 @@ fn deadlock(tasks: &[Task], circle: &Circle) -> Finding {
         task: tasks[link.task].id,
         name: tasks[link.task].name.clone(),
         waits_for: of_held(tasks, link).cloned().map(Box::new),
+        deadline_ns: wait_of(&tasks[link.task]).and_then(|wait| wait.deadline_ns),
     };
     Finding::Deadlock(Deadlock {
         tasks: circle.links.iter().map(deadlocked).collect(),
@@ -184,10 +185,13 @@ fn deadlock(tasks: &[Task], circle: &Circle) -> Finding {
     })
 }
 
+fn wait_of(task: &Task) -> Option<&Resource> {
+    task.waits_on.as_ref()?.resource.as_deref()
+}
+
 /// What a task of a circle waits for, where the next one holds that.
 fn of_held<'a>(tasks: &'a [Task], link: &Link) -> Option<&'a Resource> {
-    let waits_on = tasks[link.task].waits_on.as_ref().filter(|_| link.is_held)?;
-    waits_on.resource.as_deref()
+    wait_of(&tasks[link.task]).filter(|_| link.is_held)
 }
 
 /// Whether the tasks of a circle hold what others of it wait for in two moments more. Tasks, futures and frames leave their addresses to others at

@@ -45,8 +45,7 @@ pub(super) fn describe(deadlock: &Deadlock) -> String {
 
 /// In how many seconds the first of the waits ends by itself; `None` where none does.
 fn waits_left(deadlock: &Deadlock) -> Option<f64> {
-    let waits = deadlock.tasks.iter().filter_map(|task| task.waits_for.as_ref());
-    let first = waits.filter_map(|wait| wait.deadline_ns).min()?;
+    let first = deadlock.tasks.iter().filter_map(|task| task.deadline_ns).min()?;
     Some(first.max(0) as f64 / 1e9)
 }
 
@@ -101,6 +100,7 @@ mod tests {
                     ..Resource::of_kind(ResourceKind::Lock)
                 })
             }),
+            deadline_ns: None,
         }
     }
 
@@ -148,11 +148,13 @@ mod tests {
 
     #[test]
     fn a_timeout_is_told() {
-        let mut first = task(Some("first"), Some("a"));
-        if let Some(wait) = &mut first.waits_for {
-            wait.deadline_ns = Some(2_500_000_000);
-        }
-        insta::assert_snapshot!(said(vec![first], 0), @"Deadlock: first waits for lock a, which it holds itself; a timeout ends it in 2.5 s");
+        // Also that of a task which waits for another one itself.
+        let first = task(Some("first"), Some("a"));
+        let second = Deadlocked {
+            deadline_ns: Some(2_500_000_000),
+            ..task(Some("second"), None)
+        };
+        insta::assert_snapshot!(said(vec![first, second], 0), @"Deadlock: first waits for lock a, which second holds; second waits for first itself; a timeout ends it in 2.5 s");
     }
 
     #[test]

@@ -362,6 +362,7 @@ mod tests {
         Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed. A task that goes on and
         is back in the same await by the next look passes for one that has waited on.
+        <: shorter than that. Looks lie too far apart to tell more.
         IN PART: begun before the first look, or not over by the last one.
         WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE           AWAITS
           100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app.py:20  sleep

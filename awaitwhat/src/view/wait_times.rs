@@ -54,11 +54,17 @@ pub(crate) fn shown(points: &[Point], most: usize) -> Vec<&Point> {
 pub(crate) fn notes(shown: &[&Point]) -> impl Iterator<Item = &'static str> {
     let has_returns = shown.iter().any(|point| point.waits.returns > 0);
     let always = "Waits shorter than the time between two looks are mostly missed. A task that goes on and\nis back in the same await by the next look passes for one that has waited on.";
+    let has_short = shown.iter().any(|point| {
+        let whole = point.waits.whole.as_ref();
+        whole.is_some_and(|whole| is_short(whole.p50, whole.precision))
+    });
+    let short = "<: shorter than that. Looks lie too far apart to tell more.";
     let returns = "~: tasks were back so soon that some of these may be several waits.";
     let parts = "IN PART: begun before the first look, or not over by the last one.";
+    let short = has_short.then_some(short);
     let returns = has_returns.then_some(returns);
     let parts = has_parts(shown).then_some(parts);
-    [Some(always), returns, parts].into_iter().flatten()
+    [Some(always), short, returns, parts].into_iter().flatten()
 }
 
 fn has_parts(shown: &[&Point]) -> bool {
@@ -98,11 +104,16 @@ pub(crate) fn cells(waits: &WaitTimes) -> Vec<String> {
 /// A length; how much it is less than, where it may as well be none. It may be that of several waits where tasks were back.
 fn seconds(length: f64, precision: f64, returns: u64) -> String {
     let mark = if returns > 0 { "~" } else { "" };
-    if length >= 1.5 * precision {
-        format!("{mark}{length:.2}")
-    } else {
+    if is_short(length, precision) {
         format!("<{:.2}", length + precision + 0.005)
+    } else {
+        format!("{mark}{length:.2}")
     }
+}
+
+/// Whether a length may as well be none.
+fn is_short(length: f64, precision: f64) -> bool {
+    length < 1.5 * precision
 }
 
 #[cfg(test)]
@@ -122,6 +133,7 @@ mod tests {
         Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed. A task that goes on and
         is back in the same await by the next look passes for one that has waited on.
+        <: shorter than that. Looks lie too far apart to tell more.
         IN PART: begun before the first look, or not over by the last one.
         WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE     AWAITS
           100   0.60   0.61   0.61   0.61  0.01        2      0.30  /srv/app  sleep
@@ -142,6 +154,7 @@ mod tests {
         Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)
         Waits shorter than the time between two looks are mostly missed. A task that goes on and
         is back in the same await by the next look passes for one that has waited on.
+        <: shorter than that. Looks lie too far apart to tell more.
         ~: tasks were back so soon that some of these may be several waits.
         IN PART: begun before the first look, or not over by the last one.
         WAITS    P50    P90    P99    MAX     ±  IN PART  SEEN FOR  WHERE          AWAITS

@@ -86,7 +86,7 @@ pub(crate) fn answers(snapshot: &Snapshot, positions: &[usize]) -> Vec<Answer> {
     let graph = AwaitGraph::new(&snapshot.tasks);
     let answer = |position: &usize| {
         let mut why = Why::new(snapshot, &graph);
-        let is_cut = !why.tell_from(*position, false);
+        let is_cut = !why.tell_from(*position, false) | why.leaves_out;
         Answer {
             steps: why.steps,
             is_cut,
@@ -131,6 +131,8 @@ struct Why<'a> {
     step_of: Vec<usize>,
     steps: Vec<Step>,
     lines: Vec<String>,
+    /// Of some tasks that one waits for nothing is told.
+    leaves_out: bool,
 }
 
 impl<'a> Why<'a> {
@@ -148,6 +150,7 @@ impl<'a> Why<'a> {
             step_of: Vec::new(),
             steps: Vec::new(),
             lines: Vec::new(),
+            leaves_out: false,
         }
     }
 
@@ -223,7 +226,12 @@ impl<'a> Why<'a> {
         );
         self.step_of.push(self.steps.len());
         self.step(ahead, Some(does), None);
-        let next = self.next(task, ahead);
+        let (next, left_out) = self.next(task, ahead);
+        if left_out > 0 {
+            self.leaves_out = true;
+            let text = format!("Of those that it waits for, {left_out} that look otherwise are not told of.");
+            self.say(ahead.indent, &text);
+        }
         if next.is_empty() {
             let end = self.end(task);
             end.iter().for_each(|line| self.say(ahead.indent, line));
@@ -263,10 +271,9 @@ impl<'a> Why<'a> {
         let id = self.snapshot.tasks.get(position).map(|task| task.id);
         let is_in = |finding: &Finding| match finding {
             Finding::Deadlock(deadlock) => {
-                let mut waits = deadlock.tasks.iter().filter_map(|it| it.waits_for.as_ref());
-                // A timeout may still end it.
-                let is_for_good = waits.all(|wait| wait.deadline_ns.is_none());
-                is_for_good && deadlock.tasks.iter().any(|it| Some(it.task) == id)
+                let mut tasks = deadlock.tasks.iter();
+                let positions = tasks.clone().map(|it| self.positions.get(&it.task).copied());
+                tasks.any(|it| Some(it.task) == id) && self.are_for_good(positions)
             }
             Finding::BlockedLoop(_)
             | Finding::UsedUp(_)
@@ -274,8 +281,19 @@ impl<'a> Why<'a> {
             | Finding::SlowWait(_)
             | Finding::NeverWoken(_) => false,
         };
-        self.snapshot.findings.iter().any(is_in)
-            || self.graph.cycles().iter().any(|cycle| cycle.contains(&position))
+        let is_around = |cycle: &Vec<usize>| {
+            cycle.contains(&position) && self.are_for_good(cycle.iter().map(|it| Some(*it)))
+        };
+        self.snapshot.findings.iter().any(is_in) || self.graph.cycles().iter().any(is_around)
+    }
+
+    /// Whether no timeout ends any of these waits. Of a task that awaits another one itself it is not known, so that it is not claimed.
+    fn are_for_good(&self, mut positions: impl Iterator<Item = Option<usize>>) -> bool {
+        positions.all(|position| {
+            let task = position.and_then(|it| self.snapshot.tasks.get(it));
+            let wait = task.and_then(|it| it.waits_on.as_ref()?.resource.as_deref());
+            wait.is_some_and(|wait| wait.deadline_ns.is_none())
+        })
     }
 
     /// What a task does, in words.
@@ -309,14 +327,14 @@ impl<'a> Why<'a> {
         }
     }
 
-    /// The tasks that a task depends on.
-    fn next(&self, task: &Task, ahead: &Ahead) -> Vec<Ahead> {
+    /// The tasks that a task depends on, those of deadlocks first, and of how many more nothing is told.
+    fn next(&self, task: &Task, ahead: &Ahead) -> (Vec<Ahead>, usize) {
         let Some(on) = task
             .waits_on
             .as_ref()
             .filter(|_| task.state == TaskState::Pending)
         else {
-            return Vec::new();
+            return (Vec::new(), 0);
         };
         let holding = on.resource.as_ref().map(|resource| &resource.holding);
         let is_of_kind = |kind| on.resource.as_ref().is_some_and(|it| it.kind == kind);
@@ -325,11 +343,17 @@ impl<'a> Why<'a> {
             Some(Holding::Tasks { tasks, .. }) if is_pool => (tasks, Lead::HasOne),
             Some(Holding::Tasks { tasks, .. }) => (tasks, Lead::Holds),
             // What else it awaits is a part of how its library waits.
-            _ if is_pool || is_query => return Vec::new(),
+            _ if is_pool || is_query => return (Vec::new(), 0),
             _ => (&on.tasks, Lead::Awaited),
         };
+        let mut positions: Vec<usize> = ids
+            .iter()
+            .filter_map(|id| self.positions.get(id).copied())
+            .collect();
+        positions.sort_by_key(|position| !self.is_stuck(*position));
         let mut groups: Vec<(usize, usize)> = Vec::new();
-        for position in ids.iter().filter_map(|id| self.positions.get(id).copied()) {
+        let mut left_out = 0;
+        for position in positions {
             let shape = self.graph.shape(position);
             let known = groups
                 .iter()
@@ -337,7 +361,7 @@ impl<'a> Why<'a> {
             match known {
                 Some(known) => groups[known].1 += 1,
                 None if groups.len() < MAX_BRANCHES => groups.push((position, 0)),
-                None => {}
+                None => left_out += 1,
             }
         }
         let indent = ahead.indent + usize::from(groups.len() > 1);
@@ -349,7 +373,7 @@ impl<'a> Why<'a> {
             indent,
             parent,
         };
-        groups.into_iter().map(ahead).collect()
+        (groups.into_iter().map(ahead).collect(), left_out)
     }
 
     /// What is to be said where a task depends on no other.
@@ -510,6 +534,7 @@ mod tests {
             task: Address(*id),
             name: None,
             waits_for: None,
+            deadline_ns: None,
         };
         Finding::Deadlock(Deadlock {
             tasks: tasks.iter().map(deadlocked).collect(),
@@ -557,6 +582,49 @@ mod tests {
         unknown waits for something that could not be told, in work (/srv/app.py:8).
         No task is known that it depends on.
         ");
+    }
+
+    #[test]
+    fn a_circle_that_a_timeout_may_end_is_no_end() {
+        let left = |wait: Resource| wants(at(1, "left", 1), wait);
+        let right = wants(at(2, "right", 2), lock("a", by(&[1])));
+        let timed = Resource {
+            deadline_ns: Some(497_000_000_000),
+            ..lock("b", by(&[2]))
+        };
+        let awaits = at(1, "left", 1).waiting(WaitKind::Task, "Task", &[2]);
+        // Of one that awaits a task itself it is not known whether a timeout ends that.
+        for (first, is_for_good) in [
+            (left(lock("b", by(&[2]))), true),
+            (left(timed), false),
+            (awaits, false),
+        ] {
+            let text = said(vec![first, right.clone()], &[0], vec![deadlock(&[1, 2])]);
+            assert!(text.contains("closes the circle"), "{text}");
+            assert_eq!(
+                text.contains("none of its tasks can go on"),
+                is_for_good,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn that_some_are_not_told_of_is_said_and_those_of_a_deadlock_come_first() {
+        let others = (10..20).map(|id| at(id, &format!("t-{id}"), id as u32));
+        let stuck = [
+            wants(at(1, "left", 1), lock("b", by(&[2]))),
+            wants(at(2, "right", 2), lock("a", by(&[1]))),
+        ];
+        let ids: Vec<u64> = (10..20).chain([1]).collect();
+        let all = at(5, "all", 5).waiting(WaitKind::Gather, "_GatheringFuture", &ids);
+        let tasks: Vec<Task> = [all].into_iter().chain(others).chain(stuck).collect();
+        let text = said(tasks, &[0], vec![deadlock(&[1, 2])]);
+        assert!(
+            text.contains("Of those that it waits for, 7 that look otherwise are not told of."),
+            "{text}"
+        );
+        assert!(text.contains("none of its tasks can go on"), "{text}");
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn a_profile() {
     <h3>Waits: for how long tasks were seen in each, in seconds (to within ±, and 1 %)</h3>
     <p>Waits shorter than the time between two looks are mostly missed. A task that goes on and
     is back in the same await by the next look passes for one that has waited on.</p>
+    <p>&lt;: shorter than that. Looks lie too far apart to tell more.</p>
     <p>IN PART: begun before the first look, or not over by the last one.</p>
     <table>
     <tr><th class="number">waits</th><th class="number">p50</th><th class="number">p90</th><th class="number">p99</th><th class="number">longest</th><th class="number">±</th><th class="number">in part</th><th class="number">at least</th><th>function</th><th>where</th><th>awaits</th></tr>

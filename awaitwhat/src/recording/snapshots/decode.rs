@@ -359,6 +359,7 @@ impl Decoder<'_> {
             task: self.address()?,
             name: self.optional(Self::text)?,
             waits_for: self.optional(Self::resource)?,
+            deadline_ns: self.optional(Self::signed)?,
         })
     }
 

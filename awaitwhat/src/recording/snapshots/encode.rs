@@ -331,6 +331,7 @@ impl Encoder {
         self.address(task.task);
         self.optional(task.name.as_ref(), Self::text);
         self.optional(task.waits_for.as_deref(), Self::resource);
+        self.optional(task.deadline_ns, Self::signed);
     }
 
     fn mentioned(&mut self, mentioned: &Mentioned) {

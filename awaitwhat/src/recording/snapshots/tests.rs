@@ -204,6 +204,7 @@ impl Any {
                     task: it.id(),
                     name: it.some(Self::text),
                     waits_for: it.some(Self::resource),
+                    deadline_ns: it.some(|it| it.0.i64(..)),
                 }),
                 behind: self.0.usize(..),
             }),

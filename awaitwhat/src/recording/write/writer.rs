@@ -81,6 +81,8 @@ impl Writer {
         if let Output::Memory(held) = &self.output
             && let Err(error) = output.write_all(held).and_then(|()| output.flush())
         {
+            // How much of it is there is not known.
+            self.written = 0;
             self.fail(&error);
         }
         self.output = Output::File(output);
