@@ -88,7 +88,10 @@ impl Tools {
     /// Names and versions of the observers, as they give them.
     pub fn versions(&self) -> Result<Vec<String>> {
         let mut versions = vec![
-            repo::output(Command::new(&self.awaitwhat).arg("--version"))?,
+            // A line each: the commit, the object and the compiler are told below the first.
+            repo::output(Command::new(&self.awaitwhat).arg("--version"))?
+                .trim()
+                .replace('\n', "; "),
             repo::output(self.python.command().arg("--version"))?,
         ];
         if let Ok(py_spy) = &self.py_spy {
