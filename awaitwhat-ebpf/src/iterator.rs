@@ -1,8 +1,8 @@
 //! Walks a thread that rests, from the observer's CPU: the target does not notice.
 
 use awaitwhat_common::kernel::PAGE_BYTES;
-use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::layout::Layout;
+use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::plan::{ThreadPlan, loop_key};
 use awaitwhat_common::status::SliceStatus;
 use awaitwhat_walker::{Host, Record, Walk};

@@ -1,8 +1,8 @@
 //! Samples a thread that runs, in its own context: its memory stands still meanwhile.
 
 use awaitwhat_common::kernel::PAGE_BYTES;
-use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::layout::Layout;
+use awaitwhat_common::limits::{WINDOW_BYTES, WINDOW_WORDS};
 use awaitwhat_common::plan::{IN_CONTEXT, ThreadPlan, loop_key};
 use awaitwhat_walker::{Host, Record, Walk};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -91,7 +91,8 @@ impl Host for InContext {
         let length = (page - (address & (page - 1))) & (WINDOW_BYTES - 1);
         *window = [0; WINDOW_WORDS];
         // SAFETY: as above, with a shorter read.
-        if length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0 {
+        if length != 0 && unsafe { bpf_probe_read_user(destination, length as u32, address as *const _) } == 0
+        {
             return Some(window[0]);
         }
         None
