@@ -387,17 +387,10 @@ fn nothing(python: &Python) -> anyhow::Result<()> {
         "there is a file"
     );
     let pid = watched.target.pid.to_string();
-    let timed = tool::run(&[
-        "record",
-        "-p",
-        &pid,
-        "-o",
-        &watched.file(0),
-        "--when",
-        "tasks > 100",
-        "-d",
-        "0.5",
-    ])?;
+    let path = watched.file(0);
+    let briefly =
+        |options: &[&str]| tool::run(&[&["record", "-p", &pid, "-o", &path, "-d", "0.5"], options].concat());
+    let timed = briefly(&["--when", "tasks > 100"])?;
     ensure!(
         timed.code() == Some(0) && timed.stderr.contains("Nothing has triggered"),
         "{timed:?}"
@@ -407,21 +400,11 @@ fn nothing(python: &Python) -> anyhow::Result<()> {
         "there is a file"
     );
     // A recording that was there before stays.
-    let before = tool::run(&["record", "-p", &pid, "-o", &watched.file(0), "-d", "0.5"])?;
+    let before = briefly(&[])?;
     ensure!(before.code() == Some(0), "{before:?}");
-    let bytes = fs::read(watched.file(0))?;
-    tool::run(&[
-        "record",
-        "-p",
-        &pid,
-        "-o",
-        &watched.file(0),
-        "--when",
-        "tasks > 100",
-        "-d",
-        "0.5",
-    ])?;
-    ensure!(fs::read(watched.file(0))? == bytes, "it was replaced");
+    let bytes = fs::read(&path)?;
+    briefly(&["--when", "tasks > 100"])?;
+    ensure!(fs::read(&path)? == bytes, "it was replaced");
     Ok(())
 }
 

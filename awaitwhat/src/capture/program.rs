@@ -1,7 +1,7 @@
 //! Loads one program of the object.
 //!
-//! aya loads programs as well. Its loader reads and parses all types of the kernel first, three times for what is done here (25 of a command's 60 ms):
-//! for relocations, of which the object has none, and for the number of one function.
+//! aya loads programs as well. Its loader reads and parses all types of the kernel first: for relocations, of which the object has none, and again for
+//! the number of one function. See `docs/adr/0012`.
 
 use std::ffi::CStr;
 use std::io;

@@ -49,6 +49,9 @@ const CPU_CLOCK: u64 = 0;
 const CLOSE_ON_EXEC: u32 = 1 << 3;
 /// The bit `disabled`: the event counts once it is enabled.
 const DISABLED: u64 = 1;
+/// `PERF_EVENT_IOC_SET_BPF` and `PERF_EVENT_IOC_ENABLE`.
+const SET_PROGRAM: libc::Ioctl = 0x4004_2408;
+const ENABLE: libc::Ioctl = 0x2400;
 
 /// `struct perf_event_attr`, as long as in its first version.
 #[repr(C)]
@@ -98,10 +101,6 @@ pub(super) fn cpu_clock_event(tid: u32, period: u64, program: BorrowedFd<'_>) ->
     check(unsafe { libc::ioctl(event.as_raw_fd(), ENABLE, 0) })?;
     Ok(event)
 }
-
-/// `PERF_EVENT_IOC_SET_BPF` and `PERF_EVENT_IOC_ENABLE`.
-const SET_PROGRAM: libc::Ioctl = 0x4004_2408;
-const ENABLE: libc::Ioctl = 0x2400;
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 {
